@@ -1,0 +1,235 @@
+"""Every error agentd raises, in one tree.
+
+    AgentdError
+    ├─ ConfigError                 a setting, an option or an argument is wrong
+    ├─ ProtocolError               a message that the protocol does not allow
+    │  └─ VersionMismatch          two peers, or a payload and its reader, do not share a version
+    ├─ SerializationError          a value cannot travel
+    │  └─ DecodeError              a value arrived that cannot be rebuilt here
+    ├─ TransportError              the way to the peer
+    │  ├─ DaemonNotFound           nobody listens at the endpoint
+    │  ├─ ConnectionLost           the peer went away or fell silent
+    │  └─ EndpointInUse            another daemon owns the endpoint
+    ├─ AgentError                  one agent
+    │  ├─ AgentNotFound            no such agent, or it ended: when and why
+    │  ├─ AgentCreationError       its ``__init__`` (or its unpickling) failed
+    │  ├─ AgentCrashed             the worker that hosted it died during the call
+    │  └─ NameTaken                another agent has that name
+    └─ CallError                   one call
+       ├─ CallTimeout              not done in time
+       ├─ Draining                 the daemon is stopping and takes nothing new
+       └─ RemoteError              the agent raised a type that this process does not know
+
+Each class has a ``code`` that is stable and travels in the message header; the facts of an error
+are attributes (``facts`` is all of them), so that programs need not read the sentence.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+__all__ = [
+    "AgentCrashed",
+    "AgentCreationError",
+    "AgentError",
+    "AgentNotFound",
+    "AgentdError",
+    "CallError",
+    "CallTimeout",
+    "ConfigError",
+    "ConnectionLost",
+    "DaemonNotFound",
+    "DecodeError",
+    "Draining",
+    "EndpointInUse",
+    "NameTaken",
+    "ProtocolError",
+    "RemoteError",
+    "SerializationError",
+    "TransportError",
+    "VersionMismatch",
+    "from_wire",
+]
+
+
+class AgentdError(Exception):
+    """Base of all errors of agentd.
+
+    ``message`` is one sentence for a person; ``facts`` are plain values for a program, each of
+    which is also an attribute (one that this error does not carry is ``None``).
+    """
+
+    code: ClassVar[str] = "AgentdError"
+
+    def __init__(self, message: str = "", **facts: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts = facts
+        for name, value in facts.items():
+            setattr(self, name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self.facts), self.__dict__
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def _rebuild(cls: type[AgentdError], message: str, facts: dict[str, Any]) -> AgentdError:
+    return cls(message, **facts)
+
+
+class ConfigError(AgentdError):
+    """A setting, an option or an argument is wrong. The message names the right one."""
+
+    code = "ConfigError"
+
+
+class ProtocolError(AgentdError):
+    """A message that the protocol does not allow. The connection stays usable."""
+
+    code = "ProtocolError"
+
+
+class VersionMismatch(ProtocolError):
+    """Two peers, or a payload and its reader, do not share a version. Both are named."""
+
+    code = "VersionMismatch"
+    local: str | None = None
+    remote: str | None = None
+
+
+class SerializationError(AgentdError):
+    """A value cannot travel; nothing was sent.
+
+    ``path`` names the part at fault (``self.index.conn``), ``culprit`` its type.
+    """
+
+    code = "SerializationError"
+    path: str | None = None
+    culprit: str | None = None
+
+
+class DecodeError(SerializationError):
+    """A value arrived that cannot be rebuilt here."""
+
+    code = "DecodeError"
+
+
+class TransportError(AgentdError):
+    """The way to the peer is at fault, not the agent and not the call."""
+
+    code = "TransportError"
+    endpoint: str | None = None
+
+
+class DaemonNotFound(TransportError):
+    """Nobody listens at the endpoint."""
+
+    code = "DaemonNotFound"
+
+
+class ConnectionLost(TransportError):
+    """The peer went away or fell silent. Whether the call ran is not known."""
+
+    code = "ConnectionLost"
+
+
+class EndpointInUse(TransportError):
+    """Another daemon owns the endpoint."""
+
+    code = "EndpointInUse"
+
+
+class AgentError(AgentdError):
+    """Something about one agent. ``agent`` is its id, ``name`` its name if it has one."""
+
+    code = "AgentError"
+    agent: str | None = None
+    name: str | None = None
+
+
+class AgentNotFound(AgentError):
+    """No such agent here. ``reason`` and ``ended_at`` (seconds since 1970) tell how it ended."""
+
+    code = "AgentNotFound"
+    reason: str | None = None
+    ended_at: float | None = None
+
+
+class AgentCreationError(AgentError):
+    """The agent could not be built. ``__cause__`` is the original exception."""
+
+    code = "AgentCreationError"
+    cls: str | None = None
+
+
+class AgentCrashed(AgentError):
+    """The worker that hosted the agent died while the call was open.
+
+    ``exit_code`` or ``signal`` (its name) say how, ``stderr_tail`` has its last lines. Whether the
+    call ran is not known, so nothing repeats it by itself.
+    """
+
+    code = "AgentCrashed"
+    exit_code: int | None = None
+    signal: str | None = None
+    stderr_tail: str | None = None
+    worker: str | None = None
+
+
+class NameTaken(AgentError):
+    """Another agent of that daemon has the name (``get_if_exists=True`` takes that one)."""
+
+    code = "NameTaken"
+
+
+class CallError(AgentdError):
+    """Something about one call."""
+
+    code = "CallError"
+    agent: str | None = None
+    method: str | None = None
+
+
+class CallTimeout(CallError, TimeoutError):
+    """Not done in time. ``timeout`` is the limit, in seconds."""
+
+    code = "CallTimeout"
+    timeout: float | None = None
+
+
+class Draining(CallError):
+    """The daemon is stopping: it finishes what it has and takes nothing new."""
+
+    code = "Draining"
+
+
+class RemoteError(CallError):
+    """The agent raised an exception of a type that this process does not know.
+
+    ``type_name`` is that type (``package.module.Name``), ``traceback`` the remote traceback as
+    text.
+    """
+
+    code = "RemoteError"
+    type_name: str | None = None
+    traceback: str | None = None
+
+
+def _tree(cls: type[AgentdError]) -> dict[str, type[AgentdError]]:
+    found = {cls.code: cls}
+    for sub in cls.__subclasses__():
+        found.update(_tree(sub))
+    return found
+
+
+_BY_CODE = _tree(AgentdError)
+
+
+def from_wire(code: str, message: str, facts: dict[str, Any]) -> AgentdError:
+    """The error a peer reported. A code of a newer peer becomes the base class, its code kept."""
+    cls = _BY_CODE.get(code)
+    if cls is None:
+        return AgentdError(f"{code}: {message}", **facts)
+    return cls(message, **facts)
