@@ -1,0 +1,396 @@
+"""The daemon's settings: one frozen value, built once by ``load`` and passed down.
+
+Where a setting comes from, the first that has it wins::
+
+    flag  >  environment (AGENTD_<KEY>)  >  TOML file  >  default
+
+An unknown key is an error that names the nearest right one: a misspelt limit must not pass
+unseen. An empty environment variable counts as not set. Lists are written comma separated in
+``AGENTD_BIND`` and like ``PATH`` in ``AGENTD_PATH``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from agentd.errors import ConfigError
+
+__all__ = ["OTHER_VARIABLES", "ServerConfig", "Setting", "describe", "load"]
+
+_T = TypeVar("_T")
+_PREFIX: Final = "AGENTD_"
+
+OTHER_VARIABLES: Final[Mapping[str, str]] = {
+    "AGENTD_ENDPOINT": "the daemon that clients and agentctl use",
+}
+"""Variables named ``AGENTD_*`` that are not settings of the daemon, which leaves them alone."""
+
+_NO_TCP: Final = (
+    "TCP endpoints come with the security release; until then agentd listens on ipc:// only"
+)
+_LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+_LOG_FORMATS: Final = ("text", "json")
+
+
+def _setting(
+    default: _T,
+    why: str,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> _T:
+    """Declare a field with its reason and its limits (``above`` itself is not allowed)."""
+    limits = {"low": low, "above": above, "high": high, "choices": choices}
+    declared: _T = field(default=default, metadata={"why": why, **limits})
+    return declared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """All settings of one daemon. One that exists is valid: building it checks every field."""
+
+    bind: tuple[str, ...] = _setting(
+        (),
+        "Endpoints to listen on, ipc:///absolute/path; none: agentd.sock in the run folder.",
+    )
+    workers: int = _setting(
+        0,
+        "Worker processes that host the agents; 0: one per core, since each has its own GIL.",
+        low=0,
+        high=1024,
+    )
+    path: tuple[str, ...] = _setting(
+        (),
+        "Folders that workers can import from, before their own sys.path.",
+    )
+    run_dir: str = _setting(
+        "",
+        "Private folder (mode 0700) for sockets and the lock; empty: this user's runtime folder.",
+    )
+    log_level: str = _setting(
+        "info",
+        "Least level that is logged: info is one line per lifecycle change, debug one per message.",
+        choices=_LOG_LEVELS,
+    )
+    log_format: str = _setting(
+        "text",
+        "text for people, json (one object a line) for log collectors.",
+        choices=_LOG_FORMATS,
+    )
+    shutdown_grace_s: float = _setting(
+        25.0,
+        "Time for open calls after SIGTERM; Kubernetes sends SIGKILL after 30 s, 5 s stay spare.",
+        low=0,
+        high=86_400,
+    )
+    client_grace_s: float = _setting(
+        15.0,
+        "Silence after which a client is gone and its agents end: 15 heartbeats, so a pause of "
+        "its garbage collector or a short suspend costs nothing.",
+        above=0,
+        high=86_400,
+    )
+    heartbeat_s: float = _setting(
+        1.0,
+        "Time between two signs of life; a peer counts as lost after 3, so in about 3 s.",
+        low=0.05,
+        high=60,
+    )
+    restart_limit: int = _setting(
+        5,
+        "Restarts that an agent may use up within restart_window_s before it is given up, counted "
+        "as in Erlang's restart intensity (1 in 5 s there; systemd allows 5 in 10 s).",
+        low=0,
+        high=1_000_000,
+    )
+    restart_window_s: float = _setting(
+        60.0,
+        "The window of restart_limit: catches a crash that needs 10 s of work to come back.",
+        above=0,
+        high=86_400,
+    )
+    worker_backoff_s: float = _setting(
+        0.1,
+        "Wait before a worker that died is replaced, doubled each time; one crash is not noticed.",
+        above=0,
+        high=3_600,
+    )
+    worker_backoff_max_s: float = _setting(
+        30.0,
+        "The longest such wait: a machine out of memory gets rest, a repaired one is soon back.",
+        above=0,
+        high=86_400,
+    )
+    log_lines: int = _setting(
+        1_000,
+        "Lines of stdout and stderr kept per agent, the oldest go first: about 100 KB each.",
+        low=0,
+        high=1_000_000,
+    )
+    tombstones: int = _setting(
+        10_000,
+        "Ended agents remembered, to say when and why they ended: a few MB at most.",
+        low=0,
+        high=10_000_000,
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work; the source is named as the constructor."""
+        for each in fields(self):
+            _check(each, getattr(self, each.name), "ServerConfig")
+        if self.client_grace_s <= self.heartbeat_s:
+            raise ConfigError(
+                f"client_grace_s = {self.client_grace_s} must be longer than heartbeat_s = "
+                f"{self.heartbeat_s}, or living clients lose their agents",
+                key="client_grace_s",
+            )
+        if self.worker_backoff_max_s < self.worker_backoff_s:
+            raise ConfigError(
+                f"worker_backoff_max_s = {self.worker_backoff_max_s} must be at least "
+                f"worker_backoff_s = {self.worker_backoff_s}",
+                key="worker_backoff_max_s",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as told to people. ``default`` is written as in TOML."""
+
+    key: str
+    type: str
+    default: str
+    variable: str
+    why: str
+
+
+def describe() -> tuple[Setting, ...]:
+    """Tell all settings, in the order in which the documentation shows them."""
+    return tuple(
+        Setting(f.name, _TYPE_NAMES[_kind(f)], _as_toml(f.default), _variable(f), f.metadata["why"])
+        for f in fields(ServerConfig)
+    )
+
+
+def load(
+    file: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+) -> ServerConfig:
+    """Build the settings from a TOML file, the environment (default: this process's) and flags.
+
+    A flag that is ``None`` or an empty tuple was not given. Folders become absolute; relative
+    ones in a file count from that file's folder. Raises ``ConfigError``, which names source, key, value and what is expected.
+    """
+    found: dict[str, Any] = {}
+    if file is not None:
+        found.update(_from_file(Path(file)))
+    found.update(_from_env(os.environ if env is None else env))
+    found.update(_from_flags(flags or {}))
+    return ServerConfig(**found)
+
+
+# -- sources ---------------------------------------------------------------------------------------
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    import tomllib  # only daemons with a file pay for the parser
+
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}", source=str(file)) from error
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise ConfigError(f"{file}: not a TOML file: {error}", source=str(file)) from error
+    found = {}
+    for key, value in table.items():
+        setting = _known(key, str(file))
+        found[key] = _check(setting, _normal(setting, value), str(file), shown=value)
+    return _anchored(found, file.parent)
+
+
+def _anchored(found: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Make folders absolute: workers need not run where the daemon was started."""
+
+    def absolute(value: str) -> str:
+        return str((folder / Path(value).expanduser()).absolute())
+
+    if "path" in found:
+        found["path"] = tuple(map(absolute, found["path"]))
+    if found.get("run_dir"):
+        found["run_dir"] = absolute(found["run_dir"])
+    return found
+
+
+def _from_env(env: Mapping[str, str]) -> dict[str, Any]:
+    by_variable = {_variable(f): f for f in fields(ServerConfig)}
+    found = {}
+    for variable, text in env.items():
+        if not variable.startswith(_PREFIX) or variable in OTHER_VARIABLES or not text:
+            continue
+        if variable not in by_variable:
+            raise _unknown(variable, "environment", [*by_variable, *OTHER_VARIABLES])
+        setting = by_variable[variable]
+        parsed = _normal(setting, _READERS[_kind(setting)](setting.name, text))
+        found[setting.name] = _check(setting, parsed, "environment", name=variable, shown=text)
+    return _anchored(found, Path())
+
+
+def _from_flags(flags: Mapping[str, object]) -> dict[str, Any]:
+    found = {}
+    for key, value in flags.items():
+        if value is None or value == ():
+            continue
+        setting = _known(key, "flag")
+        option = "--" + key.replace("_", "-")
+        found[key] = _check(setting, _normal(setting, value), "flag", name=option, shown=value)
+    return _anchored(found, Path())
+
+
+# -- keys ------------------------------------------------------------------------------------------
+
+
+def _variable(setting: Field[Any]) -> str:
+    return _PREFIX + setting.name.upper()
+
+
+def _known(key: str, source: str) -> Field[Any]:
+    by_name = {f.name: f for f in fields(ServerConfig)}
+    if key not in by_name:
+        raise _unknown(key, source, list(by_name))
+    return by_name[key]
+
+
+def _unknown(key: str, source: str, right: list[str]) -> ConfigError:
+    from difflib import get_close_matches  # only on the way to an error
+
+    near = get_close_matches(key, right, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(right))}"
+    return ConfigError(f"{source}: unknown setting {key}; {hint}", source=source, key=key)
+
+
+# -- values ----------------------------------------------------------------------------------------
+
+
+def _kind(setting: Field[Any]) -> type:
+    return type(setting.default)
+
+
+def _read_list(key: str, text: str) -> tuple[str, ...]:
+    separator = os.pathsep if key == "path" else ","
+    return tuple(item.strip() for item in text.split(separator) if item.strip())
+
+
+def _read_number(kind: Callable[[str], object]) -> Callable[[str, str], object]:
+    def read(_key: str, text: str) -> object:
+        try:
+            return kind(text)
+        except ValueError:
+            return text  # of the wrong type, which the check tells in its words
+
+    return read
+
+
+_READERS: Final[Mapping[type, Callable[[str, str], object]]] = {
+    tuple: _read_list,
+    int: _read_number(int),
+    float: _read_number(float),
+    str: lambda _key, text: text,
+}
+_TYPE_NAMES: Final[Mapping[type, str]] = {
+    tuple: "list of text",
+    int: "whole number",
+    float: "seconds",
+    str: "text",
+}
+
+
+def _normal(setting: Field[Any], value: Any) -> Any:
+    """Take what people write for what is meant: a list, a whole number of seconds, INFO."""
+    kind = _kind(setting)
+    if setting.metadata["choices"] and isinstance(value, str):
+        return value.lower()
+    if kind is tuple and isinstance(value, list):
+        return tuple(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    return value
+
+
+def _check(
+    setting: Field[Any],
+    value: Any,
+    source: str,
+    *,
+    name: str | None = None,
+    shown: object = MISSING,
+) -> Any:
+    """Return the value if the setting may have it, else raise ``ConfigError``."""
+    wrong = _what_is_wrong(setting, value)
+    if wrong is None:
+        return value
+    shown = value if shown is MISSING else shown
+    raise ConfigError(
+        f"{source}: {name or setting.name} = {shown!r}: {wrong}",
+        source=source,
+        key=setting.name,
+        value=shown,
+        expected=wrong,
+    )
+
+
+def _what_is_wrong(setting: Field[Any], value: Any) -> str | None:
+    kind = _kind(setting)
+    if kind is tuple:
+        if not isinstance(value, tuple) or not all(isinstance(v, str) and v for v in value):
+            return "expected a list of text"
+        return _wrong_endpoint(value) if setting.name == "bind" else None
+    choices: tuple[str, ...] = setting.metadata["choices"]
+    if choices:
+        return None if value in choices else f"expected one of {', '.join(choices)}"
+    if kind is str:
+        return None if isinstance(value, str) else "expected text"
+    whole_for_seconds = kind is float and type(value) is int
+    if (type(value) is kind or whole_for_seconds) and _within(setting, value):
+        return None
+    what = "a whole number" if kind is int else "seconds"
+    return f"expected {what}{_range_text(setting)}"
+
+
+def _wrong_endpoint(endpoints: tuple[str, ...]) -> str | None:
+    for endpoint in endpoints:
+        if endpoint.lower().startswith("tcp://"):
+            return _NO_TCP
+        # A relative path depends on the folder of whoever reads it, and an abstract socket
+        # (ipc://@name) has no folder that could keep other users out.
+        if not endpoint.startswith("ipc:///") or endpoint.endswith("/"):
+            return "expected ipc:// and an absolute path of a socket, like ipc:///run/agentd/sock"
+    return None
+
+
+def _within(setting: Field[Any], value: float) -> bool:
+    low, above, high = (setting.metadata[key] for key in ("low", "above", "high"))
+    return (
+        math.isfinite(value)
+        and (low is None or value >= low)
+        and (above is None or value > above)
+        and (high is None or value <= high)
+    )
+
+
+def _range_text(setting: Field[Any]) -> str:
+    low, above, high = (setting.metadata[key] for key in ("low", "above", "high"))
+    start = f"more than {above:,}" if above is not None else f"from {low:,}"
+    return f" {start} to {high:,}"
+
+
+def _as_toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_as_toml(item) for item in value) + "]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
