@@ -185,8 +185,9 @@ def load(
 ) -> ServerConfig:
     """Build the settings from a TOML file, the environment (default: this process's) and flags.
 
-    A flag that is ``None`` or an empty tuple was not given. Folders become absolute; relative
-    ones in a file count from that file's folder. Raises ``ConfigError``, which names source, key, value and what is expected.
+    A flag that is ``None`` or an empty tuple was not given. Folders become absolute; relative ones
+    in a file count from that file's folder. Raises ``ConfigError``, which names source, key, value
+    and what is expected.
     """
     found: dict[str, Any] = {}
     if file is not None:

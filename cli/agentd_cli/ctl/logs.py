@@ -1,0 +1,45 @@
+"""``agentctl logs``: what an agent printed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from agentd_cli import render
+from agentd_cli.ctl.context import Client, Ctl, common_options, pass_ctl
+from agentd_cli.text import to_json
+
+__all__ = ["logs"]
+
+# The daemon holds a question of -f back until there are lines, or for this long.
+_WAIT_S: Final = 10.0
+
+
+@click.command()
+@click.argument("agent")
+@click.option("-f", "--follow", is_flag=True, help="Go on with new lines, until the agent ends.")
+@common_options
+@pass_ctl
+def logs(ctl: Ctl, agent: str, follow: bool) -> None:
+    """Print what an agent wrote to stdout and stderr, as far back as the daemon keeps it.
+
+    With --json each line is an object of its own.
+    """
+    with ctl.connect() as client:
+        count = _print_all(ctl, client, agent, wait=_WAIT_S if follow else 0.0)
+    if not count:
+        ctl.note("Nothing printed yet; new lines appear with: agentctl logs -f AGENT")
+
+
+def _print_all(ctl: Ctl, client: Client, agent: str, wait: float) -> int:
+    """Print page after page; without ``wait`` up to the first empty one."""
+    after = count = 0
+    while True:
+        page = client.logs(agent, after=after, wait=wait)
+        for line in page["lines"]:
+            click.echo(to_json(line, indent=None) if ctl.as_json else render.log_line(line))
+        count += len(page["lines"])
+        after = page["next"]
+        if not page["lines"] and (page["ended"] or not wait):
+            return count
