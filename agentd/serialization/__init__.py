@@ -1,0 +1,34 @@
+"""Python values to payloads and back, climbing msgpack → pickle 5 → dill as far as needed.
+
+A payload is an `Encoded`: the codec, a head and buffers. The codec is recorded, never guessed. All
+functions are safe to call from many threads at once. What cannot travel is a
+``SerializationError`` that names the part at fault; what cannot be rebuilt is a ``DecodeError``.
+"""
+
+from __future__ import annotations
+
+from agentd.serialization.contract import Encoded, References
+from agentd.serialization.payloads import (
+    decode,
+    decode_call,
+    decode_spec,
+    encode,
+    encode_call,
+    encode_object,
+    encode_spec,
+)
+from agentd.serialization.reports import decode_error, encode_error
+
+__all__ = [
+    "Encoded",
+    "References",
+    "decode",
+    "decode_call",
+    "decode_error",
+    "decode_spec",
+    "encode",
+    "encode_call",
+    "encode_error",
+    "encode_object",
+    "encode_spec",
+]

@@ -1,0 +1,129 @@
+"""Classes by value: how they are put together again.
+
+One definition is built at a time in a process, so that two threads that receive the same class at
+once end with one class.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from agentd.serialization import definitions
+from agentd.serialization.importable import find_here
+
+__all__ = ["Builder", "building", "known_class"]
+
+building = threading.RLock()
+"""Held while a definition is read."""
+
+
+def known_class(
+    ident: bytes, module: str, qualname: str, digest: bytes, *, may_import: bool
+) -> type | None:
+    """The class that this process has for a definition that arrived.
+
+    First what the id already means here, so that it never changes its meaning; then a module of
+    this process that was made from the same source.
+    """
+    known = definitions.class_of(ident)
+    if known is not None:
+        return known
+    here = find_here(module, qualname, digest, may_import=may_import)
+    if isinstance(here, type):
+        return definitions.adopt(here, ident, digest)
+    return None
+
+
+class Builder:
+    """Builds the classes of one definition; `commit` publishes them when all of it was read."""
+
+    def __init__(self, *, may_import: bool) -> None:
+        self.may_import = may_import
+        self.made: dict[bytes, tuple[type, bytes]] = {}
+
+    def new_class(self, ident: bytes, digest: bytes, meta: type, spec: dict[str, Any]) -> type:
+        if ident in self.made:
+            return self.made[ident][0]
+        module, qualname = spec["module"], spec["qualname"]
+        known = known_class(ident, module, qualname, digest, may_import=self.may_import)
+        if known is not None:
+            return known
+        cls = _bare_class(meta, spec)
+        self.made[ident] = (cls, digest)
+        return cls
+
+    def fill_class(self, cls: type, state: dict[str, Any]) -> None:
+        if all(cls is not made for made, _ in self.made.values()):
+            return  # It was known here, complete.
+        if "members" in state:
+            # Before the attributes: those of an enum include its numbers of members and flags.
+            _fill_enum(cls, state["members"])
+        for name, value in state["attributes"].items():
+            # Not setattr: a metaclass may guard its classes (Enum does), and this is no assignment.
+            type.__setattr__(cls, name, value)
+        for other in state.get("registered", ()):
+            cls.register(other)  # type: ignore[attr-defined]
+
+    def commit(self, ident: bytes, blob: bytes) -> None:
+        for made, (cls, digest) in self.made.items():
+            definitions.adopt(cls, made, digest, blob if made == ident else None)
+
+
+class _Quiet:
+    """Put before the bases while a class is made: keeps their ``__init_subclass__`` from running.
+
+    It ran where the class was defined, and what it did to the class arrives with the attributes.
+    """
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        pass
+
+
+def _bare_class(meta: type, spec: dict[str, Any]) -> type:
+    """The class without content. No code of the user runs: neither that of a metaclass nor that
+    of a base."""
+    import abc
+
+    content: dict[str, Any] = {"__module__": spec["module"], "__qualname__": spec["qualname"]}
+    if "slots" in spec:
+        content["__slots__"] = spec["slots"]
+    bases: tuple[type, ...] = spec["bases"]
+    # ABCMeta's own part is the one that cannot be copied: isinstance needs its private record.
+    maker: Any = abc.ABCMeta if issubclass(meta, abc.ABCMeta) else type
+    quiet = any(
+        "__init_subclass__" in vars(ancestor)
+        for base in bases
+        for ancestor in base.__mro__
+        if ancestor is not object
+    )
+    cls: type = maker.__new__(meta, spec["name"], (_Quiet, *bases) if quiet else bases, content)
+    if quiet:
+        cls.__bases__ = bases
+    return cls
+
+
+def _fill_enum(cls: type, members: list[tuple[Any, ...]]) -> None:
+    by_name: dict[str, Any] = {}
+    names: list[str] = []
+    by_value: dict[Any, Any] = {}
+    for name, own_name, data, args, attributes in members:
+        if name != own_name:  # An alias.
+            by_name[name] = by_name[own_name]
+            type.__setattr__(cls, name, by_name[own_name])
+            continue
+        member = object.__new__(cls) if data is None else data.__new__(cls, *args)
+        vars(member).update(attributes)
+        member.__objclass__ = cls
+        by_name[name] = member
+        names.append(name)
+        try:
+            by_value.setdefault(member._value_, member)
+        except TypeError:
+            pass  # Unhashable: Enum looks through the members then.
+        type.__setattr__(cls, name, member)
+    type.__setattr__(cls, "_member_map_", by_name)
+    type.__setattr__(cls, "_member_names_", names)
+    type.__setattr__(cls, "_value2member_map_", by_value)

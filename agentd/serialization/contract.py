@@ -1,0 +1,33 @@
+"""What this room gives and takes: the encoded form, and the way references are passed in."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+__all__ = ["Encoded", "References"]
+
+
+class Encoded(NamedTuple):
+    """A value, ready to be sent.
+
+    ``codec`` has to travel beside it: it alone says how the rest is read. ``buffers`` are objects
+    with the buffer protocol that still share memory with the value; whoever sends them later than
+    at once has to copy those that are not read-only.
+    """
+
+    codec: str
+    head: bytes
+    buffers: list[Any]
+
+
+class References(Protocol):
+    """How objects that live elsewhere are written and read; client and worker each bring one.
+
+    Both methods may be called from any thread, and many times for one value.
+    """
+
+    def to_wire(self, obj: object) -> tuple[Any, ...] | None:
+        """A tuple of plain data if ``obj`` travels as a reference, else ``None``. Must be quick."""
+
+    def from_wire(self, wire: tuple[Any, ...]) -> object:
+        """The object for a reference that arrived. Raises ``DecodeError`` on a malformed one."""

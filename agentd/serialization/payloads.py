@@ -1,0 +1,178 @@
+"""The payloads that the protocol speaks of: a value, a call, an object, a specification."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from agentd.errors import DecodeError
+from agentd.serialization.contract import Encoded, References
+from agentd.serialization.ladder import climb, pickled, read
+
+__all__ = [
+    "decode",
+    "decode_call",
+    "decode_spec",
+    "encode",
+    "encode_call",
+    "encode_object",
+    "encode_spec",
+]
+
+
+def encode(
+    value: Any, *, refs: References | None = None, root: str = "value", data_only: bool = False
+) -> Encoded:
+    """Encode one value. ``root`` is what errors call it. Raises ``SerializationError``."""
+    return climb(value, value, refs=refs, roots=lambda: [(root, value)], data_only=data_only)
+
+
+def decode(
+    codec: str,
+    head: Any,
+    buffers: Sequence[Any],
+    *,
+    refs: References | None = None,
+    data_only: bool = False,
+    may_import: bool = False,
+) -> Any:
+    """Rebuild what `encode` or `encode_object` made.
+
+    ``data_only`` refuses every codec that can run code. ``may_import`` allows to import a module
+    from ``sys.path`` for a class that travels by value, if its source is the same; without it only
+    loaded modules are considered. Raises ``DecodeError`` or ``VersionMismatch``.
+    """
+    return read(codec, head, buffers, refs=refs, data_only=data_only, may_import=may_import)
+
+
+def encode_call(
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    refs: References | None = None,
+    data_only: bool = False,
+) -> Encoded:
+    """Encode the arguments of a call; errors name them ``args[0]``, ``kwargs["x"]``."""
+    return climb(
+        [list(args), kwargs],
+        (args, kwargs),
+        refs=refs,
+        roots=lambda: _named(args, kwargs),
+        data_only=data_only,
+    )
+
+
+def decode_call(
+    codec: str,
+    head: Any,
+    buffers: Sequence[Any],
+    *,
+    refs: References | None = None,
+    data_only: bool = False,
+    may_import: bool = False,
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Rebuild what `encode_call` made: ``(args, kwargs)``."""
+    found = read(codec, head, buffers, refs=refs, data_only=data_only, may_import=may_import)
+    match found:
+        case [list() | tuple() as args, dict() as kwargs] if _are_names(kwargs):
+            return tuple(args), kwargs
+    raise DecodeError("the payload should hold the arguments of a call.")
+
+
+def encode_object(obj: Any, *, refs: References | None = None, root: str = "self") -> Encoded:
+    """Encode a live agent as it is now; its ``__init__`` does not run again on the other side.
+
+    ``obj`` itself travels by content even if ``refs`` knows a reference for it.
+    """
+    return pickled(obj, refs=refs, roots=lambda: [(root, obj)], keep=obj)
+
+
+def encode_spec(
+    cls: type | str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    refs: References | None = None,
+    data_only: bool = False,
+) -> Encoded:
+    """Encode a class and the arguments to make an agent with.
+
+    A class that the peer can import travels as its name ``pkg.mod:Class``, so that the payload is
+    as plain as the arguments are.
+    """
+    target = cls if isinstance(cls, str) else _name_of(cls)
+    return climb(
+        [target, list(args), kwargs],
+        (target, args, kwargs),
+        refs=refs,
+        roots=lambda: [*_named(args, kwargs), ("class", cls)],
+        data_only=data_only,
+    )
+
+
+def decode_spec(
+    codec: str,
+    head: Any,
+    buffers: Sequence[Any],
+    *,
+    refs: References | None = None,
+    data_only: bool = False,
+    may_import: bool = True,
+) -> tuple[type, tuple[Any, ...], dict[str, Any]]:
+    """Rebuild what `encode_spec` made, the class imported. Raises ``DecodeError`` without it."""
+    found = read(codec, head, buffers, refs=refs, data_only=data_only, may_import=may_import)
+    match found:
+        case [target, list() | tuple() as args, dict() as kwargs] if _are_names(kwargs):
+            cls = _import_class(target) if isinstance(target, str) else target
+            if isinstance(cls, type):
+                return cls, tuple(args), kwargs
+    raise DecodeError("the payload should hold a class and its arguments.")
+
+
+def _are_names(kwargs: dict[Any, Any]) -> bool:
+    return all(type(key) is str for key in kwargs)
+
+
+def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
+    parts = [(f"args[{i}]", value) for i, value in enumerate(args)]
+    parts += [(f'kwargs["{name}"]', value) for name, value in kwargs.items()]
+    return parts
+
+
+def _name_of(cls: type) -> str | type:
+    from agentd.serialization.code import by_name
+
+    return f"{cls.__module__}:{cls.__qualname__}" if by_name(cls, cls.__qualname__) else cls
+
+
+def _import_class(target: str) -> Any:
+    module_name, _, qualname = target.partition(":")
+    if not module_name or not qualname:
+        raise DecodeError(
+            f"{target!r} does not name a class; write it as 'package.module:Class'.",
+            culprit=target,
+        )
+    import importlib
+
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as exc:
+        raise DecodeError(
+            f"module {exc.name or module_name} is not importable in the daemon, so that {target} "
+            "cannot be made. Install it on the daemon's host, or start the daemon with "
+            "`agentd serve --path DIR`, where DIR holds it.",
+            culprit=exc.name or module_name,
+        ) from exc
+    except Exception as exc:
+        raise DecodeError(
+            f"the import of module {module_name} failed: {exc!r}", culprit=module_name
+        ) from exc
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    if not isinstance(found, type):
+        raise DecodeError(
+            f"module {module_name} has no class {qualname} here. Is it another version than that "
+            "of the caller?",
+            culprit=target,
+        )
+    return found

@@ -1,0 +1,118 @@
+"""The exception that a call ended with: its facts for everybody, its pickle for Python peers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from agentd.errors import RemoteError, SerializationError
+from agentd.serialization.contract import Encoded, References
+from agentd.serialization.ladder import pickled, read
+
+__all__ = ["REMOTE_TRACEBACK", "decode_error", "encode_error"]
+
+REMOTE_TRACEBACK: Final = "Remote traceback (most recent call last):"
+_USUAL: Final = "Traceback (most recent call last):"
+
+
+def encode_error(
+    exc: BaseException, *, refs: References | None = None
+) -> tuple[dict[str, Any], Encoded | None]:
+    """``(facts, payload)``. Never raises.
+
+    ``facts`` are plain: ``type_name``, ``message`` and ``traceback`` (text, chain included, no
+    local variables). The payload is ``None`` if the exception cannot travel in any form.
+    """
+    cls = type(exc)
+    where = "" if cls.__module__ == "builtins" else f"{cls.__module__}."
+    facts = {
+        "type_name": f"{where}{cls.__qualname__}",
+        "message": _safely(lambda: str(exc), "<the message could not be made>"),
+        "traceback": _safely(lambda: _format(exc), "<the traceback could not be made>"),
+    }
+    try:
+        return facts, pickled(exc, refs=refs, roots=lambda: [("exception", exc)])
+    except SerializationError:
+        return facts, None
+
+
+def _safely(make: Any, instead: str) -> str:
+    try:
+        text: str = make()
+        # Lone surrogates have no form in UTF-8, which facts travel in.
+        return text.encode("utf-8", "backslashreplace").decode()
+    except Exception:
+        return instead
+
+
+def _format(exc: BaseException) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(exc)).rstrip("\n")
+
+
+def decode_error(
+    facts: dict[str, Any],
+    codec: str | None,
+    head: Any,
+    buffers: Sequence[Any],
+    *,
+    refs: References | None = None,
+    data_only: bool = False,
+    may_import: bool = False,
+) -> BaseException:
+    """The exception, ready to be raised, with the remote traceback as a note.
+
+    ``codec`` is ``None`` if there was no payload. A type that is not known here, or a payload that
+    cannot be read here, gives a ``RemoteError`` that says which type it was. Never raises.
+    """
+    text = str(facts.get("traceback") or "")
+    if codec is not None:
+        try:
+            exc = read(codec, head, buffers, refs=refs, data_only=data_only, may_import=may_import)
+        except Exception as failure:
+            return _unknown(facts, text, failure)
+        if isinstance(exc, BaseException):
+            _note(exc, text)
+            return exc
+    return _unknown(facts, text, None)
+
+
+def _unknown(facts: dict[str, Any], text: str, failure: Exception | None) -> RemoteError:
+    type_name = str(facts.get("type_name") or "an exception")
+    message = str(facts.get("message") or "")
+    error = RemoteError(
+        f"{type_name}: {message}" if message else type_name, type_name=type_name, traceback=text
+    )
+    if failure is not None:
+        error.add_note(f"(raised as RemoteError because {type_name} cannot be rebuilt: {failure})")
+    _note(error, text)
+    return error
+
+
+def _note(exc: BaseException, text: str) -> None:
+    """Add the remote traceback, once: what an earlier hop added is inside the text."""
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [exc]
+    while todo:
+        part = todo.pop()
+        if part is None or id(part) in seen:
+            continue
+        seen.add(id(part))
+        _drop_notes(part)
+        todo += [part.__cause__, part.__context__]
+        if isinstance(part, BaseExceptionGroup):
+            todo += part.exceptions
+    if text:
+        body = text.removeprefix(_USUAL)
+        exc.add_note(f"{REMOTE_TRACEBACK}{body}" if body != text else f"{REMOTE_TRACEBACK}\n{text}")
+
+
+def _drop_notes(exc: BaseException) -> None:
+    notes = getattr(exc, "__notes__", None)
+    if isinstance(notes, list):
+        notes[:] = [
+            note
+            for note in notes
+            if not (isinstance(note, str) and note.startswith(REMOTE_TRACEBACK))
+        ]
