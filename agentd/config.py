@@ -15,7 +15,6 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from agentd.errors import ConfigError
@@ -191,7 +190,7 @@ def load(
     """
     found: dict[str, Any] = {}
     if file is not None:
-        found.update(_from_file(Path(file)))
+        found.update(_from_file(os.fspath(file)))
     found.update(_from_env(os.environ if env is None else env))
     found.update(_from_flags(flags or {}))
     return ServerConfig(**found)
@@ -200,27 +199,28 @@ def load(
 # -- sources ---------------------------------------------------------------------------------------
 
 
-def _from_file(file: Path) -> dict[str, Any]:
+def _from_file(file: str) -> dict[str, Any]:
     import tomllib  # only daemons with a file pay for the parser
 
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        with open(file, encoding="utf-8") as opened:
+            table = tomllib.loads(opened.read())
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}", source=str(file)) from error
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}", source=file) from error
     except ValueError as error:  # not TOML, or not UTF-8
-        raise ConfigError(f"{file}: not a TOML file: {error}", source=str(file)) from error
+        raise ConfigError(f"{file}: not a TOML file: {error}", source=file) from error
     found = {}
     for key, value in table.items():
-        setting = _known(key, str(file))
-        found[key] = _check(setting, _normal(setting, value), str(file), shown=value)
-    return _anchored(found, file.parent)
+        setting = _known(key, file)
+        found[key] = _check(setting, _normal(setting, value), file, shown=value)
+    return _anchored(found, os.path.dirname(file))
 
 
-def _anchored(found: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _anchored(found: dict[str, Any], folder: str = "") -> dict[str, Any]:
     """Make folders absolute: workers need not run where the daemon was started."""
 
     def absolute(value: str) -> str:
-        return str((folder / Path(value).expanduser()).absolute())
+        return os.path.abspath(os.path.join(folder, os.path.expanduser(value)))
 
     if "path" in found:
         found["path"] = tuple(map(absolute, found["path"]))
@@ -240,7 +240,7 @@ def _from_env(env: Mapping[str, str]) -> dict[str, Any]:
         setting = by_variable[variable]
         parsed = _normal(setting, _READERS[_kind(setting)](setting.name, text))
         found[setting.name] = _check(setting, parsed, "environment", name=variable, shown=text)
-    return _anchored(found, Path())
+    return _anchored(found)
 
 
 def _from_flags(flags: Mapping[str, object]) -> dict[str, Any]:
@@ -251,7 +251,7 @@ def _from_flags(flags: Mapping[str, object]) -> dict[str, Any]:
         setting = _known(key, "flag")
         option = "--" + key.replace("_", "-")
         found[key] = _check(setting, _normal(setting, value), "flag", name=option, shown=value)
-    return _anchored(found, Path())
+    return _anchored(found)
 
 
 # -- keys ------------------------------------------------------------------------------------------

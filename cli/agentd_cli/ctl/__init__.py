@@ -48,7 +48,7 @@ class _Agentctl(click.Group):
             formatter.write_dl([(str(row.code), row.meaning) for row in exits.CTL])
         super().format_epilog(ctx, formatter)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click passes it
+    def list_commands(self, ctx: click.Context) -> list[str]:
         """Keep the order of the file: from looking to changing."""
         return list(self.commands)
 

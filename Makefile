@@ -1,0 +1,78 @@
+# `make` alone tells what there is. Everything happens in .venv; PYTHON makes it (>= 3.11).
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install run test test-all faults lint fmt types check cov clean
+
+help: ## Show this help
+	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='more arguments of pytest']"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(VENV)/.dev ## Make .venv with agentd (editable) and the tools of the developers
+
+run: $(VENV)/.run ## Run the example: two agents, hosted by a daemon of their own
+	@$(BIN)/python examples/librarian.py
+
+test: $(VENV)/.dev ## Run all tests but the slow ones (a few minutes)
+	@$(PYTEST) -q -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.dev ## Run all tests, the slow ones too
+	@$(PYTEST) -q -o faulthandler_timeout=600 $(ARGS)
+
+faults: $(VENV)/.dev ## Run the tests that kill, stop and cut off processes, the slow ones too
+	@$(PYTEST) -q tests/faults $(ARGS)
+
+lint: $(VENV)/.dev ## Check style and formatting
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check --quiet || { echo "not formatted; run: make fmt"; exit 1; }
+
+fmt: $(VENV)/.dev ## Format the code and mend what can be mended
+	@$(BIN)/ruff check --fix --quiet || true
+	@$(BIN)/ruff format
+
+types: $(VENV)/.dev ## Check types, and the public API as users type it
+	@$(BIN)/mypy agentd cli/agentd_cli $(wildcard tests/typing/*.py)
+
+check: lint types test ## What CI runs
+
+cov: $(VENV)/.dev ## Run the tests and tell which lines none of them reached
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -q -m "not slow" $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+clean: ## Remove .venv and all that was built
+	@rm -rf $(VENV) dist build htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# -- the virtual environment; each stamp is newer than pyproject.toml when it is up to date --------
+
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "$(PYTHON) was not found: install Python 3.11 or newer, or name one: make PYTHON=python3.12"; \
+	  exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "agentd needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1);" \
+	       "name another: make PYTHON=python3.12"; \
+	  exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) -V) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.made pyproject.toml
+	@echo "Installing agentd ..."
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made pyproject.toml
+	@echo "Installing agentd and the tools of the developers ..."
+	@$(PIP) install --editable '.[dev]'
+	@touch $(VENV)/.run $@

@@ -1,0 +1,15 @@
+"""For all tests: a clean environment, and how much hypothesis tries."""
+
+import os
+
+from hypothesis import settings
+
+# A developer's own settings must not decide whether a test passes; processes that tests start
+# inherit this environment, too.
+for _name in [name for name in os.environ if name.startswith("AGENTD_")]:
+    del os.environ[_name]
+
+# No deadline: a busy machine is no error. `HYPOTHESIS_PROFILE=thorough make test` looks longer.
+settings.register_profile("default", deadline=None)
+settings.register_profile("thorough", deadline=None, max_examples=5_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
