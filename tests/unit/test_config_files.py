@@ -7,10 +7,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from agentd_cli import exits
-from agentd_cli.serve import serve
 
 from agentd.config import ServerConfig, describe, load
+from agentd_cli import exits
+from agentd_cli.serve import serve
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -3,10 +3,10 @@
 import time
 
 import pytest
-from agentd_cli.ctl import main
-from agentd_cli.ctl.context import Ctl
 from click.testing import CliRunner
 
+from agentd_cli.ctl import main
+from agentd_cli.ctl.context import Ctl
 from tests.unit.cli.fakes import FakeAgentd
 
 

@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from agentd_cli.ctl import main
 
 from agentd import errors
+from agentd_cli.ctl import main
 from tests.unit.cli.fakes import ENDPOINT, INFO, TALLY
 
 

@@ -1,9 +1,9 @@
 """The tables of exit codes name errors that there are."""
 
 import pytest
-from agentd_cli import exits
 
 from agentd import errors
+from agentd_cli import exits
 
 CODES = {getattr(errors, name).code for name in errors.__all__ if name[0].isupper()}
 

@@ -5,6 +5,7 @@ import json
 import logging
 
 import pytest
+
 from agentd_cli import logs
 
 

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from agentd_cli import render
 
+from agentd_cli import render
 from tests.unit.cli.fakes import EVIL, INFO, TALLY
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -4,12 +4,12 @@ import sys
 import types
 
 import pytest
-from agentd_cli import logs
-from agentd_cli.serve import main
 from click.testing import CliRunner
 
 from agentd.config import ServerConfig, describe
 from agentd.errors import AgentdError, ConfigError, EndpointInUse
+from agentd_cli import logs
+from agentd_cli.serve import main
 
 
 class Daemon:

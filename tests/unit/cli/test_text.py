@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from agentd_cli.text import escape, is_plain, one_line, to_json
 from hypothesis import given
 from hypothesis import strategies as st
+
+from agentd_cli.text import escape, is_plain, one_line, to_json
 
 plain = st.recursive(
     st.none()
