@@ -337,6 +337,8 @@ def _check(
     if wrong is None:
         return value
     shown = value if shown is MISSING else shown
+    if isinstance(shown, (list, tuple)) and all(isinstance(item, str) for item in shown):
+        shown = ", ".join(shown)  # as people write it
     raise ConfigError(
         f"{source}: {name or setting.name} = {shown!r}: {wrong}",
         source=source,
