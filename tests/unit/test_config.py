@@ -181,7 +181,8 @@ class TestRefusals:
     @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:5577", "TCP://*:1"])
     def test_tcp_waits_for_the_security_release(self, endpoint):
         assert refusal(flags={"bind": (endpoint,)}).message == (
-            f"flag: --bind = {endpoint!r}: TCP endpoints come with the security release; until then agentd listens on ipc:// only"
+            f"flag: --bind = {endpoint!r}: TCP endpoints come with the security release; "
+            "until then agentd listens on ipc:// only"
         )
 
     @pytest.mark.parametrize(
