@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from agentd_cli.ctl.arguments import MethodCommand, keywords, method_arguments, value
 from agentd_cli.ctl.context import Ctl, common_options, pass_ctl
 
 __all__ = ["create"]
+
+# The parameters of Client.create: a class whose own have these names is made from Python.
+_TAKEN: Final = frozenset({"self", "path", "options"})
 
 
 @click.command(cls=MethodCommand)
@@ -26,7 +31,7 @@ def create(
     module, colon, cls = path.partition(":")
     if not (module and colon and cls):
         raise click.UsageError(f"{path}: expected PKG.MOD:CLASS, like shop.stock:Counter")
-    kwargs = keywords(pairs, taken=frozenset({"options"}))
+    kwargs = keywords(pairs, taken=_TAKEN)
     options = {"lifetime": "daemon"} | ({"name": name} if name else {})
     with ctl.connect() as client:
         proxy = client.create(path, *map(value, args), options=options, **kwargs)

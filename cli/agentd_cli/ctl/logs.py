@@ -33,7 +33,7 @@ def logs(ctl: Ctl, agent: str, follow: bool) -> None:
 
 
 def _print_all(ctl: Ctl, client: Client, agent: str, wait: float) -> int:
-    """Print page after page; without ``wait`` up to the first empty one."""
+    """Print page after page, until the agent ended; without ``wait`` up to the first empty one."""
     after = count = 0
     while True:
         page = client.logs(agent, after=after, wait=wait)
@@ -41,5 +41,6 @@ def _print_all(ctl: Ctl, client: Client, agent: str, wait: float) -> int:
             click.echo(to_json(line, indent=None) if ctl.as_json else render.log_line(line))
         count += len(page["lines"])
         after = page["next"]
-        if not page["lines"] and (page["ended"] or not wait):
+        # Asked again by its name, an agent that ended is not found any more.
+        if page["ended"] or not (page["lines"] or wait):
             return count
