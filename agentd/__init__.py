@@ -1,0 +1,61 @@
+"""agentd: host Python agents in a daemon and call them as if they were here.
+
+>>> class Counter(agentd.Agent):
+...     def __init__(self, start): self.value = start
+...     def add(self, n): self.value += n; return self.value
+>>> counter = Counter(5, to_dist=True)      # __init__ runs once, in the daemon
+>>> counter.add(1)
+6
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from agentd import errors
+from agentd._version import __version__
+from agentd.client.meta import Agent, RpcMeta, async_func, sync_func
+
+if TYPE_CHECKING:
+    from agentd.client.client import Client, connect
+    from agentd.client.handle import AgentHandle, handle
+    from agentd.client.options import DistConf
+    from agentd.client.proxy import RpcObject
+
+__all__ = [
+    "Agent",
+    "AgentHandle",
+    "Client",
+    "DistConf",
+    "RpcMeta",
+    "RpcObject",
+    "__version__",
+    "async_func",
+    "connect",
+    "errors",
+    "handle",
+    "sync_func",
+]
+
+_LATER = {
+    "AgentHandle": "handle",
+    "Client": "client",
+    "DistConf": "options",
+    "RpcObject": "proxy",
+    "connect": "client",
+    "handle": "handle",
+}
+"""What a program that only defines agents does not need: imported on first use."""
+
+
+def __getattr__(name: str) -> Any:
+    room = _LATER.get(name)
+    if room is None:
+        raise AttributeError(f"module 'agentd' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"agentd.client.{room}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Makes a remote agent feel like an object."""

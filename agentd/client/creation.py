@@ -1,0 +1,88 @@
+"""Both ways of hosting an agent: from a constructor spec, and from a live object."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from agentd import serialization
+from agentd.client import references
+from agentd.client.context import current
+from agentd.client.options import DistConf
+from agentd.client.proxy import RpcObject, make_proxy
+from agentd.client.session import Session
+from agentd.client.target import Target
+from agentd.errors import ConfigError
+from agentd.ids import new_agent_id
+from agentd.protocol.messages import Create
+from agentd.serialization import Encoded
+
+__all__ = ["adopt", "construct"]
+
+
+def construct(
+    cls: type | str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    conf: DistConf,
+    session: Session | None = None,
+) -> RpcObject:
+    """Host ``cls(*args, **kwargs)``: its ``__init__`` runs in the daemon's worker, and only there.
+
+    Returns at once; with a name, as soon as the daemon has taken it. ``cls`` may be text,
+    ``"pkg.mod:Class"``, of which this process needs to know nothing.
+    """
+    encoded = serialization.encode_spec(cls, args, kwargs, refs=references.active())
+    local = cls if isinstance(cls, type) else None
+    label = cls if isinstance(cls, str) else _label(cls)
+    return _host("spec", label, local, encoded, conf, session)
+
+
+def adopt(obj: object, conf: DistConf) -> RpcObject:
+    """Host the object as it is now; its ``__init__`` does not run again.
+
+    Raises ``SerializationError``, before anything was sent, if part of it cannot travel.
+    """
+    if issubclass(type(obj), RpcObject):
+        raise ConfigError(f"{obj!r} is hosted already")
+    encoded = serialization.encode_object(obj, refs=references.active())
+    return _host("live", _label(type(obj)), type(obj), encoded, conf, None)
+
+
+def _host(
+    mode: str,
+    label: str,
+    local: type | None,
+    encoded: Encoded,
+    conf: DistConf,
+    session: Session | None,
+) -> RpcObject:
+    if session is None:
+        from agentd.client.runtime import runtime
+
+        session = runtime().connect(conf.address)
+    maker = current()
+    message = partial(
+        Create,
+        agent=new_agent_id(),
+        cls=label,
+        mode=mode,
+        codec=encoded.codec,
+        name=conf.name,
+        lifetime=conf.effective_lifetime,
+        placement=conf.worker,
+        get_if_exists=conf.get_if_exists,
+        ack=conf.name is not None,
+        parent=maker.agent if maker is not None else None,
+    )
+    agent: bytes = message.keywords["agent"]
+    creation = session.create(message, encoded)
+    if conf.name is not None:
+        agent, _existing = session.wait_accepted(creation)
+    return make_proxy(
+        Target(agent, session.endpoint, label, conf.name, local=local, creation=creation)
+    )
+
+
+def _label(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"

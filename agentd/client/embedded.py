@@ -1,0 +1,99 @@
+"""The embedded daemon: the same daemon, a child of this process, gone when this process is gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from typing import Any, Final
+
+from agentd.errors import AgentdError, DaemonNotFound, from_wire
+
+__all__ = ["Embedded"]
+
+START_TIMEOUT_S: Final = 30.0
+"""A loaded machine may take seconds to start an interpreter; more than this is a fault."""
+STOP_TIMEOUT_S: Final = 3.0
+
+
+class Embedded:
+    """A daemon that was started by this process; it watches our pid and ends with it."""
+
+    def __init__(self) -> None:
+        """Start it and wait until it listens; raises what kept it from doing so."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "agentd.server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=_environment(),
+        )
+        assert self._process.stdin is not None
+        settings = {"parent": os.getpid(), "config": {"path": _import_path()}}
+        try:
+            self._process.stdin.write(json.dumps(settings).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it died at once; what it says about it is read below
+        self.endpoint = self._read_answer()
+
+    def _read_answer(self) -> str:
+        stdout = self._process.stdout
+        assert stdout is not None
+        deadline = time.monotonic() + START_TIMEOUT_S
+        line = b""
+        while not line.endswith(b"\n"):
+            ready, _, _ = select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))
+            part = os.read(stdout.fileno(), 65536) if ready else b""
+            if not part:
+                self.stop()
+                raise DaemonNotFound(
+                    "the embedded daemon did not start"
+                    + ("" if ready else f" within {START_TIMEOUT_S:g} s")
+                    + f" (exit code {self._process.poll()}); its messages are on standard error"
+                )
+            line += part
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            self.stop()
+            code, message = answer["error"]
+            error: AgentdError = from_wire(code, message, {})
+            raise error
+        return str(answer["endpoint"])
+
+    def stop(self) -> None:
+        """End it and wait until it has; called again, nothing."""
+        process = self._process
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except OSError:
+                    pass
+
+    def running(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+
+def _import_path() -> list[str]:
+    """Where this process imports from, so that the workers find the same modules."""
+    return [os.path.abspath(folder or os.getcwd()) for folder in sys.path if _is_folder(folder)]
+
+
+def _is_folder(folder: str) -> bool:
+    return os.path.isdir(folder or os.getcwd())
+
+
+def _environment() -> dict[str, str]:
+    """Ours, less the settings of daemons: those are for ``agentd serve``."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("AGENTD_")}

@@ -1,0 +1,108 @@
+"""``agentd.handle(proxy)``: what can be done with the reference, apart from the agent itself."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from agentd.client.proxy import RpcObject, ensure_ready, target
+from agentd.errors import AgentNotFound, CallTimeout, ConfigError, ConnectionLost
+from agentd.ids import show
+
+__all__ = ["AgentHandle", "handle"]
+
+
+class AgentHandle:
+    """The management side of one agent. As a context manager it deletes the agent at the end."""
+
+    def __init__(self, proxy: RpcObject) -> None:
+        self._proxy = proxy
+        self._target = target(proxy)
+
+    @property
+    def id(self) -> str:
+        """32 hex characters."""
+        return show(self._target.agent)
+
+    @property
+    def name(self) -> str | None:
+        """Its name, if it has one."""
+        return self._target.name
+
+    @property
+    def endpoint(self) -> str:
+        """Where its daemon listens."""
+        return self._target.endpoint
+
+    @property
+    def proxy(self) -> Any:
+        """The agent itself."""
+        return self._proxy
+
+    def info(self) -> dict[str, Any]:
+        """What the daemon knows of it (``agentctl inspect``); raises ``AgentNotFound``."""
+        return dict(self._ask("agent", agent=self.id))
+
+    def wait(self, timeout: float | None = None) -> AgentHandle:
+        """Wait until it is ready, at most ``timeout`` seconds.
+
+        Raises ``AgentCreationError`` (the original exception is its cause), ``AgentNotFound``,
+        ``CallTimeout``.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            ensure_ready(self._target, deadline)
+        except CallTimeout:
+            raise CallTimeout(
+                f"agent {self._target.label} ({self._target.cls}) is not ready after {timeout:g} s",
+                agent=self.id,
+                timeout=timeout,
+            ) from None
+        return self
+
+    def ping(self) -> float:
+        """Seconds to the worker that hosts it and back, without entering the agent."""
+        from agentd.client.runtime import runtime
+
+        ensure_ready(self._target)
+        return runtime().session_at(self.endpoint).ping(self._target.agent)
+
+    def delete(self) -> None:
+        """End it; nothing happens if it has ended already."""
+        try:
+            self._ask("delete", agent=self.id)
+        except AgentNotFound:
+            pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.delete()
+        except ConnectionLost:
+            if error is None:  # do not hide what went wrong first
+                raise
+
+    def _ask(self, what: str, **params: Any) -> Any:
+        from agentd.client.runtime import runtime
+
+        return runtime().session_at(self.endpoint).ask(what, **params)
+
+    def __repr__(self) -> str:
+        return f"<AgentHandle of {self._proxy!r}>"
+
+
+def handle(agent: object, /) -> AgentHandle:
+    """The handle of a proxy; raises ``ConfigError`` for anything else."""
+    if not issubclass(type(agent), RpcObject):
+        raise ConfigError(
+            f"a {type(agent).__name__} is not a hosted agent; host it with to_dist first"
+        )
+    return AgentHandle(agent)  # type: ignore[arg-type]

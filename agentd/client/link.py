@@ -1,0 +1,368 @@
+"""One connection to one peer, used by many threads.
+
+Whichever thread waits for an answer reads the socket for all (leader/followers, Schmidt et al.,
+"Leader/Followers", PLoP 2000): a blocking call costs no thread switch. When nobody waits, the
+process's pump reads (``agentd.client.pump``).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import zmq
+
+from agentd.errors import (
+    AgentdError,
+    CallTimeout,
+    ConnectionLost,
+    DaemonNotFound,
+    ProtocolError,
+    from_wire,
+)
+from agentd.protocol import pack, unpack
+from agentd.protocol.messages import Accepted, Error, Hello, Message, Ping, Welcome
+from agentd.transport.sockets import Port, Unreachable, dealer, monitor
+
+__all__ = ["Link", "LinkDown", "Pending"]
+
+MAX_FOLLOW_S = 1.0
+"""A follower looks at least this often whether it has to lead."""
+
+
+class LinkDown(ConnectionLost):
+    """The connection broke under an open request. Internal: callers find out what it means."""
+
+
+class Pending:
+    """A request on its way. Settled once: with a message and its payload, or with a failure."""
+
+    __slots__ = ("accepted", "callback", "done", "failure", "id", "message", "payload", "waiter")
+
+    def __init__(self, number: int, callback: Callable[[Pending], None] | None) -> None:
+        self.id = number
+        self.callback = callback
+        """Called once settled, in the thread that reads; for requests nobody waits for."""
+        self.message: Message | None = None
+        self.payload: Sequence[Any] = ()
+        self.failure: AgentdError | None = None
+        self.accepted: Accepted | None = None
+        self.done = False
+        self.waiter: _Waiter | None = None
+
+    def outcome(self) -> tuple[Message, Sequence[Any]]:
+        """The answer; raises the error that the peer reported. Only once settled."""
+        if self.failure is not None:
+            raise self.failure
+        assert self.message is not None
+        return self.message, self.payload
+
+
+class _Waiter:
+    """A thread that waits; it sleeps on the lock while another one leads."""
+
+    __slots__ = ("bed", "leads")
+
+    def __init__(self) -> None:
+        self.bed = threading.Lock()
+        self.bed.acquire()
+        self.leads = False
+
+
+class Link:
+    """A connection. Every method may be called from any thread."""
+
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        endpoint: str,
+        arm: Callable[[Link], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``arm`` asks the pump to read this link as nobody else does."""
+        self.endpoint = endpoint
+        self.welcome: Welcome | None = None
+        self._arm = arm
+        self._clock = clock
+        socket = dealer(context, endpoint)
+        self._monitor = monitor(socket)
+        self._port = Port(socket)
+        self._lock = self._port.lock
+        self._numbers = itertools.count(1)
+        self._pending: dict[int, Pending] = {}
+        self._leader: _Waiter | None = None
+        self._followers: list[_Waiter] = []
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll = select.poll()
+        self.fds = (self._port.fd, self._monitor.getsockopt(zmq.FD))
+        for fd in (*self.fds, self._wake):
+            self._poll.register(fd, select.POLLIN)
+        self.down: AgentdError | None = None
+        """Why it is of no use any more."""
+        self.heard = self._clock()
+        """When something last arrived, on the monotonic clock."""
+
+    # -- opening -----------------------------------------------------------------------------------
+    def open(self, hello: Callable[[int], Hello], timeout: float) -> Welcome:
+        """Meet the peer; raises ``DaemonNotFound`` or ``VersionMismatch``."""
+        deadline = self._clock() + timeout
+        while not self._port.socket.poll(max(0, int((deadline - self._clock()) * 1000)), zmq.POLLOUT):
+            if self._clock() >= deadline:
+                self.close()
+                raise DaemonNotFound(
+                    f"nobody answers at {self.endpoint}; is the daemon running? Start one with: "
+                    "agentd serve",
+                    endpoint=self.endpoint,
+                )
+        pending = self.submit(hello)
+        try:
+            message, _payload = self.wait(pending, deadline).outcome()
+        except CallTimeout:
+            self.close()
+            raise DaemonNotFound(
+                f"{self.endpoint} accepts connections but does not answer",
+                endpoint=self.endpoint,
+            ) from None
+        except AgentdError:
+            self.close()
+            raise
+        if not isinstance(message, Welcome):
+            self.close()
+            raise ProtocolError(f"{self.endpoint} answered hello with {message.kind!r}")
+        self.welcome = message
+        return message
+
+    # -- asking ------------------------------------------------------------------------------------
+    def submit(
+        self,
+        make: Callable[[int], Message],
+        payload: Sequence[Any] = (),
+        callback: Callable[[Pending], None] | None = None,
+    ) -> Pending:
+        """Send ``make(id)``; the request to wait for, or one that calls ``callback``.
+
+        Raises ``LinkDown`` if the connection is broken: then nothing was sent.
+        """
+        settled: list[Pending] = []
+        with self._lock:
+            if self.down is not None:
+                raise LinkDown(self.down.message, endpoint=self.endpoint, sent=False)
+            pending = Pending(next(self._numbers), callback)
+            frames = pack(make(pending.id), payload)
+            self._pending[pending.id] = pending
+            try:
+                waiting = self._port.send_locked(frames)
+            except Unreachable as error:
+                del self._pending[pending.id]
+                self._break(f"the connection to {self.endpoint} is gone ({error})", settled)
+                failure = LinkDown(str(error), endpoint=self.endpoint, sent=False)
+            else:
+                failure = None
+                if waiting:
+                    self._read(settled)
+                elif callback is not None and self._leader is None:
+                    self._arm(self)
+        _call_back(settled)
+        if failure is not None:
+            raise failure
+        return pending
+
+    def tell(self, message: Message) -> None:
+        """Send what has no answer; a broken connection is no error here."""
+        with self._lock:
+            if self.down is None:
+                try:
+                    self._port.send_locked(pack(message))
+                except Unreachable:
+                    pass
+        self.pump()  # input that the sending noticed
+
+    def wait(
+        self,
+        pending: Pending,
+        deadline: float | None = None,
+        until: Callable[[Pending], bool] = lambda p: p.done,
+    ) -> Pending:
+        """Wait for the answer; raises ``CallTimeout`` at the deadline (monotonic seconds)."""
+        settled: list[Pending] = []
+        me: _Waiter | None = None
+        self._lock.acquire()
+        try:
+            while True:
+                self._read(settled)
+                if until(pending):
+                    return pending
+                now = self._clock()
+                if deadline is not None and now >= deadline:
+                    raise CallTimeout("no answer in time", timeout=deadline - now)
+                if me is None:
+                    me = pending.waiter = _Waiter()
+                limit = None if deadline is None else deadline - now
+                if settled:
+                    self._lock.release()
+                    try:
+                        _call_back(settled)
+                    finally:
+                        self._lock.acquire()
+                elif self._leader is None:
+                    self._lead(me, limit)
+                else:
+                    self._follow(me, limit)
+        finally:
+            if me is not None:
+                pending.waiter = None
+                if me in self._followers:
+                    self._followers.remove(me)
+            self._hand_over()
+            self._lock.release()
+            _call_back(settled)
+
+    def _lead(self, me: _Waiter, limit: float | None) -> None:
+        self._leader = me
+        self._lock.release()
+        try:
+            self._poll.poll(None if limit is None else limit * 1000 + 1)
+        finally:
+            self._lock.acquire()
+            self._leader = None
+            try:
+                os.eventfd_read(self._wake)
+            except BlockingIOError:
+                pass
+
+    def _follow(self, me: _Waiter, limit: float | None) -> None:
+        if me not in self._followers:
+            self._followers.append(me)
+        self._lock.release()
+        try:
+            me.bed.acquire(timeout=MAX_FOLLOW_S if limit is None else max(0.0, min(limit, MAX_FOLLOW_S)))
+        finally:
+            self._lock.acquire()
+
+    def _hand_over(self) -> None:
+        """Let somebody else read, if anybody needs it."""
+        if self._leader is not None or self.down is not None:
+            return
+        if self._followers:
+            self._rouse(self._followers.pop(0))
+        elif self._pending:
+            self._arm(self)
+
+    def _rouse(self, waiter: _Waiter) -> None:
+        if waiter is self._leader:
+            os.eventfd_write(self._wake, 1)
+        elif waiter.bed.locked():
+            waiter.bed.release()
+
+    # -- reading -----------------------------------------------------------------------------------
+    def pump(self) -> bool:
+        """Read what is there; True if the pump is needed further. Called by the pump."""
+        settled: list[Pending] = []
+        with self._lock:
+            self._read(settled)
+            further = self.down is None and bool(self._pending) and self._leader is None
+        _call_back(settled)
+        return further
+
+    def _read(self, settled: list[Pending]) -> None:
+        if self.down is not None:
+            return
+        while True:
+            messages, more = self._port.receive_locked(100)
+            for frames in messages:
+                self._take(frames, settled)
+            if not more:
+                break
+        if self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            self._break(f"the connection to {self.endpoint} broke", settled)
+
+    def _take(self, frames: list[Any], settled: list[Pending]) -> None:
+        self.heard = self._clock()
+        try:
+            message = unpack(frames)
+        except ProtocolError:
+            return  # an answer that cannot be read has no id to blame; its caller times out
+        number = getattr(message, "id", 0)
+        pending = self._pending.get(number)
+        if pending is None:
+            return  # the answer to a request that was given up
+        if isinstance(message, Accepted):
+            pending.accepted = message
+            if pending.waiter is not None:
+                self._rouse(pending.waiter)
+            return
+        del self._pending[number]
+        pending.message = message
+        pending.payload = frames[1:]
+        if isinstance(message, Error) and message.code != "raised":
+            pending.failure = from_wire(message.code, message.message, message.facts)
+        self._settle(pending, settled)
+
+    def _settle(self, pending: Pending, settled: list[Pending]) -> None:
+        pending.done = True
+        if pending.waiter is not None:
+            self._rouse(pending.waiter)
+        if pending.callback is not None:
+            settled.append(pending)
+
+    def _break(self, why: str, settled: list[Pending]) -> None:
+        self.down = LinkDown(why, endpoint=self.endpoint)
+        pending, self._pending = self._pending, {}
+        for request in pending.values():
+            request.failure = LinkDown(why, endpoint=self.endpoint, sent=True)
+            self._settle(request, settled)
+        for follower in self._followers:
+            self._rouse(follower)
+
+    # -- ending ------------------------------------------------------------------------------------
+    def fail(self, why: str) -> None:
+        """Give the connection up: what is open fails with ``LinkDown``."""
+        settled: list[Pending] = []
+        with self._lock:
+            if self.down is None:
+                self._break(why, settled)
+            if self._leader is not None:
+                self._rouse(self._leader)
+        _call_back(settled)
+
+    def ping(self) -> None:
+        """Ask for a sign of life; ``heard`` tells when one came."""
+        try:
+            self.submit(Ping, callback=lambda _pending: None)
+        except LinkDown:
+            pass
+
+    @property
+    def waiting(self) -> bool:
+        """Whether requests are open."""
+        return bool(self._pending)
+
+    def close(self, linger_ms: int = 0) -> None:
+        """Close the sockets; open requests fail."""
+        self.fail(f"the connection to {self.endpoint} was closed")
+        with self._lock:
+            if self._port.closed:
+                return
+            self._port.closed = True
+            self._port.socket.disable_monitor()
+            self._monitor.close(0)
+            self._port.socket.close(linger_ms)
+            # The leader may still poll the descriptors: zmq's are its own to close, and the
+            # eventfd goes with the object.
+
+    def __del__(self) -> None:
+        wake = self.__dict__.get("_wake")
+        if wake is not None:
+            os.close(wake)
+
+
+def _call_back(settled: list[Pending]) -> None:
+    while settled:
+        pending = settled.pop(0)
+        assert pending.callback is not None
+        pending.callback(pending)

@@ -1,0 +1,105 @@
+"""What ``to_dist`` takes: ``True``, an endpoint, a dict, or a ``DistConf``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from agentd.errors import ConfigError
+
+__all__ = ["DistConf", "ToDist", "options_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistConf:
+    """Where and how an agent is hosted. Every field has a default; a wrong one is a ``ConfigError``.
+
+    ``endpoint``: the daemon, such as ``ipc:///run/user/1000/agentd/agentd.sock`` (default: the
+    environment's ``AGENTD_ENDPOINT``, else this user's daemon, else an embedded one).
+    ``host`` and ``port``: the same for TCP.
+    ``name``: unique in its daemon.
+    ``lifetime``: ``"client"`` (ends with the process that made it; the default without a name) or
+    ``"daemon"`` (until somebody deletes it; the default with a name).
+    ``worker``: ``"shared"``, or ``"dedicated"`` for a process of its own.
+    ``get_if_exists``: take the agent of that name and class if there is one.
+    """
+
+    endpoint: str | None = None
+    host: str | None = None
+    port: int | None = None
+    name: str | None = None
+    lifetime: Literal["client", "daemon"] | None = None
+    worker: Literal["shared", "dedicated"] = "shared"
+    get_if_exists: bool = False
+
+    def __post_init__(self) -> None:
+        _require("lifetime", self.lifetime, (None, "client", "daemon"))
+        _require("worker", self.worker, ("shared", "dedicated"))
+        for key in ("endpoint", "host", "name"):
+            value = getattr(self, key)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise ConfigError(f"to_dist: {key} is a text, not {value!r}")
+        if self.host is not None or self.port is not None:
+            if self.endpoint is not None:
+                raise ConfigError("to_dist: give endpoint, or host and port, not both")
+            if self.host is None or type(self.port) is not int or not 0 < self.port < 65536:
+                raise ConfigError("to_dist: host needs a port from 1 to 65535, and port a host")
+        if self.get_if_exists and self.name is None:
+            raise ConfigError("to_dist: get_if_exists needs a name")
+
+    @property
+    def address(self) -> str | None:
+        """The endpoint, however it was given."""
+        if self.host is not None:
+            return f"tcp://{self.host}:{self.port}"
+        return self.endpoint
+
+    @property
+    def effective_lifetime(self) -> str:
+        """With the default filled in."""
+        return self.lifetime or ("client" if self.name is None else "daemon")
+
+
+ToDist = bool | str | Mapping[str, Any] | DistConf | None
+"""The type of ``to_dist``."""
+
+
+def options_of(to_dist: Any, **more: Any) -> DistConf:
+    """Read what a caller gave (never ``None`` or ``False`` here) without changing it."""
+    if to_dist is True:
+        conf = DistConf()
+    elif isinstance(to_dist, DistConf):
+        conf = to_dist
+    elif isinstance(to_dist, str):
+        conf = DistConf(endpoint=to_dist)
+    elif isinstance(to_dist, Mapping):
+        conf = _checked(dict(to_dist))
+    else:
+        raise ConfigError(
+            "to_dist is True, an endpoint, a dict of options or a DistConf, "
+            f"not {type(to_dist).__name__}"
+        )
+    return replace(conf, **_known(more)) if more else conf
+
+
+def _checked(given: dict[Any, Any]) -> DistConf:
+    return DistConf(**_known(given))
+
+
+def _known(given: dict[Any, Any]) -> dict[str, Any]:
+    names = [f.name for f in fields(DistConf)]
+    for key in given:
+        if key not in names:
+            import difflib
+
+            near = difflib.get_close_matches(str(key), names, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(names)}"
+            raise ConfigError(f"to_dist has no option {key!r}{hint}")
+    return given
+
+
+def _require(key: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    if value not in allowed:
+        words = " or ".join(repr(a) for a in allowed if a is not None)
+        raise ConfigError(f"to_dist: {key} is {words}, not {value!r}")

@@ -1,0 +1,318 @@
+"""The proxy: an object that stands for a hosted agent.
+
+A proxy has no public attribute of its own, so that every name means the agent's. What can be done
+with the *reference* (its id, deleting it, …) is on ``agentd.handle(proxy)``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from agentd.client.about import about_class
+from agentd.client.target import Target
+from agentd.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from agentd.client.session import Session
+    from agentd.protocol.messages import Ready
+
+__all__ = ["RemoteMethod", "RpcObject", "make_proxy", "target"]
+
+_TARGET = "_agentd_target"
+
+
+class RpcObject:
+    """Stands for a hosted agent: method calls, attributes and operators reach it.
+
+    Not made by hand: ``Class(..., to_dist=True)``, ``obj.to_dist()`` and ``Client.get`` return
+    them. ``isinstance(proxy, Class)`` holds; pickling or copying one gives a reference to the same
+    agent. Any use may raise what the agent raises, and ``AgentCreationError``, ``AgentCrashed``,
+    ``AgentNotFound`` or a ``TransportError`` (see ``agentd.errors``).
+    """
+
+    __slots__ = ("__weakref__", _TARGET)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise _private(self, name)
+        if name == "to_dist" and name not in _offered(target(self)):
+            return _already_hosted(self)
+        return _get(self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            raise _private(self, name)
+        _operate(self, "set", name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name.startswith("_"):
+            raise _private(self, name)
+        _operate(self, "del", name)
+
+    def __dir__(self) -> list[str]:
+        names: list[str] = _operate(self, "dir", "")
+        return sorted(names)
+
+    @property
+    def __class__(self) -> Any:
+        return target(self).local or type(self)
+
+    def __repr__(self) -> str:
+        aim = target(self)
+        name = f" {aim.name!r}" if aim.name else ""
+        return f"<agent {aim.cls}{name} {aim.agent.hex()[:8]} at {aim.endpoint}>"
+
+    def __eq__(self, other: object) -> Any:
+        if issubclass(type(other), RpcObject):
+            return target(self).agent == target(other).agent
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(target(self).agent)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _restore, (target(self).wire(),)
+
+    def __copy__(self) -> RpcObject:
+        return make_proxy(target(self))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RpcObject:
+        return make_proxy(target(self))
+
+
+class RemoteMethod:
+    """A method of a hosted agent; calling it waits for the value."""
+
+    __slots__ = ("_name", "_proxy")
+
+    def __init__(self, proxy: RpcObject, name: str) -> None:
+        self._proxy = proxy
+        self._name = name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return call(self._proxy, self._name, args, kwargs)
+
+    @property
+    def __name__(self) -> str:
+        return self._name
+
+    @property
+    def __self__(self) -> RpcObject:
+        return self._proxy
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        local = target(self._proxy).local
+        return getattr(getattr(local, self._name, None), "__doc__", None)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__wrapped__":  # what ``inspect.signature`` looks at
+            local = target(self._proxy).local
+            if local is not None:
+                return getattr(local, self._name)
+        raise AttributeError(name)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, RemoteMethod)
+            and self._name == other._name
+            and target(self._proxy).agent == target(other._proxy).agent
+        )
+
+    def __hash__(self) -> int:
+        return hash((target(self._proxy).agent, self._name))
+
+    def __repr__(self) -> str:
+        return f"<method {self._name} of {self._proxy!r}>"
+
+    def __reduce__(self) -> Any:
+        return RemoteMethod, (self._proxy, self._name)
+
+
+# -- making proxies --------------------------------------------------------------------------------
+def target(proxy: object) -> Target:
+    """Whom the proxy means."""
+    aim: Target = object.__getattribute__(proxy, _TARGET)
+    return aim
+
+
+_classes: dict[tuple[str, frozenset[str], bool], type[RpcObject]] = {}
+"""A proxy class for each set of special methods: Python looks for those on the type."""
+
+
+def make_proxy(aim: Target) -> RpcObject:
+    """A proxy for the target."""
+    if aim.local is None and aim.about is not None:
+        aim.local = _local_class(aim.about)
+    about = about_class(aim.local) if aim.local is not None else aim.about
+    about = about or {}
+    specials = frozenset(about.get("specials", ()))
+    key = (aim.cls.rpartition(":")[2], specials, bool(about.get("unhashable")))
+    cls = _classes.get(key)
+    if cls is None:
+        cls = _classes[key] = _proxy_class(*key)
+    proxy = object.__new__(cls)
+    object.__setattr__(proxy, _TARGET, aim)
+    return proxy
+
+
+def _proxy_class(name: str, specials: frozenset[str], unhashable: bool) -> type[RpcObject]:
+    body: dict[str, Any] = {"__slots__": (), "__module__": __name__}
+    for special in specials:
+        body[special] = _special(special)
+    if unhashable:
+        body["__hash__"] = None
+    elif "__eq__" in body and "__hash__" not in body:
+        body["__hash__"] = RpcObject.__hash__
+    return type(f"RpcObject[{name.rpartition('.')[2]}]", (RpcObject,), body)
+
+
+def _local_class(about: dict[str, Any]) -> type | None:
+    """The class, if this process has loaded it and it is the same one by all that is known."""
+    found: Any = sys.modules.get(about.get("module", ""))
+    for part in str(about.get("qualname", "")).split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, type) and about_class(found)["methods"] == about.get("methods"):
+        return found
+    return None
+
+
+def _restore(wire: tuple[Any, ...]) -> RpcObject:
+    """What a pickled proxy becomes."""
+    return make_proxy(Target.from_wire(tuple(wire)))
+
+
+# -- using them ------------------------------------------------------------------------------------
+def _session(aim: Target) -> Session:
+    from agentd.client.runtime import runtime
+
+    return runtime().session_at(aim.endpoint)
+
+
+def ensure_ready(aim: Target, deadline: float | None = None) -> Ready:
+    """Wait until the agent is ready; raises what kept it from being so."""
+    session = _session(aim)
+    creation = aim.creation
+    if creation is not None:
+        ready = session.settle(aim.agent, creation, deadline)
+        aim.creation = None
+    else:
+        ready = session.place(aim.agent, deadline)
+    if aim.about is None:
+        aim.about = ready.about
+    return ready
+
+
+def call(
+    proxy: RpcObject,
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    deadline: float | None = None,
+) -> Any:
+    """Call a method of the agent and wait for its value."""
+    from agentd import serialization
+    from agentd.client import references
+
+    aim = target(proxy)
+    if aim.creation is not None:
+        ensure_ready(aim, deadline)
+    encoded = serialization.encode_call(args, kwargs, refs=references.active())
+    codec, payload = _session(aim).call(aim.agent, "method", name, encoded, deadline)
+    return _value(proxy, name, codec, payload)
+
+
+def _operate(proxy: RpcObject, op: str, name: str, *value: Any) -> Any:
+    from agentd import serialization
+    from agentd.client import references
+
+    aim = target(proxy)
+    if aim.creation is not None:
+        ensure_ready(aim)
+    encoded = (
+        serialization.encode(value[0], refs=references.active(), root=f"the new {name}")
+        if value
+        else None
+    )
+    codec, payload = _session(aim).call(aim.agent, op, name, encoded, None)
+    return _value(proxy, name, codec, payload)
+
+
+def _get(proxy: RpcObject, name: str) -> Any:
+    if name in _offered(target(proxy)):
+        return RemoteMethod(proxy, name)
+    return _operate(proxy, "get", name)
+
+
+def _offered(aim: Target) -> Any:
+    """The methods of the agent's class; asks for them if nothing is known yet."""
+    if aim.local is not None:
+        return about_class(aim.local)["methods"]
+    if aim.about is None:
+        ensure_ready(aim)
+    return (aim.about or {}).get("methods", ())
+
+
+def _value(proxy: RpcObject, name: str, codec: str, payload: Any) -> Any:
+    from agentd import serialization
+    from agentd.client import references
+
+    if codec == "method":
+        return RemoteMethod(proxy, name)
+    head, *buffers = payload
+    if codec == "iter":
+        import msgpack
+
+        return _items(proxy, str(msgpack.unpackb(head)))
+    return serialization.decode(codec, head, buffers, refs=references.active())
+
+
+def _items(proxy: RpcObject, number: str) -> Iterator[Any]:
+    """The items of an iterator that stays with the agent; leaving early closes it there."""
+    ended = False
+    try:
+        while not ended:
+            items, ended = _operate(proxy, "next", number)
+            yield from items
+    finally:
+        if not ended:
+            try:
+                _operate(proxy, "close", number)
+            except Exception:  # noqa: BLE001, S110 - it ended by itself, or its agent did
+                pass
+
+
+def _special(name: str) -> Callable[..., Any]:
+    def special(self: RpcObject, *args: Any, **kwargs: Any) -> Any:
+        if name == "__exit__" and len(args) == 3:
+            args = (*args[:2], None)  # a traceback belongs to its process
+        value = call(self, name, args, kwargs)
+        if name == "__iter__" and not isinstance(value, Iterator):
+            raise ProtocolError("the agent's __iter__ did not give an iterator")
+        return value
+
+    special.__name__ = special.__qualname__ = name
+    return special
+
+
+def _already_hosted(proxy: RpcObject) -> Callable[..., RpcObject]:
+    def to_dist(*args: Any, **options: Any) -> RpcObject:
+        """The agent is hosted already: it stays where it is."""
+        if options or any(a is not True for a in args):
+            from agentd.errors import ConfigError
+
+            raise ConfigError(f"{proxy!r} is hosted already and does not move")
+        return proxy
+
+    return to_dist
+
+
+def _private(proxy: RpcObject, name: str) -> AttributeError:
+    return AttributeError(
+        f"{target(proxy).cls.rpartition(':')[2]!r} object has no attribute {name!r} here: names "
+        "with a leading underscore stay private to the agent",
+        name=name,
+        obj=proxy,
+    )

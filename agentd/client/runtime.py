@@ -1,0 +1,117 @@
+"""What a client process has one of: zmq context, pump, sessions, embedded daemon."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from typing import Any
+
+import zmq
+
+from agentd.client.embedded import Embedded
+from agentd.client.pump import Pump
+from agentd.client.session import Session
+from agentd.errors import DaemonNotFound
+from agentd.ids import new_session_id
+from agentd.transport import rundir
+
+__all__ = ["Runtime", "runtime"]
+
+BEAT_S = 0.5
+"""How often the pump looks whether a heartbeat is due."""
+
+
+class Runtime:
+    """This process's own; made on first use, and anew in a forked child."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.session = new_session_id()
+        self.context: zmq.Context[Any] = zmq.Context()
+        self.pump = Pump(BEAT_S, self._beat)
+        self._lock = threading.RLock()  # protects the two below
+        self._sessions: dict[tuple[str, bool], Session] = {}
+        self._embedded: Embedded | None = None
+
+    def connect(
+        self, endpoint: str | None = None, *, embedded: bool = True, direct: bool = True
+    ) -> Session:
+        """The session with a daemon; raises ``DaemonNotFound`` and ``ConfigError``.
+
+        Without an endpoint: ``AGENTD_ENDPOINT``, else this user's running daemon, else (if
+        ``embedded``) one that is started as a child of this process.
+        """
+        session = self._session(endpoint or self._find(embedded=embedded), direct=direct)
+        session.connect()
+        return session
+
+    def session_at(self, endpoint: str) -> Session:
+        """The session with the daemon of a reference."""
+        return self._session(endpoint, direct=True)
+
+    def _session(self, endpoint: str, *, direct: bool) -> Session:
+        key = (endpoint, direct)
+        session = self._sessions.get(key)
+        if session is None:
+            with self._lock:
+                session = self._sessions.get(key)
+                if session is None:
+                    session = self._sessions[key] = Session(self, endpoint, direct=direct)
+        return session
+
+    def _find(self, *, embedded: bool) -> str:
+        told = os.environ.get("AGENTD_ENDPOINT")
+        if told:
+            return told
+        if self._embedded is not None and self._embedded.running():
+            return self._embedded.endpoint
+        default = rundir.default_endpoint()
+        if rundir.is_listening(rundir.ipc_path(default)):
+            rundir.check_private(rundir.base_folder())  # else anybody might listen there
+            return default
+        if not embedded:
+            raise DaemonNotFound(
+                f"no daemon listens on {default}; start one with: agentd serve", endpoint=default
+            )
+        with self._lock:
+            if self._embedded is None or not self._embedded.running():
+                self._embedded = Embedded()
+            return self._embedded.endpoint
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        for session in list(self._sessions.values()):
+            session.beat(now)
+
+    def close(self) -> None:
+        """Say good-bye to every daemon; an embedded one ends. Called at exit."""
+        with self._lock:
+            sessions, self._sessions = self._sessions, {}
+            embedded, self._embedded = self._embedded, None
+        self.pump.stop()
+        for session in sessions.values():
+            session.close()
+        if embedded is not None:
+            embedded.stop()
+
+
+_runtime: Runtime | None = None
+_lock = threading.Lock()  # protects the making of the runtime
+
+
+def runtime() -> Runtime:
+    """This process's runtime. A forked child gets its own: sockets do not survive a fork."""
+    global _runtime  # noqa: PLW0603 - one per process is what it is for
+    if _runtime is None or _runtime.pid != os.getpid():
+        with _lock:
+            if _runtime is None or _runtime.pid != os.getpid():
+                _runtime = Runtime()
+                atexit.register(_close, _runtime)
+    return _runtime
+
+
+def _close(one: Runtime) -> None:
+    if one.pid == os.getpid():
+        one.close()

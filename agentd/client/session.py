@@ -1,0 +1,343 @@
+"""One client process and one daemon: finding agents, making them, calling them.
+
+Requests to the daemon go over its link; calls go to the worker that hosts the agent, whose address
+is kept in ``_places``, or through the daemon where that address cannot be reached.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from agentd import serialization
+from agentd.client import references
+from agentd.client.link import Link, LinkDown, Pending
+from agentd.errors import (
+    AgentCreationError,
+    AgentdError,
+    AgentNotFound,
+    CallTimeout,
+    ConnectionLost,
+    DaemonNotFound,
+    ProtocolError,
+)
+from agentd.protocol import PROTOCOL, local_versions
+from agentd.protocol.messages import (
+    Answer,
+    Ask,
+    Bye,
+    Call,
+    Create,
+    Error,
+    Fate,
+    Hello,
+    Locate,
+    Message,
+    Ping,
+    Ready,
+    Result,
+)
+from agentd.serialization import Encoded
+from agentd.transport import rundir
+from agentd.transport.process import host_identity, process_start
+
+if TYPE_CHECKING:
+    from agentd.client.runtime import Runtime
+
+__all__ = ["Session"]
+
+CONNECT_TIMEOUT_S = 5.0
+"""How long a peer may take to answer ``hello``; it does so before anything else."""
+MOVES = 5
+"""How often a call follows an agent that moved before it gives up."""
+SILENT_BEATS = 3
+"""Heartbeats that may go unanswered before a peer counts as gone."""
+
+
+class Session:
+    """This process's dealings with one daemon. Every method may be called from any thread."""
+
+    def __init__(self, runtime: Runtime, endpoint: str, *, direct: bool = True) -> None:
+        self.endpoint = endpoint
+        self._runtime = runtime
+        self._direct = direct
+        self._lock = threading.RLock()  # protects the links and places
+        self._daemon: Link | None = None
+        self._workers: dict[str, Link | None] = {}
+        """By address; ``None``: not to be reached from here, the daemon relays."""
+        self._places: dict[bytes, Ready] = {}
+        self._path = rundir.ipc_path(endpoint)
+
+    # -- links -------------------------------------------------------------------------------------
+    def connect(self) -> Link:
+        """The link to the daemon, opened if needed; raises ``DaemonNotFound``."""
+        link = self._daemon
+        if link is not None and link.down is None:
+            return link
+        with self._lock:
+            link = self._daemon
+            if link is not None and link.down is None:
+                return link
+            if link is not None:
+                link.close()
+            if not rundir.is_listening(self._path):
+                self._daemon = None
+                raise DaemonNotFound(
+                    f"no daemon listens on {self.endpoint}; start one with: agentd serve",
+                    endpoint=self.endpoint,
+                )
+            self._daemon = self._open(self.endpoint)
+            return self._daemon
+
+    def _open(self, endpoint: str) -> Link:
+        link = Link(self._runtime.context, endpoint, self._runtime.pump.arm)
+        link.open(self._hello, CONNECT_TIMEOUT_S)
+        return link
+
+    def _hello(self, number: int) -> Hello:
+        mine = local_versions()
+        return Hello(
+            number,
+            PROTOCOL,
+            mine.agentd,
+            mine.python,
+            self._runtime.session,
+            os.getpid(),
+            host_identity(),
+            process_start(os.getpid()),
+            mine.dill,
+        )
+
+    def _worker(self, address: str) -> Link:
+        """The way to a worker: its own socket, else the daemon."""
+        link = self._workers.get(address)
+        if link is not None and link.down is None:
+            return link
+        with self._lock:
+            link = self._workers.get(address)
+            if link is not None and link.down is None:
+                return link
+            if link is not None:
+                link.close()
+            if not self._direct or address in self._workers and link is None:
+                return self.connect()
+            if not rundir.is_listening(rundir.ipc_path(address)):
+                if link is not None:  # it was there once: it is gone, not out of reach
+                    del self._workers[address]
+                    raise LinkDown("the worker is gone", endpoint=address, sent=False)
+                self._workers[address] = None
+                return self.connect()
+            opened = self._workers[address] = self._open(address)
+            return opened
+
+    # -- requests to the daemon --------------------------------------------------------------------
+    def request(
+        self,
+        make: Callable[[int], Message],
+        payload: Sequence[Any] = (),
+        deadline: float | None = None,
+    ) -> tuple[Message, Sequence[Any]]:
+        """Ask the daemon and wait for the answer; a broken connection is tried anew once."""
+        for attempt in (1, 2):
+            link = self.connect()
+            try:
+                return link.wait(link.submit(make, payload), deadline).outcome()
+            except LinkDown as error:
+                if attempt == 2 or error.facts.get("sent"):
+                    raise ConnectionLost(error.message, endpoint=self.endpoint) from None
+        raise AssertionError("the second attempt returned or raised")
+
+    def ask(self, what: str, **params: Any) -> Any:
+        """Administration; the answer's data."""
+        wait = params.get("wait", 0.0)
+        deadline = time.monotonic() + 30.0 + wait
+        message, payload = self.request(lambda n: Ask(n, what, params), deadline=deadline)
+        if not isinstance(message, Answer) or not payload:
+            raise ProtocolError(f"the daemon answered {message.kind!r} to a question")
+        return msgpack.unpackb(payload[0], strict_map_key=False)
+
+    # -- agents ------------------------------------------------------------------------------------
+    def create(self, make: Callable[[int], Create], encoded: Encoded) -> Pending:
+        """Send it; the open request, settled when the agent is ready or failed."""
+        payload = [encoded.head, *encoded.buffers]
+        try:
+            return self.connect().submit(make, payload)
+        except LinkDown:
+            return self.connect().submit(make, payload)
+
+    def wait_accepted(self, pending: Pending) -> tuple[bytes, bool]:
+        """Wait until the daemon took the agent: its id, and whether it existed already."""
+        link = self.connect()
+        deadline = time.monotonic() + 30.0
+        try:
+            link.wait(pending, deadline, lambda p: p.accepted is not None or p.done)
+        except LinkDown as error:
+            raise ConnectionLost(error.message, endpoint=self.endpoint) from None
+        if pending.accepted is not None:
+            return pending.accepted.agent, pending.accepted.existing
+        pending.outcome()
+        raise ProtocolError("the daemon did not say that it accepted the agent")
+
+    def settle(self, agent: bytes, pending: Pending, deadline: float | None) -> Ready:
+        """Wait until a created agent is ready; raises ``AgentCreationError`` and others."""
+        link = self.connect()
+        try:
+            message, _payload = link.wait(pending, deadline).outcome()
+        except LinkDown:
+            return self.locate(agent, deadline=deadline)  # the daemon may have taken it
+        except AgentCreationError as error:
+            raise self._with_cause(error, pending) from error.__cause__
+        return self._note(message)
+
+    def locate(
+        self, agent: bytes | None = None, name: str | None = None, deadline: float | None = None
+    ) -> Ready:
+        """Ask where an agent is; waits until it is ready."""
+        link = self.connect()
+        pending = link.submit(lambda n: Locate(n, agent, name))
+        try:
+            message, _payload = link.wait(pending, deadline).outcome()
+        except LinkDown as error:
+            raise ConnectionLost(error.message, endpoint=self.endpoint) from None
+        except AgentCreationError as error:
+            raise self._with_cause(error, pending) from error.__cause__
+        return self._note(message)
+
+    def _note(self, message: Message) -> Ready:
+        if not isinstance(message, Ready):
+            raise ProtocolError(f"the daemon answered {message.kind!r} where an agent was asked for")
+        self._places[message.agent] = message
+        return message
+
+    def _with_cause(self, error: AgentCreationError, pending: Pending) -> AgentCreationError:
+        """The error with the original exception, as this process can rebuild it, as its cause."""
+        message = pending.message
+        if isinstance(message, Error):
+            facts = dict(message.facts.get("cause") or {})
+            head, *buffers = pending.payload or (b"",)
+            error.__cause__ = serialization.decode_error(
+                facts, message.codec, head, buffers, refs=references.active()
+            )
+            error.facts = {k: v for k, v in error.facts.items() if k not in ("cause", "codec")}
+        return error
+
+    def place(self, agent: bytes, deadline: float | None = None) -> Ready:
+        """Where the agent is, as far as known; else ask."""
+        return self._places.get(agent) or self.locate(agent, deadline=deadline)
+
+    # -- calls -------------------------------------------------------------------------------------
+    def call(
+        self, agent: bytes, op: str, name: str, encoded: Encoded | None, deadline: float | None
+    ) -> tuple[str, Sequence[Any]]:
+        """Do ``op`` on the agent; the codec and payload of its result.
+
+        Raises what the agent raised; ``AgentCrashed``, ``AgentNotFound``, ``ConnectionLost``,
+        ``CallTimeout``.
+        """
+        codec = encoded.codec if encoded is not None else ""
+        payload = [] if encoded is None else [encoded.head, *encoded.buffers]
+        for _ in range(MOVES):
+            place = self.place(agent, deadline)
+            epoch = place.epoch
+            try:
+                link = self._worker(place.address)
+                pending = link.submit(lambda n: Call(n, agent, epoch, op, name, codec), payload)
+                message, answer = link.wait(pending, deadline).outcome()
+            except LinkDown as error:
+                self._forget(place)
+                if error.facts.get("sent"):
+                    raise self._fate(place) from None
+                continue  # it was not sent: ask where the agent is now
+            except AgentNotFound as error:
+                if error.facts.get("moved"):
+                    self._forget(place)
+                    continue
+                raise
+            if isinstance(message, Error):
+                raise self._raised(message, answer)
+            if not isinstance(message, Result):
+                raise ProtocolError(f"a call was answered with {message.kind!r}")
+            return message.codec, answer
+        raise AgentNotFound(
+            f"agent {place.cls} moved {MOVES} times while it was being called", agent=agent.hex()
+        )
+
+    def _forget(self, place: Ready) -> None:
+        if self._places.get(place.agent) is place:
+            self._places.pop(place.agent, None)
+
+    def _fate(self, place: Ready) -> AgentdError:
+        """What became of a call whose connection broke."""
+        try:
+            self.request(
+                lambda n: Fate(n, place.agent, place.epoch), deadline=time.monotonic() + 10.0
+            )
+        except CallTimeout:
+            return ConnectionLost("the daemon does not answer", endpoint=self.endpoint)
+        except DaemonNotFound as error:
+            return ConnectionLost(
+                f"the daemon at {self.endpoint} is gone, and agent {place.cls} with it",
+                endpoint=error.endpoint,
+            )
+        except AgentdError as error:
+            return error
+        return ConnectionLost("the connection broke during the call", endpoint=self.endpoint)
+
+    def _raised(self, message: Error, payload: Sequence[Any]) -> BaseException:
+        head, *buffers = payload or (b"",)
+        return serialization.decode_error(
+            message.facts, message.codec, head, buffers, refs=references.active()
+        )
+
+    def ping(self, agent: bytes | None = None) -> float:
+        """Seconds to the daemon, or to the worker of an agent, and back."""
+        link = self.connect() if agent is None else self._worker(self.place(agent).address)
+        started = time.perf_counter()
+        try:
+            link.wait(link.submit(Ping), time.monotonic() + CONNECT_TIMEOUT_S).outcome()
+        except LinkDown as error:
+            raise ConnectionLost(error.message, endpoint=link.endpoint) from None
+        return time.perf_counter() - started
+
+    # -- staying and leaving -----------------------------------------------------------------------
+    def beat(self, now: float) -> None:
+        """Called by the pump: keep the lease, notice the silent. Does not block."""
+        daemon = self._daemon
+        if daemon is None or daemon.welcome is None:
+            return
+        if daemon.down is not None:
+            if rundir.is_listening(self._path):  # it is back, or it was the connection: the lease
+                try:
+                    self.connect()
+                except AgentdError:
+                    pass
+            return
+        beat = daemon.welcome.heartbeat_s
+        links = [daemon, *(link for link in list(self._workers.values()) if link is not None)]
+        idle = min(daemon.welcome.grace_s / 3, 10 * beat)
+        for link in links:
+            quiet = now - link.heard
+            if link.down is None and quiet >= (beat if link.waiting else idle):
+                link.ping()
+        if daemon.waiting and now - daemon.heard > SILENT_BEATS * beat + 1.0:
+            daemon.fail(f"the daemon at {self.endpoint} has been silent for {now - daemon.heard:.1f} s")
+
+    def close(self) -> None:
+        """Say good-bye: agents that live as long as their client end."""
+        with self._lock:
+            daemon, self._daemon = self._daemon, None
+            workers, self._workers = self._workers, {}
+        if daemon is not None:
+            daemon.tell(Bye())
+            daemon.close(linger_ms=500)
+        for link in workers.values():
+            if link is not None:
+                link.close()
+        self._places.clear()
+
+

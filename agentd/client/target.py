@@ -1,0 +1,48 @@
+"""Whom a proxy means: what a reference to an agent consists of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentd.ids import show
+
+__all__ = ["Target"]
+
+
+@dataclass(slots=True, eq=False)
+class Target:
+    """An agent: its id, its daemon, and what its class offers."""
+
+    agent: bytes
+    endpoint: str
+    cls: str
+    name: str | None = None
+    about: dict[str, Any] | None = None
+    """See ``agentd.client.about``; ``None`` until the agent's worker told."""
+    local: type | None = None
+    """The class itself, where this process has it."""
+    creation: Any = field(default=None, repr=False)
+    """The open request that makes it; only in the process that made it."""
+
+    def wire(self) -> tuple[Any, ...]:
+        """The reference as plain data; see ``agentd.client.references``."""
+        about = self.about
+        if about is None and self.local is not None:
+            from agentd.client.about import about_class
+
+            about = about_class(self.local)
+        return (self.agent, self.endpoint, self.cls, self.name, about)
+
+    @classmethod
+    def from_wire(cls, wire: tuple[Any, ...]) -> Target:
+        """Back; raises ``ValueError`` or ``TypeError`` for what is no reference."""
+        agent, endpoint, label, name, about = wire
+        if not isinstance(agent, bytes) or len(agent) != 16 or not isinstance(endpoint, str):
+            raise ValueError("not a reference")
+        return cls(agent, endpoint, str(label), name, about)
+
+    @property
+    def label(self) -> str:
+        """How a person recognises it."""
+        return self.name or show(self.agent)[:8]

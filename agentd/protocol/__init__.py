@@ -1,0 +1,20 @@
+"""What may be said, as values and as bytes. No sockets, no clocks, no threads."""
+
+from agentd.protocol import messages
+from agentd.protocol.envelope import MAX_FRAMES, MAX_HEADER_BYTES, Frames, pack, unpack
+from agentd.protocol.failure import error_message, fit
+from agentd.protocol.version import PROTOCOL, Versions, local_versions
+
+__all__ = [
+    "MAX_FRAMES",
+    "MAX_HEADER_BYTES",
+    "PROTOCOL",
+    "Frames",
+    "Versions",
+    "error_message",
+    "fit",
+    "local_versions",
+    "messages",
+    "pack",
+    "unpack",
+]

@@ -1,0 +1,1 @@
+"""The daemon: who lives where, who is alive, and sealed envelopes carried between them."""

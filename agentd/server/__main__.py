@@ -1,0 +1,78 @@
+"""An embedded daemon: ``python -m agentd.server``, started by a client, settings on stdin.
+
+The first line of standard input is a JSON object: ``parent`` (process id) and ``config`` (fields
+of ``ServerConfig``). One line of JSON goes to standard output once clients may come, or saying why
+not: ``{"endpoint": …}`` or ``{"error": [code, message]}``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import sys
+import threading
+from typing import Any
+
+from agentd.config import ServerConfig
+from agentd.errors import AgentdError
+from agentd.server.daemon import Daemon
+
+
+def main() -> int:
+    """Run until the parent ends."""
+    os.setsid()  # a Ctrl-C in the terminal is for the client, which then lets us go in order
+    settings = json.loads(sys.stdin.readline())
+    logging.basicConfig(level=logging.WARNING, format="agentd: %(message)s")
+    try:
+        config = ServerConfig(**{k: _frozen(v) for k, v in settings["config"].items()})
+        Daemon(config, parent=settings["parent"], echo=_Echo()).run(
+            lambda endpoint: _say({"endpoint": endpoint})
+        )
+    except AgentdError as error:
+        _say({"error": [error.code, error.message]})
+        return 1
+    return 0
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _say(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer), flush=True)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 1)
+    os.dup2(null, 0)
+
+
+class _Echo:
+    """What hosted agents print shows up where the client's own messages do.
+
+    A thread of its own writes it, so that a terminal or pipe that nobody reads holds up neither
+    the daemon nor, through a full pipe, the agents; what is too much is counted and left out.
+    """
+
+    def __init__(self) -> None:
+        self._lines: queue.Queue[str] = queue.Queue(maxsize=10_000)
+        self._lost = 0
+        threading.Thread(target=self._write, name="agentd-echo", daemon=True).start()
+
+    def __call__(self, source: str, stream: str, text: str) -> None:
+        try:
+            self._lines.put_nowait(f"({source}) {text}\n")
+        except queue.Full:
+            self._lost += 1
+
+    def _write(self) -> None:
+        while True:
+            line = self._lines.get()
+            if self._lost:
+                line = f"(agentd) {self._lost} lines of output were left out\n{line}"
+                self._lost = 0
+            os.write(2, line.encode("utf-8", "replace"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

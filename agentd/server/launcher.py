@@ -1,0 +1,142 @@
+"""How a worker is started, behind a small interface: start one, tell me when it ends.
+
+``LocalLauncher`` runs workers as processes of this host. Another way (a cluster manager, say)
+would give ``Launched`` objects with the same few members.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from typing import IO, Protocol
+
+__all__ = ["Exit", "Launched", "Launcher", "LocalLauncher", "WorkerSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker is told on its standard input, which then stays open as its lifeline."""
+
+    worker: str
+    token: str
+    """Hex; proves that the worker is the one that was started."""
+    back: str
+    """Endpoint of the daemon's private socket."""
+    address: str
+    """Endpoint that the worker binds for clients."""
+    daemon: str
+    """Endpoint at which clients, and so this worker's agents, find the daemon."""
+    recorder: str
+    """File of the flight recorder."""
+    folder: str
+    """The daemon's private folder, removed by the worker should the daemon die."""
+    sockets: tuple[str, ...]
+    """Socket files of the daemon outside that folder."""
+    path: tuple[str, ...]
+    """Folders from which agents' classes may be imported."""
+    parent: int
+    """Process id of the daemon."""
+    heartbeat_s: float
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended: by itself with a code, or by a signal (its name)."""
+
+    code: int | None
+    signal: str | None
+
+    @classmethod
+    def of(cls, returncode: int) -> Exit:
+        """From ``Popen.returncode``."""
+        if returncode >= 0:
+            return cls(returncode, None)
+        try:
+            return cls(None, signal.Signals(-returncode).name)
+        except ValueError:
+            return cls(None, f"signal {-returncode}")
+
+    def __str__(self) -> str:
+        return self.signal or f"exit code {self.code}"
+
+
+class Launched(Protocol):
+    """A worker that was started."""
+
+    pid: int
+    exit_fd: int
+    """Readable when it has ended."""
+    stdout: IO[bytes]
+    stderr: IO[bytes]
+
+    def exited(self) -> Exit | None:
+        """How it ended, or ``None`` while it runs. Does not wait."""
+
+    def kill(self) -> None:
+        """End it and its whole process group, now."""
+
+    def close(self) -> None:
+        """Close the descriptors of one that has ended."""
+
+
+class Launcher(Protocol):
+    """A way of starting workers."""
+
+    def start(self, settings: WorkerSettings) -> Launched:
+        """Start one; raises ``OSError`` if that cannot be done now."""
+
+
+class LocalProcess:
+    """A process of this host, in a session and process group of its own."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "agentd.worker"],  # -P: the current folder is not on the path
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            close_fds=True,
+        )
+        assert self._process.stdin and self._process.stdout and self._process.stderr
+        self.pid = self._process.pid
+        self.stdout = self._process.stdout
+        self.stderr = self._process.stderr
+        self.exit_fd = os.pidfd_open(self.pid)
+        for pipe in (self.stdout, self.stderr):
+            os.set_blocking(pipe.fileno(), False)
+        # A worker that died already makes this a broken pipe; its exit is reported all the same.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(asdict(settings)).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def exited(self) -> Exit | None:
+        """See ``Launched``."""
+        returncode = self._process.poll()
+        return None if returncode is None else Exit.of(returncode)
+
+    def kill(self) -> None:
+        """See ``Launched``. The group outlives its leader: what an agent started ends too."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """See ``Launched``."""
+        os.close(self.exit_fd)
+        for pipe in (self._process.stdin, self.stdout, self.stderr):
+            with contextlib.suppress(OSError):
+                pipe.close()  # type: ignore[union-attr]
+
+
+class LocalLauncher:
+    """Workers as processes of this host, started by exec (a forked zmq context is unusable)."""
+
+    def start(self, settings: WorkerSettings) -> Launched:
+        """See ``Launcher``."""
+        return LocalProcess(settings)

@@ -1,0 +1,268 @@
+"""Frames in, frames out: reads headers, finds who is meant, carries sealed payloads.
+
+One method per kind of message. What an error means for the peer is decided in one place
+(``_answer_errors``); nothing here waits.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from agentd.config import ServerConfig
+from agentd.errors import AgentdError, AgentNotFound, Draining, ProtocolError, VersionMismatch
+from agentd.ids import show
+from agentd.protocol import PROTOCOL, Versions, error_message, local_versions, pack, unpack
+from agentd.protocol.messages import (
+    Accepted,
+    Answer,
+    Ask,
+    Bye,
+    Call,
+    Create,
+    Dropped,
+    Drained,
+    Enlist,
+    Fate,
+    Hello,
+    Locate,
+    Message,
+    Ping,
+    Pong,
+    Ready,
+    Started,
+    StartFailed,
+    Welcome,
+)
+from agentd.server.hosting import Hosting
+from agentd.server.lifecycle import State
+from agentd.transport.loop import Loop
+from agentd.server.sessions import Address, Session, Sessions
+from agentd.server.supervisor import Supervisor, Worker
+from agentd.transport.sockets import Port, Unreachable
+
+__all__ = ["Router"]
+
+log = logging.getLogger("agentd.server")
+
+Asked = Callable[[str, dict[str, Any], Callable[[bytes], None]], None]
+"""Administration: ``(what, params, answer)``; raises ``AgentdError``."""
+
+
+class Router:
+    """Serves the front sockets and the back socket."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        loop: Loop,
+        node: str,
+        fronts: list[Port],
+        back: Port,
+        hosting: Hosting,
+        supervisor: Supervisor,
+        sessions: Sessions,
+        asked: Asked,
+    ) -> None:
+        self._config = config
+        self._loop = loop
+        self._node = node
+        self._fronts = fronts
+        self._hosting = hosting
+        self._supervisor = supervisor
+        self._sessions = sessions
+        self._asked = asked
+        self._relayed: dict[str, dict[tuple[bytes, int], Call]] = {}
+        self.on_drained: Callable[[], None] = lambda: None
+        self.undelivered = 0
+        """Answers to clients that had gone away."""
+        for number, front in enumerate(fronts):
+            loop.serve(front, lambda frames, number=number: self._from_client(number, frames))
+        loop.serve(back, self._from_worker)
+        hosting.on_worker_lost = self._worker_lost
+
+    # -- clients -----------------------------------------------------------------------------------
+    def _from_client(self, front: int, frames: list[Any]) -> None:
+        address: Address = (front, frames[0])
+        try:
+            message = unpack(frames[1:])
+        except ProtocolError as error:
+            self.answer(address, error_message(0, error))
+            return
+        if isinstance(message, Hello):
+            self._hello(address, message)
+            return
+        session = self._sessions.touch(address)
+        number = getattr(message, "id", 0)
+        if session is None:
+            refusal = ProtocolError("say hello first: this connection is not known (any more)")
+            self.answer(address, error_message(number, refusal))
+            return
+        try:
+            self._handle(address, session, message, frames[2:])
+        except AgentdError as error:
+            self.answer(address, error_message(number, error))
+
+    def _handle(
+        self, address: Address, session: Session, message: Message, payload: list[Any]
+    ) -> None:
+        match message:
+            case Call():
+                self._relay_call(address, message, payload)
+            case Ping():
+                self.answer(address, Pong(message.id))
+            case Create():
+                self._create(address, session, message, payload)
+            case Locate():
+                self._locate(address, message)
+            case Fate():
+                number = message.id
+                self._hosting.when_fate_known(
+                    message.agent,
+                    message.epoch,
+                    lambda fate: self.answer(address, error_message(number, fate)),
+                )
+            case Ask():
+                number = message.id
+                self._asked(
+                    message.what,
+                    message.params,
+                    lambda data: self.answer(address, Answer(number), [data]),
+                )
+            case Bye():
+                self.end_session(session, "its client ended")
+            case _:
+                raise ProtocolError(f"a client does not say {message.kind!r} to a daemon")
+
+    def _hello(self, address: Address, hello: Hello) -> None:
+        mine = local_versions()
+        if hello.protocol != PROTOCOL:
+            theirs = Versions(hello.protocol, hello.agentd, hello.python, hello.dill)
+            refusal = VersionMismatch(
+                f"the client runs {theirs}, the daemon {mine}; they cannot talk",
+                local=str(theirs),
+                remote=str(mine),
+            )
+            self.answer(address, error_message(hello.id, refusal))
+            return
+        if len(hello.session) != 16:
+            self.answer(address, error_message(hello.id, ProtocolError("a session has 16 bytes")))
+            return
+        self._sessions.open(address, hello)
+        self.answer(
+            address,
+            Welcome(
+                hello.id,
+                mine.protocol,
+                mine.agentd,
+                mine.python,
+                "daemon",
+                self._node,
+                self._config.heartbeat_s,
+                self._config.client_grace_s,
+                mine.dill,
+            ),
+        )
+
+    def _create(
+        self, address: Address, session: Session, message: Create, payload: list[Any]
+    ) -> None:
+        agent, existing = self._hosting.create(message, payload, session.id)
+        if message.ack:
+            self.answer(address, Accepted(message.id, agent.id, existing))
+        self._hosting.when_settled(agent.id, self._settler(address, message.id))
+
+    def _locate(self, address: Address, message: Locate) -> None:
+        if message.agent is not None:
+            agent = message.agent
+        elif message.name is not None:
+            agent = self._hosting.directory.find(message.name).id
+        else:
+            raise ProtocolError("locate needs an agent or a name")
+        self._hosting.when_settled(agent, self._settler(address, message.id))
+
+    def _settler(self, address: Address, number: int) -> Callable[[Ready | AgentdError, list[Any]], None]:
+        def settled(outcome: Ready | AgentdError, payload: list[Any]) -> None:
+            if isinstance(outcome, AgentdError):
+                codec = outcome.facts.get("codec", "")
+                self.answer(address, error_message(number, outcome, codec), payload)
+            else:
+                self.answer(address, Ready(number, *outcome[1:]))
+
+        return settled
+
+    def end_session(self, session: Session, reason: str) -> None:
+        """Its agents with ``lifetime="client"`` end."""
+        self._sessions.close(session)
+        for agent in self._hosting.directory.owned_by(session.id):
+            self._hosting.delete(agent, reason)
+
+    def answer(self, address: Address, message: Message, payload: list[Any] | None = None) -> None:
+        """Send to a client; one that has gone away is counted."""
+        self._send_front(address, pack(message, payload or ()))
+
+    def _send_front(self, address: Address, frames: list[Any]) -> None:
+        front, route = address
+        try:
+            self._loop.send(self._fronts[front], [route, *frames])
+        except Unreachable:
+            self.undelivered += 1
+            log.debug("an answer found its client gone")
+
+    # -- relaying ----------------------------------------------------------------------------------
+    def _relay_call(self, address: Address, call: Call, payload: list[Any]) -> None:
+        agent = self._hosting.directory.get(call.agent)
+        if self._hosting.draining:
+            raise Draining("the daemon is stopping and takes no new calls", agent=show(call.agent))
+        if agent.state is not State.READY or agent.epoch != call.epoch:
+            raise AgentNotFound(
+                f"agent {agent.label} is not at epoch {call.epoch} any more", moved=True
+            )
+        worker = self._supervisor.workers[agent.worker]
+        route = bytes([address[0]]) + address[1]
+        self._relayed.setdefault(worker.id, {})[route, call.id] = call
+        self._supervisor.relay(worker, route, pack(call, payload))
+
+    def _from_worker(self, frames: list[Any]) -> None:
+        sender, route = frames[0], frames[1]
+        try:
+            message = unpack(frames[2:])
+        except ProtocolError:
+            log.exception("a worker sent what is no message", extra={"action": "worker_garbled"})
+            return
+        worker = self._supervisor.by_route(sender)
+        if isinstance(message, Enlist):
+            self._supervisor.enlist(sender, message)
+        elif worker is None:
+            log.debug("a message of a worker that is gone")
+        elif route:
+            self._relayed.get(worker.id, {}).pop((route, getattr(message, "id", 0)), None)
+            self._send_front((route[0], route[1:]), frames[2:])
+        else:
+            self._handle_worker(worker, message, frames[3:])
+
+    def _handle_worker(self, worker: Worker, message: Message, payload: list[Any]) -> None:
+        match message:
+            case Started():
+                self._hosting.started(worker, message)
+            case StartFailed():
+                self._hosting.start_failed(worker, message, payload)
+            case Dropped():
+                self._hosting.dropped(worker, message.agent, message.epoch)
+            case Drained():
+                worker.drained = True
+                self.on_drained()
+            case Ping():
+                self._supervisor.tell(worker, Pong(message.id), [])
+            case _:
+                log.error("a worker does not say %r", message.kind, extra={"action": "worker_garbled"})
+
+    def _worker_lost(self, worker: Worker) -> None:
+        for (route, number), call in self._relayed.pop(worker.id, {}).items():
+            fate = self._hosting.directory.fate(call.agent, call.epoch)
+            if fate is not None:
+                self._send_front((route[0], route[1:]), pack(error_message(number, fate)))
+        if worker.drained is False and self._hosting.draining:
+            worker.drained = True
+            self.on_drained()

@@ -1,0 +1,80 @@
+"""Client processes and their leases: what a client made ends with it, but not with a hiccup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from agentd.protocol.messages import Hello
+from agentd.transport.process import alive
+
+__all__ = ["Address", "Session", "Sessions"]
+
+Address = tuple[int, bytes]
+"""Where to answer: the number of the front socket and the routing id on it."""
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One client process."""
+
+    id: bytes
+    pid: int
+    host: str
+    started: str
+    seen: float
+    connections: set[Address] = field(default_factory=set)
+
+
+class Sessions:
+    """All sessions. A lease is renewed by any message; ``expired`` finds those that ran out."""
+
+    def __init__(self, grace_s: float, here: str, clock: Callable[[], float]) -> None:
+        self._grace = grace_s
+        self._here = here
+        self._clock = clock
+        self._sessions: dict[bytes, Session] = {}
+        self._by_address: dict[Address, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def open(self, address: Address, hello: Hello) -> Session:
+        """A client introduced itself on a connection."""
+        session = self._sessions.get(hello.session)
+        if session is None:
+            session = Session(hello.session, hello.pid, hello.host, hello.started, self._clock())
+            self._sessions[session.id] = session
+        session.seen = self._clock()
+        session.connections.add(address)
+        self._by_address[address] = session
+        return session
+
+    def touch(self, address: Address) -> Session | None:
+        """A message came; ``None`` if that connection was never introduced."""
+        session = self._by_address.get(address)
+        if session is not None:
+            session.seen = self._clock()
+        return session
+
+    def close(self, session: Session) -> None:
+        """It said good-bye, or its lease ran out."""
+        self._sessions.pop(session.id, None)
+        for address in session.connections:
+            self._by_address.pop(address, None)
+
+    def expired(self) -> list[Session]:
+        """Those not heard of for longer than the grace period, and whose process is gone.
+
+        A process of this host that merely stands still (stopped by a signal, swapped out) keeps
+        its lease for as long as it exists.
+        """
+        late = self._clock() - self._grace
+        gone = []
+        for session in self._sessions.values():
+            if session.seen < late:
+                if session.host == self._here and alive(session.pid, session.started):
+                    session.seen = self._clock()
+                else:
+                    gone.append(session)
+        return gone

@@ -1,0 +1,293 @@
+"""Workers: starting them, giving them agents, noticing their deaths, replacing them."""
+
+from __future__ import annotations
+
+import hmac
+import itertools
+import logging
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentd.config import ServerConfig
+from agentd.protocol import Versions, pack
+from agentd.protocol.messages import Drain, Enlist, Message
+from agentd.server.launcher import Exit, Launched, Launcher, WorkerSettings
+from agentd.transport.loop import Loop
+from agentd.server.output import LineReader, OutputBook
+from agentd.transport import recorder, rundir
+from agentd.transport.sockets import Port, Unreachable
+
+__all__ = ["Place", "Supervisor", "Worker"]
+
+log = logging.getLogger("agentd.server")
+
+STABLE_S = 10.0
+"""A worker that lived this long is replaced without delay: its death is not a crash loop."""
+TAIL_LINES = 20
+"""Lines of standard error told to the callers of a crashed agent."""
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """One worker process, from before it is started until it is gone."""
+
+    id: str
+    dedicated: bool
+    token: bytes
+    address: str
+    recorder: str
+    failures: int = 0
+    """Deaths in quick succession in this place, its predecessors' included."""
+    state: str = "waiting"
+    """``waiting`` (to be started), ``starting``, ``ready``, ``dead``."""
+    agents: set[bytes] = field(default_factory=set)
+    process: Launched | None = None
+    route: bytes = b""
+    """Its routing id on the back socket."""
+    versions: Versions | None = None
+    outbox: list[list[Any]] = field(default_factory=list)
+    """What it will be told once it has enlisted."""
+    started_at: float = 0.0
+    readers: list[LineReader] = field(default_factory=list)
+    restarts: int = 0
+    drained: bool = False
+    ending: bool = False
+    """It was told to end; its death is no news."""
+
+
+@dataclass(slots=True, frozen=True)
+class Place:
+    """The folder and endpoints of this daemon."""
+
+    folder: str
+    back: str
+    public: str
+    """Where clients find the daemon."""
+    sockets: tuple[str, ...]
+
+
+class Supervisor:
+    """Owns the workers. ``on_lost`` is called with each one that died, after it was reaped."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        loop: Loop,
+        launcher: Launcher,
+        back: Port,
+        place: Place,
+        book: OutputBook,
+        on_lost: Callable[[Worker, Exit, set[bytes], str], None],
+    ) -> None:
+        self._config = config
+        self._loop = loop
+        self._launcher = launcher
+        self._back = back
+        self._place = place
+        self._book = book
+        self._on_lost = on_lost
+        self._numbers = itertools.count(1)
+        self._by_route: dict[bytes, Worker] = {}
+        self.workers: dict[str, Worker] = {}
+        self.stopping = False
+
+    # -- the pool ----------------------------------------------------------------------------------
+    def fill(self) -> None:
+        """Start the pool."""
+        for _ in range(self._config.workers or os.cpu_count() or 1):
+            self._start(self._make(dedicated=False))
+
+    def choose(self, *, dedicated: bool, delay: float = 0.0) -> Worker:
+        """The worker for a new agent: the least loaded, or one of its own, started for it."""
+        if dedicated:
+            worker = self._make(dedicated=True)
+            self._start_later(worker, delay)
+            return worker
+        pool = [w for w in self.workers.values() if not w.dedicated]
+        return min(pool, key=lambda w: (len(w.agents), w.failures))
+
+    def tell(self, worker: Worker, message: Message, payload: list[Any]) -> None:
+        """Send it a message, now or as soon as it has enlisted."""
+        self.relay(worker, b"", pack(message, payload))
+
+    def relay(self, worker: Worker, route: bytes, frames: list[Any]) -> None:
+        """Send it frames with a route (see docs/protocol.md), now or once it has enlisted."""
+        if worker.state != "ready":
+            worker.outbox.append([route, *frames])
+            return
+        try:
+            self._loop.send(self._back, [worker.route, route, *frames])
+        except Unreachable:
+            log.debug("worker %s is unreachable; its end will be noticed", worker.id)
+
+    def by_route(self, route: bytes) -> Worker | None:
+        """The enlisted worker behind a routing id."""
+        return self._by_route.get(route)
+
+    def enlist(self, route: bytes, message: Enlist) -> Worker | None:
+        """A worker reports; ``None`` if it is not one that was started here."""
+        worker = self.workers.get(message.worker)
+        if (
+            worker is None
+            or worker.state != "starting"
+            or not hmac.compare_digest(worker.token, message.token)
+        ):
+            log.warning("a stranger tried to enlist as a worker", extra={"action": "enlist_refused"})
+            return None
+        worker.state = "ready"
+        worker.route = route
+        worker.versions = Versions(1, message.agentd, message.python, message.dill)
+        self._by_route[route] = worker
+        outbox, worker.outbox = worker.outbox, []
+        for frames in outbox:
+            self.relay(worker, frames[0], frames[1:])
+        log.info(
+            "worker ready", extra={"action": "worker_ready", "worker": worker.id, "pid": message.pid}
+        )
+        return worker
+
+    def release(self, worker: Worker, agent: bytes) -> None:
+        """The agent left; a worker of its own ends with it."""
+        worker.agents.discard(agent)
+        if worker.dedicated and not worker.agents:
+            self._end(worker)
+
+    # -- starting ----------------------------------------------------------------------------------
+    def _make(self, *, dedicated: bool, failures: int = 0, restarts: int = 0) -> Worker:
+        number = f"w{next(self._numbers)}"
+        folder = self._place.folder
+        worker = Worker(
+            id=number,
+            dedicated=dedicated,
+            token=secrets.token_bytes(16),
+            address=f"ipc://{folder}/{number}.sock",
+            recorder=f"{folder}/{number}.run",
+            failures=failures,
+            restarts=restarts,
+        )
+        self.workers[number] = worker
+        return worker
+
+    def _start_later(self, worker: Worker, delay: float) -> None:
+        if delay <= 0:
+            self._start(worker)
+        else:
+            self._loop.later(delay, lambda: self._start(worker))
+
+    def _start(self, worker: Worker) -> None:
+        if worker.state != "waiting" or self.stopping:
+            return
+        settings = WorkerSettings(
+            worker=worker.id,
+            token=worker.token.hex(),
+            back=self._place.back,
+            address=worker.address,
+            daemon=self._place.public,
+            recorder=worker.recorder,
+            folder=self._place.folder,
+            sockets=self._place.sockets,
+            path=self._config.path,
+            parent=os.getpid(),
+            heartbeat_s=self._config.heartbeat_s,
+            grace_s=self._config.client_grace_s,
+        )
+        worker.started_at = self._loop.clock()
+        try:
+            process = self._launcher.start(settings)
+        except OSError as error:
+            # Out of processes, memory or descriptors: this passes, or it is the host's trouble.
+            worker.failures += 1
+            delay = self._backoff(worker.failures)
+            log.error(
+                "cannot start a worker: %s; next try in %.1f s",
+                error.strerror or type(error).__name__,
+                delay,
+                extra={"action": "worker_start_failed", "worker": worker.id},
+            )
+            self._loop.later(delay, lambda: self._start(worker))
+            return
+        worker.state = "starting"
+        worker.process = process
+        self._loop.watch(process.exit_fd, lambda: self._reap(worker))
+        for stream, pipe in (("stdout", process.stdout), ("stderr", process.stderr)):
+            reader = LineReader(pipe.fileno(), worker.id, stream, self._book)
+            worker.readers.append(reader)
+            self._loop.watch(reader.fd, lambda reader=reader: self._read(reader))  # type: ignore[misc]
+
+    def _read(self, reader: LineReader) -> None:
+        if not reader.read():
+            self._loop.unwatch(reader.fd)
+
+    # -- ending ------------------------------------------------------------------------------------
+    def _reap(self, worker: Worker) -> None:
+        process = worker.process
+        exit_ = process.exited() if process is not None else None
+        if process is None or exit_ is None:
+            return
+        process.kill()  # what it left behind in its process group
+        self._loop.unwatch(process.exit_fd)
+        for reader in worker.readers:
+            self._loop.unwatch(reader.fd)
+            reader.read_all()
+        process.close()
+        running = recorder.running(worker.recorder)
+        tail = self._book.ring(worker.id).tail(TAIL_LINES)
+        self._forget(worker)
+        lived = self._loop.clock() - worker.started_at
+        log.log(
+            logging.INFO if self.stopping or worker.ending else logging.WARNING,
+            "worker ended: %s",
+            exit_,
+            extra={"action": "worker_lost", "worker": worker.id, "pid": process.pid},
+        )
+        if not worker.dedicated and not self.stopping:
+            worker.failures = 0 if lived > STABLE_S else worker.failures + 1
+            heir = self._make(
+                dedicated=False, failures=worker.failures, restarts=worker.restarts + 1
+            )
+            # One death costs nothing; only the ones that follow quickly wait.
+            self._start_later(heir, self._backoff(worker.failures - 1))
+        self._on_lost(worker, exit_, running, tail)
+        self._book.forget(worker.id)
+
+    def _forget(self, worker: Worker) -> None:
+        worker.state = "dead"
+        del self.workers[worker.id]
+        self._by_route.pop(worker.route, None)
+        for path in (rundir.ipc_path(worker.address), worker.recorder):
+            try:
+                os.unlink(path)
+            except OSError:
+                pass
+
+    def _backoff(self, failures: int) -> float:
+        """0 for the first, then 0.1, 0.2, 0.4, … s up to the maximum."""
+        if failures <= 0:
+            return 0.0
+        return min(
+            self._config.worker_backoff_s * 2.0 ** (failures - 1), self._config.worker_backoff_max_s
+        )
+
+    def delay_for(self, deaths: int) -> float:
+        """How long an agent that was charged ``deaths`` times waits for its next start."""
+        return self._backoff(deaths - 1)
+
+    def _end(self, worker: Worker) -> None:
+        if worker.process is None:
+            self._forget(worker)
+        else:
+            worker.ending = True
+            worker.process.kill()
+
+    def drain(self, worker: Worker) -> None:
+        """Tell it to finish what it has and take nothing new."""
+        self.tell(worker, Drain(), [])
+
+    def kill_all(self) -> None:
+        """End every worker now; ``on_lost`` follows for each."""
+        self.stopping = True
+        for worker in list(self.workers.values()):
+            self._end(worker)

@@ -1,0 +1,1 @@
+"""The only room that touches zmq: endpoints, the private run folder, sockets many threads share."""

@@ -1,0 +1,166 @@
+"""The one loop of a daemon or a worker: sockets, descriptors, timers, signals."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import select
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from agentd.transport.sockets import Port, Unreachable
+
+__all__ = ["Loop", "Timer"]
+
+BATCH = 100
+"""Messages taken from one socket before the others have their turn."""
+
+
+class Timer:
+    """A call to come; ``cancel`` if it need not."""
+
+    __slots__ = ("action", "cancelled")
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self.action = action
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """It will not be called."""
+        self.cancelled = True
+
+
+class Loop:
+    """Runs until ``stop``. Only ``send`` and ``call_soon`` may be used from other threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self._epoll = select.epoll()
+        self._readers: dict[int, Callable[[], None]] = {}
+        self._ports: dict[int, tuple[Port, Callable[[list[Any]], None]]] = {}
+        self._hot: set[int] = set()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+        self._running = True
+        self._signals: list[int] = []
+        self._on_signal: dict[int, Callable[[], None]] = {}
+        self._thread = threading.get_ident()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._soon: deque[Callable[[], None]] = deque()
+        self.watch(self._wake, self._woken)
+
+    def watch(self, fd: int, action: Callable[[], None]) -> None:
+        """Call ``action`` whenever the descriptor is readable."""
+        self._readers[fd] = action
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def unwatch(self, fd: int) -> None:
+        """No more; before the descriptor is closed."""
+        if self._readers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def serve(self, port: Port, deliver: Callable[[list[Any]], None]) -> None:
+        """Hand each message of the port to ``deliver``."""
+        self._ports[port.fd] = (port, deliver)
+        self._hot.add(port.fd)  # what came before epoll looked would not be signalled again
+        self._epoll.register(port.fd, select.EPOLLIN)
+
+    def send(self, port: Port, frames: list[Any]) -> None:
+        """Send from any thread; raises ``Unreachable``. Input noticed meanwhile is read soon."""
+        try:
+            waiting = port.send(frames)
+        except Unreachable:
+            self._heat(port.fd)
+            raise
+        if waiting:
+            self._heat(port.fd)
+
+    def _heat(self, fd: int) -> None:
+        if threading.get_ident() == self._thread:
+            self._hot.add(fd)
+        else:
+            self.call_soon(lambda: self._hot.add(fd))
+
+    def call_soon(self, action: Callable[[], None]) -> None:
+        """Call ``action`` in the loop's thread; from any thread."""
+        self._soon.append(action)
+        if threading.get_ident() != self._thread:
+            os.eventfd_write(self._wake, 1)
+
+    def _woken(self) -> None:
+        os.eventfd_read(self._wake)
+
+    def _run_soon(self) -> None:
+        while self._soon:
+            self._soon.popleft()()
+
+    def later(self, seconds: float, action: Callable[[], None]) -> Timer:
+        """Call ``action`` once, not before ``seconds`` have passed."""
+        timer = Timer(action)
+        heapq.heappush(self._timers, (self.clock() + seconds, next(self._order), timer))
+        return timer
+
+    def on_signal(self, number: int, action: Callable[[], None]) -> None:
+        """Call ``action`` from the loop after the signal; the handler itself only notes it."""
+        if not self._on_signal:
+            read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+            self.watch(read, lambda: self._run_signals(read))
+        self._on_signal[number] = action
+        signal.signal(number, lambda n, _frame: self._signals.append(n))
+
+    def stop(self) -> None:
+        """``run`` returns after this turn."""
+        self._running = False
+
+    def run(self) -> None:
+        """Until ``stop``, in this thread."""
+        self._thread = threading.get_ident()
+        while self._running:
+            self.turn()
+
+    def turn(self) -> None:
+        """Wait for something, do it, run the timers that are due."""
+        for fd, _mask in self._epoll.poll(self._wait()):
+            if fd in self._ports:
+                self._hot.add(fd)
+            else:
+                action = self._readers.get(fd)
+                if action is not None:  # an earlier action of this turn may have unwatched it
+                    action()
+        self._run_soon()
+        hot, self._hot = self._hot, set()
+        for fd in hot:
+            port, deliver = self._ports[fd]
+            messages, more = port.receive(BATCH)
+            if more:
+                self._hot.add(fd)
+            for message in messages:
+                deliver(message)
+        self._run_timers()
+
+    def _wait(self) -> float:
+        if self._hot or self._soon:
+            return 0
+        while self._timers and self._timers[0][2].cancelled:
+            heapq.heappop(self._timers)
+        if not self._timers:
+            return -1
+        return max(0.0, self._timers[0][0] - self.clock())
+
+    def _run_timers(self) -> None:
+        now = self.clock()
+        while self._timers and self._timers[0][0] <= now:
+            timer = heapq.heappop(self._timers)[2]
+            if not timer.cancelled:
+                timer.action()
+
+    def _run_signals(self, fd: int) -> None:
+        os.read(fd, 4096)
+        while self._signals:
+            self._on_signal[self._signals.pop(0)]()

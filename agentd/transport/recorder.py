@@ -1,0 +1,63 @@
+"""A flight recorder: which agents a worker was running when it died.
+
+A file mapped into the worker's memory, one slot of 16 bytes (an agent's id) for each running call.
+Writing a slot is a memory copy, and the kernel keeps the page when the process is killed, so the
+daemon can read afterwards whom to charge with the death and whom to let off.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from typing import Final
+
+__all__ = ["Recorder", "running"]
+
+SLOT: Final = 16
+SLOTS: Final = 4096
+"""Calls recorded at once; one beyond that runs unrecorded and is not charged."""
+_FREE: Final = bytes(SLOT)
+
+
+class Recorder:
+    """The worker's side."""
+
+    def __init__(self, path: str) -> None:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(fd, SLOT * SLOTS)
+            self._map = mmap.mmap(fd, SLOT * SLOTS)
+        finally:
+            os.close(fd)
+        self._lock = threading.Lock()  # protects the list of free slots
+        self._free = list(range(SLOTS - 1, -1, -1))
+
+    def enter(self, agent: bytes) -> int:
+        """The agent runs now; the slot to give to ``leave`` (-1: none was free)."""
+        with self._lock:
+            if not self._free:
+                return -1
+            slot = self._free.pop()
+        at = slot * SLOT
+        self._map[at : at + SLOT] = agent
+        return slot
+
+    def leave(self, slot: int) -> None:
+        """It does not any more."""
+        if slot >= 0:
+            at = slot * SLOT
+            self._map[at : at + SLOT] = _FREE
+            with self._lock:
+                self._free.append(slot)
+
+
+def running(path: str) -> set[bytes]:
+    """The agents that were running, by the record a worker left; empty if it left none."""
+    try:
+        with open(path, "rb") as record:  # noqa: PTH123 - a path is all that is needed
+            data = record.read(SLOT * SLOTS)
+    except OSError:
+        return set()
+    slots = {data[at : at + SLOT] for at in range(0, len(data), SLOT)}
+    return slots - {_FREE}

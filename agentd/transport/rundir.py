@@ -1,0 +1,159 @@
+"""The private folder in which sockets live, and the lock that says whose it is.
+
+Whoever can open a socket file can talk to the daemon, so the folder is 0700, ours and not a link.
+A second bind on a live ``ipc://`` path succeeds in libzmq and steals it (measured, 4.3.5), which
+is why the lock is taken before any bind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import socket
+import stat
+from typing import Final
+
+from agentd.errors import ConfigError, EndpointInUse
+
+__all__ = [
+    "DEFAULT_SOCKET",
+    "Lock",
+    "base_folder",
+    "check_private",
+    "default_endpoint",
+    "ipc_path",
+    "is_listening",
+    "make_private",
+    "remove_folder",
+    "remove_socket",
+]
+
+DEFAULT_SOCKET: Final = "agentd.sock"
+MAX_PATH_BYTES: Final = 107
+"""``sockaddr_un.sun_path`` less its terminating zero (Linux, unix(7))."""
+
+
+def base_folder() -> str:
+    """This user's run folder: below ``$XDG_RUNTIME_DIR``, ``/run/user/UID`` or ``/tmp``.
+
+    Not ``platformdirs``: where the variable is not set, its answer depends on ``TMPDIR``, so that
+    a daemon and a client with different environments would miss each other.
+    """
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        return os.path.join(runtime, "agentd")
+    user = os.geteuid()
+    if os.path.isdir(f"/run/user/{user}"):
+        return f"/run/user/{user}/agentd"
+    return f"/tmp/agentd-{user}"  # noqa: S108 - ``make_private`` refuses what is not ours alone
+
+
+def default_endpoint() -> str:
+    """Where this user's daemon listens unless told otherwise."""
+    return f"ipc://{os.path.join(base_folder(), DEFAULT_SOCKET)}"
+
+
+def ipc_path(endpoint: str) -> str:
+    """The file behind an ``ipc://`` endpoint; ``ConfigError`` for anything else."""
+    scheme, _, path = endpoint.partition("://")
+    if scheme == "tcp":
+        raise ConfigError(
+            f"{endpoint}: TCP endpoints come with the security release; "
+            "until then agentd listens on ipc:// only"
+        )
+    if scheme != "ipc" or not path:
+        raise ConfigError(f"{endpoint!r} is not an endpoint; write ipc:///path/to/agentd.sock")
+    if not path.startswith("/"):
+        raise ConfigError(f"{endpoint!r}: the path of an ipc endpoint starts with /")
+    if len(os.fsencode(path)) > MAX_PATH_BYTES:
+        raise ConfigError(
+            f"the socket path {path} has {len(os.fsencode(path))} bytes; the system allows "
+            f"{MAX_PATH_BYTES}. Choose a shorter folder (--bind, or XDG_RUNTIME_DIR)"
+        )
+    return path
+
+
+def make_private(folder: str) -> str:
+    """Make the folder if needed; ``ConfigError`` unless it is ours, 0700 and no link."""
+    os.makedirs(os.path.dirname(folder), mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+    return check_private(folder)
+
+
+def check_private(folder: str) -> str:
+    """``ConfigError`` unless the folder is there, ours, 0700 and no link."""
+    found = os.lstat(folder)
+    if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
+        raise ConfigError(f"{folder} must be a folder, and not a link")
+    if found.st_uid != os.geteuid():
+        raise ConfigError(f"{folder} belongs to another user; sockets there would not be private")
+    if found.st_mode & 0o077:
+        raise ConfigError(f"{folder} is open to others; close it with: chmod 700 {folder}")
+    return folder
+
+
+class Lock:
+    """An exclusive lock on a file, held until ``release`` or the end of the process."""
+
+    def __init__(self, path: str, what: str) -> None:
+        """Take it at once, or raise ``EndpointInUse`` for ``what``."""
+        self.path = path
+        while True:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(self._fd)
+                raise EndpointInUse(
+                    f"another agentd daemon already listens on {what}; stop it with "
+                    "`agentctl stop`, or choose another --bind",
+                    endpoint=what,
+                ) from None
+            if self._still_there():
+                return
+            os.close(self._fd)  # its owner removed the file while we opened it: try again
+
+    def _still_there(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._fd), os.stat(self.path))
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        """Give it back and remove the file."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
+        os.close(self._fd)
+
+
+def is_listening(path: str) -> bool:
+    """Whether a process accepts connections on the socket file, found by trying."""
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        probe.settimeout(1.0)
+        probe.connect(path)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        probe.close()
+
+
+def remove_socket(path: str) -> None:
+    """Remove the socket file if nobody owns its lock any more (a successor may already)."""
+    try:
+        lock = Lock(path + ".lock", path)
+    except (EndpointInUse, OSError):
+        return
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+    lock.release()
+
+
+def remove_folder(folder: str) -> None:
+    """Remove the folder and what is in it; nothing happens if it is gone already."""
+    shutil.rmtree(folder, ignore_errors=True)

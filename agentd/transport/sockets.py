@@ -1,0 +1,123 @@
+"""A zmq socket that many threads share, and the ways of opening one.
+
+libzmq sockets belong to one thread at a time; a lock with its full memory fence may hand them on.
+libzmq signals input on a descriptor that is edge-triggered: any send or receive may swallow the
+signal. So there is one rule: **whoever used the socket reads the input that is waiting, or wakes
+somebody who will.** ``send`` and ``receive`` tell whether there is some.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, Final
+
+import zmq
+
+__all__ = ["BIG", "Port", "Unreachable", "dealer", "monitor", "router"]
+
+BIG: Final = 64 * 1024
+"""Frames from this size on are neither copied when sent nor when received: below, a copy costs
+less than libzmq's bookkeeping for a foreign buffer."""
+
+_POLLIN: Final = int(zmq.POLLIN)
+_NOBLOCK: Final = int(zmq.NOBLOCK)
+_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
+
+
+class Unreachable(Exception):  # noqa: N818 - it is an answer, not a fault
+    """The frames were not taken: the peer is gone, not connected yet, or too far behind."""
+
+
+class Port:
+    """One socket and the lock that protects it; any thread may call any method."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self.socket = socket
+        self.lock = threading.Lock()
+        self.fd: int = socket.getsockopt(zmq.FD)
+        self.closed = False
+
+    def send(self, frames: Sequence[Any]) -> bool:
+        """Send all frames or, raising ``Unreachable``, none; True if input is waiting now."""
+        with self.lock:
+            return self.send_locked(frames)
+
+    def send_locked(self, frames: Sequence[Any]) -> bool:
+        """``send`` for a caller that holds the lock."""
+        socket = self.socket
+        last = len(frames) - 1
+        try:
+            for index, frame in enumerate(frames):
+                size = len(frame) if type(frame) is bytes else memoryview(frame).nbytes
+                socket.send(frame, _MORE if index < last else _NOBLOCK, copy=size < BIG)
+        except zmq.ZMQError as error:
+            # libzmq takes a message whole or refuses it at its first frame, where the pipe is
+            # chosen and its room checked.
+            raise Unreachable(str(error)) from None
+        return bool(socket.getsockopt(zmq.EVENTS) & _POLLIN)
+
+    def receive(self, most: int) -> tuple[list[list[Any]], bool]:
+        """Up to ``most`` messages without waiting, and whether there may be more."""
+        with self.lock:
+            return self.receive_locked(most)
+
+    def receive_locked(self, most: int) -> tuple[list[list[Any]], bool]:
+        """``receive`` for a caller that holds the lock."""
+        socket = self.socket
+        messages: list[list[Any]] = []
+        if self.closed:
+            return messages, False
+        while len(messages) < most:
+            if not socket.getsockopt(zmq.EVENTS) & _POLLIN:
+                return messages, False
+            messages.append(
+                [
+                    part.bytes if len(part) < BIG else part.buffer
+                    for part in socket.recv_multipart(_NOBLOCK, copy=False)
+                ]
+            )
+        return messages, True
+
+    def close(self, linger_ms: int = 0) -> None:
+        """Close it; what was not sent yet is kept for ``linger_ms`` at most."""
+        with self.lock:
+            if not self.closed:
+                self.closed = True
+                self.socket.close(linger_ms)
+
+
+def router(context: zmq.Context[Any]) -> zmq.Socket[bytes]:
+    """A ROUTER that reports what it cannot deliver instead of dropping it (it does by default)."""
+    socket = context.socket(zmq.ROUTER)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    socket.setsockopt(zmq.SNDHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.setsockopt(zmq.BACKLOG, 4096)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, 2000)
+    return socket
+
+
+def dealer(context: zmq.Context[Any], endpoint: str, *, wait: bool = False) -> zmq.Socket[bytes]:
+    """A DEALER towards the endpoint.
+
+    It takes nothing while it is not connected, so that no call reaches a peer long after its
+    caller gave up; with ``wait`` it keeps messages until it is.
+    """
+    socket = context.socket(zmq.DEALER)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.IMMEDIATE, not wait)
+    socket.setsockopt(zmq.SNDHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.setsockopt(zmq.RECONNECT_IVL, 20)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+    socket.connect(endpoint)
+    return socket
+
+
+def monitor(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+    """A socket on which something arrives when the connection of ``socket`` breaks."""
+    watch: zmq.Socket[bytes] = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    watch.setsockopt(zmq.LINGER, 0)
+    return watch

@@ -1,0 +1,55 @@
+"""A worker process: ``python -m agentd.worker``, started by a daemon, settings on stdin."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from agentd.worker import lifeline, settings
+
+
+def main() -> None:
+    """Serve until the daemon ends this process; never returns."""
+    told = settings.read(0)
+    life = os.dup(0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)  # an agent that reads standard input finds it empty
+    os.close(null)
+    lifeline.hold(life, told.parent, told.folder, told.sockets)
+    os.environ["AGENTD_ENDPOINT"] = told.daemon  # an agent that makes agents makes them here
+
+    # Only now, with the lifeline held, the imports that take their time.
+    import faulthandler
+
+    import zmq
+
+    from agentd.protocol import local_versions, pack
+    from agentd.protocol.messages import Enlist
+    from agentd.transport.loop import Loop
+    from agentd.transport.recorder import Recorder
+    from agentd.transport.sockets import Port, dealer, router
+    from agentd.worker.host import Host
+    from agentd.worker.output import capture
+
+    faulthandler.enable()
+    sys.path[:0] = [folder for folder in told.path if folder not in sys.path]
+    capture()
+    loop = Loop()
+    context = zmq.Context()
+    front = Port(router(context))
+    before = os.umask(0o077)
+    front.socket.bind(told.address)
+    os.umask(before)
+    back = Port(dealer(context, told.back, wait=True))
+    Host(told, loop, front, back, Recorder(told.recorder))
+    mine = local_versions()
+    token = bytes.fromhex(told.token)
+    enlist = Enlist(
+        token, told.worker, os.getpid(), told.address, mine.agentd, mine.python, mine.dill
+    )
+    loop.send(back, [b"", *pack(enlist)])
+    loop.run()
+
+
+if __name__ == "__main__":
+    main()

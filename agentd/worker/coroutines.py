@@ -1,0 +1,60 @@
+"""``async def`` methods: awaited on one event loop of the worker, while the agent keeps its turn."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["is_async", "settle"]
+
+_lock = threading.Lock()  # protects the making of the loop
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+def is_async(value: Any) -> bool:
+    """Whether the value is a coroutine or an async generator: something to be settled first."""
+    return inspect.iscoroutine(value) or inspect.isasyncgen(value)
+
+
+def settle(value: Any) -> Any:
+    """The coroutine's result, or an iterator over the async generator's items."""
+    if inspect.isasyncgen(value):
+        return _items(value)
+    return _wait(value)
+
+
+def _items(source: AsyncIterator[Any]) -> Iterator[Any]:
+    try:
+        while True:
+            try:
+                item = _wait(anext(source))
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        _wait(source.aclose())  # type: ignore[attr-defined]
+
+
+def _wait(awaitable: Any) -> Any:
+    import asyncio
+
+    async def run() -> Any:
+        return await awaitable
+
+    return asyncio.run_coroutine_threadsafe(run(), _the_loop()).result()
+
+
+def _the_loop() -> asyncio.AbstractEventLoop:
+    global _loop  # noqa: PLW0603 - one per process, made when first needed
+    import asyncio
+
+    with _lock:
+        if _loop is None:
+            _loop = asyncio.new_event_loop()
+            threading.Thread(target=_loop.run_forever, name="agentd-asyncio", daemon=True).start()
+        return _loop

@@ -1,0 +1,56 @@
+"""Threads for running agents: as many as there are busy agents, fewer when it is quiet.
+
+Not ``concurrent.futures.ThreadPoolExecutor``: that one never gives threads back, builds a future
+per task that nobody would look at, and joins its threads at exit, so that one stuck agent would
+keep the process.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+__all__ = ["Executor"]
+
+IDLE_S = 10.0
+"""A thread without work for that long ends."""
+
+
+class Executor:
+    """Runs every task at once: on an idle thread, else on a new one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # protects the two below
+        self._tasks: deque[Callable[[], None]] = deque()
+        self._idle: list[threading.Lock] = []  # each held by a sleeping thread; release wakes it
+        self._started = 0
+
+    def submit(self, task: Callable[[], None]) -> None:
+        """Run ``task`` on a thread; it must not raise. From any thread."""
+        with self._lock:
+            self._tasks.append(task)
+            if self._idle:
+                self._idle.pop().release()
+                return
+            self._started += 1
+            name = f"agentd-run-{self._started}"
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    def _work(self) -> None:
+        bed = threading.Lock()
+        bed.acquire()
+        while True:
+            with self._lock:
+                task = self._tasks.popleft() if self._tasks else None
+                if task is None:
+                    self._idle.append(bed)
+            if task is not None:
+                task()
+                del task  # what it holds must not live until the next one comes
+            elif not bed.acquire(timeout=IDLE_S):
+                with self._lock:
+                    if bed in self._idle:
+                        self._idle.remove(bed)
+                        return
+                bed.acquire()  # somebody woke us just as we gave up

@@ -1,0 +1,88 @@
+"""``sys.stdout`` and ``sys.stderr`` of a worker: each line goes to the daemon, tagged with its agent.
+
+Lines are written straight to the pipe, so that the last words of a worker survive its death.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterable
+
+from agentd.client.context import current
+
+__all__ = ["TaggedStream", "capture", "flush"]
+
+ATOMIC: int = 4096 - 64
+"""Bytes of a line that a pipe takes in one piece (PIPE_BUF, pipe(7)), less the tag."""
+
+
+class TaggedStream(io.TextIOBase):
+    """A text stream that knows which agent writes to it."""
+
+    encoding = "utf-8"
+    errors = "replace"
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._partial: dict[bytes, str] = {}
+
+    @property
+    def has_partial(self) -> bool:
+        """Whether any agent's last line has no end yet."""
+        return bool(self._partial)
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def fileno(self) -> int:
+        """The pipe itself; what is written there directly is not tagged."""
+        return self._fd
+
+    def write(self, text: str) -> int:
+        """Whole lines go out at once, the rest with its end."""
+        running = current()
+        agent = running.agent if running is not None else b""
+        whole, newline, rest = (self._partial.pop(agent, "") + text).rpartition("\n")
+        if newline:
+            self._emit(agent, whole.split("\n"))
+        if len(rest) > ATOMIC:
+            self._emit(agent, [rest])
+        elif rest:
+            self._partial[agent] = rest
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:  # type: ignore[override]
+        """Each in turn."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Send what has no end of line yet as a line."""
+        running = current()
+        agent = running.agent if running is not None else b""
+        rest = self._partial.pop(agent, "")
+        if rest:
+            self._emit(agent, [rest])
+
+    def _emit(self, agent: bytes, lines: list[str]) -> None:
+        tag = b"\0" + agent.hex().encode() + b" " if agent else b""
+        for line in lines:
+            data = line.encode("utf-8", "replace").replace(b"\0", b"\\0")
+            for at in range(0, len(data) or 1, ATOMIC):
+                os.write(self._fd, tag + data[at : at + ATOMIC] + b"\n")
+
+
+def capture() -> None:
+    """Put tagged streams in the place of this process's standard output and error."""
+    sys.stdout = TaggedStream(1)
+    sys.stderr = TaggedStream(2)
+
+
+def flush() -> None:
+    """Send what the running agent left without an end of line; called after each call."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TaggedStream) and stream.has_partial:
+            stream.flush()
