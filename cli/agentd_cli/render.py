@@ -135,6 +135,8 @@ def _fact(key: str, value: Any) -> tuple[str, str]:
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return escape(value, keep="\n")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, Mapping):
         return "\n".join(f"{escape(str(k))}{_suffix(v)}" for k, v in value.items()) or "-"
     if isinstance(value, (list, tuple)):

@@ -17,6 +17,7 @@ INSPECTED = EVIL | {
     "last_error": "ValueError: first line\nsecond \x1b[2J line",
     "children": ["a" * 32, {"id": "b" * 32}],
     "nothing": [],
+    "isolated": False,
 }
 
 
