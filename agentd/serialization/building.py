@@ -6,16 +6,31 @@ once end with one class.
 
 from __future__ import annotations
 
+import abc
+import os
 import threading
 from typing import Any
 
 from agentd.serialization import definitions
 from agentd.serialization.importable import find_here
 
-__all__ = ["Builder", "building", "known_class"]
+__all__ = ["Builder", "known_class", "one_at_a_time"]
 
-building = threading.RLock()
-"""Held while a definition is read."""
+_lock = threading.RLock()
+
+
+def one_at_a_time() -> threading.RLock:
+    """The lock that is held while a definition is read."""
+    return _lock
+
+
+def _after_fork() -> None:
+    """The thread that held the lock may not exist in the child."""
+    global _lock  # noqa: PLW0603  (the one state of this file)
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def known_class(
@@ -36,16 +51,21 @@ def known_class(
 
 
 class Builder:
-    """Builds the classes of one definition; `commit` publishes them when all of it was read."""
+    """Builds the classes of one definition; `commit` publishes them when all of it was read.
+
+    Until then they are known to nobody else, so that a definition that fails half-way leaves
+    nothing behind.
+    """
 
     def __init__(self, *, may_import: bool) -> None:
         self.may_import = may_import
         self.made: dict[bytes, tuple[type, bytes]] = {}
 
     def new_class(self, ident: bytes, digest: bytes, meta: type, spec: dict[str, Any]) -> type:
+        """The class that the id means here, or one without content."""
         if ident in self.made:
             return self.made[ident][0]
-        module, qualname = spec["module"], spec["qualname"]
+        module, qualname = spec["content"]["__module__"], spec["content"]["__qualname__"]
         known = known_class(ident, module, qualname, digest, may_import=self.may_import)
         if known is not None:
             return known
@@ -54,6 +74,7 @@ class Builder:
         return cls
 
     def fill_class(self, cls: type, state: dict[str, Any]) -> None:
+        """Give a class its content, if it was made by this builder."""
         if all(cls is not made for made, _ in self.made.values()):
             return  # It was known here, complete.
         if "members" in state:
@@ -66,6 +87,7 @@ class Builder:
             cls.register(other)  # type: ignore[attr-defined]
 
     def commit(self, ident: bytes, blob: bytes) -> None:
+        """All was read: from now on the ids mean these classes in this process."""
         for made, (cls, digest) in self.made.items():
             definitions.adopt(cls, made, digest, blob if made == ident else None)
 
@@ -79,30 +101,41 @@ class _Quiet:
     __slots__ = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        pass
+        if not getattr(_making, "now", False):
+            super().__init_subclass__(**kwargs)
+
+
+_making = threading.local()
 
 
 def _bare_class(meta: type, spec: dict[str, Any]) -> type:
-    """The class without content. No code of the user runs: neither that of a metaclass nor that
-    of a base."""
-    import abc
-
-    content: dict[str, Any] = {"__module__": spec["module"], "__qualname__": spec["qualname"]}
-    if "slots" in spec:
-        content["__slots__"] = spec["slots"]
-    bases: tuple[type, ...] = spec["bases"]
+    """The class without content. No code of the user runs, of its metaclass or of its bases."""
     # ABCMeta's own part is the one that cannot be copied: isinstance needs its private record.
     maker: Any = abc.ABCMeta if issubclass(meta, abc.ABCMeta) else type
-    quiet = any(
-        "__init_subclass__" in vars(ancestor)
-        for base in bases
-        for ancestor in base.__mro__
-        if ancestor is not object
-    )
-    cls: type = maker.__new__(meta, spec["name"], (_Quiet, *bases) if quiet else bases, content)
-    if quiet:
+    bases: tuple[type, ...] = spec["bases"]
+    if not any(map(_has_hook, bases)):
+        cls: type = maker.__new__(meta, spec["name"], bases, spec["content"])
+        return cls
+    _making.now = True
+    try:
+        cls = maker.__new__(meta, spec["name"], (_Quiet, *bases), spec["content"])
+    finally:
+        _making.now = False
+    try:
         cls.__bases__ = bases
+    except TypeError:
+        # CPython finds the memory layouts too different. It stays, then, and does nothing more.
+        pass
     return cls
+
+
+def _has_hook(base: type) -> bool:
+    """Whether making a subclass runs code. That of typing is harmless, and may run again."""
+    return any(
+        "__init_subclass__" in vars(cls) and cls.__module__ != "typing"
+        for cls in base.__mro__
+        if cls is not object
+    )
 
 
 def _fill_enum(cls: type, members: list[tuple[Any, ...]]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agentd.errors import SerializationError
 from agentd.serialization import wire
-from agentd.serialization.definitions import Reference
+from agentd.serialization.definitions import Reference, functions_in, is_code
 from agentd.serialization.importable import is_foreign, lookup
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Scope:
         self.modules: set[int] = set()
 
     def globals_of(self, function: types.FunctionType) -> Globals:
+        """What stands for the globals of that function."""
         names = function.__globals__
         return self.globals.setdefault(id(names), Globals(names))
 
@@ -61,6 +62,7 @@ class Scope:
 
 
 def reduce_globals(rules: Rules, obj: Globals) -> tuple[Any, ...]:
+    """Only what every module has; each function adds the names that it uses."""
     names = obj.names
     file = names.get("__file__")
     return wire.new_globals, (
@@ -71,10 +73,11 @@ def reduce_globals(rules: Rules, obj: Globals) -> tuple[Any, ...]:
 
 
 def reduce_function(rules: Rules, function: types.FunctionType) -> tuple[Any, ...]:
+    """Its code first, then what it closes over, its defaults and the globals that it uses."""
     scope = rules.scope
     cells = function.__closure__ or ()
     scope.cells.update(map(id, cells))
-    names, modules = _names_in(function)
+    names, modules = names_in(function)
     scope.modules.update(id(module) for module, _ in modules)
     attributes: dict[str, Any] = {
         "__qualname__": function.__qualname__,
@@ -103,10 +106,12 @@ def _content(cell: types.CellType) -> Any:
 
 
 def reduce_code(rules: Rules, code: types.CodeType) -> tuple[Any, ...]:
+    """In the interpreter's own form, which is that of one minor version."""
     return wire.new_code, (marshal.dumps(code),)
 
 
 def reduce_cell(rules: Rules, cell: types.CellType) -> tuple[Any, ...]:
+    """A variable that functions share: they still share it on the other side."""
     # A function that has the cell fills it itself, once it exists.
     if id(cell) in rules.scope.cells:
         return wire.new_cell, ()
@@ -147,15 +152,13 @@ def used_names(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
     return answer
 
 
-def _names_in(
+def names_in(
     function: types.FunctionType,
 ) -> tuple[dict[str, Any], list[tuple[Any, dict[str, Any]]]]:
     """The globals a function uses, and what it uses of modules that the peer lacks."""
     used, every = used_names(function.__code__)
     have = function.__globals__
     names = {name: have[name] for name in sorted(used) if name in have and name[:2] != "__"}
-    for name in ("__debug_names__",):
-        names.pop(name, None)
     modules: list[tuple[Any, dict[str, Any]]] = []
     for value in list(names.values()):
         if isinstance(value, types.ModuleType):
@@ -166,8 +169,11 @@ def _names_in(
 def _parts_of(
     module: types.ModuleType, every: frozenset[str], found: list[tuple[Any, dict[str, Any]]]
 ) -> None:
-    """Add what code with these names may use of a module: of one the peer lacks, the attributes
-    of that name; of a package it has, the loaded submodules, which it has to import too."""
+    """Add what code with these names may use of a module.
+
+    Of one that the peer lacks: the attributes of that name. Of a package that it has: the loaded
+    submodules, which it has to import as well.
+    """
     if any(module is other for other, _ in found):
         return
     if is_foreign(module.__name__):
@@ -184,6 +190,7 @@ def _parts_of(
 
 
 def reduce_module(rules: Rules, module: types.ModuleType) -> tuple[Any, ...]:
+    """By name if the peer has it, else an empty one that the functions using it fill."""
     name = module.__name__
     if not is_foreign(name):
         return wire.import_module, (name,)
@@ -196,6 +203,7 @@ def reduce_module(rules: Rules, module: types.ModuleType) -> tuple[Any, ...]:
 
 # -- classes ------------------------------------------------------------------------------------
 
+_AT_ONCE: Final = ("__module__", "__slots__", "__orig_bases__")
 _LEFT_OUT: Final = frozenset(
     {
         "__dict__",
@@ -217,12 +225,11 @@ def reduce_class(rules: Rules, cls: type, ident: bytes, digest: bytes) -> tuple[
     """The definition of a class, as it stands in its own blob and in those of its relatives."""
     spec: dict[str, Any] = {
         "name": cls.__name__,
-        "qualname": cls.__qualname__,
-        "module": cls.__module__,
         "bases": cls.__bases__,
+        # What only has an effect, or is only allowed, while the class is made.
+        "content": {name: vars(cls)[name] for name in _AT_ONCE if name in vars(cls)},
     }
-    if "__slots__" in vars(cls):
-        spec["slots"] = cls.__slots__  # type: ignore[attr-defined]
+    spec["content"]["__qualname__"] = cls.__qualname__
     # Under `new_class` the metaclass is called by nobody: its work is in the attributes already.
     return (
         wire.new_class,
@@ -279,39 +286,36 @@ def _member_state(name: str, member: Any) -> tuple[Any, ...]:
 
 def references_of(item: Any) -> Iterator[Reference]:
     """The names that a class or function depends on, one step deep, if it travels by value."""
+    if by_name(item, item.__qualname__):
+        return
     if isinstance(item, type):
-        if by_name(item, item.__qualname__):
-            return
-        for base in (*item.__bases__, type(item)):
-            yield Reference(None, "", "", base)
-        for name, value in vars(item).items():
-            for part in _functions_in(value):
-                yield Reference(None, "", "", part)
-            if isinstance(value, (type, types.FunctionType)) or hasattr(type(value), "__get__"):
-                yield Reference(item, "attributes", name, value)
-    elif isinstance(item, types.FunctionType):
-        if by_name(item, item.__qualname__):
-            return
-        names, modules = _names_in(item)
-        for name, value in names.items():
-            yield Reference(item, "globals", name, value)
-        for module, parts in modules:
-            for name, value in parts.items():
-                yield Reference(module, "attributes", name, value)
-        for number, cell in enumerate(item.__closure__ or ()):
-            if isinstance(value := _content(cell), (type, types.FunctionType)):
-                yield Reference(item, "cells", number, value)
-        for value in vars(item).values():  # __wrapped__
-            if isinstance(value, (type, types.FunctionType)):
-                yield Reference(None, "", "", value)
+        yield from _references_of_class(item)
+    else:
+        yield from _references_of_function(item)
 
 
-def _functions_in(value: Any) -> Iterator[Any]:
-    """The functions inside a descriptor."""
-    for name in ("__func__", "__wrapped__", "fget", "fset", "fdel", "func"):
-        try:
-            part = getattr(value, name, None)
-        except Exception:
-            continue  # A class attribute with a __getattr__ of its own; not a descriptor then.
-        if isinstance(part, types.FunctionType):
-            yield part
+def _references_of_class(cls: type) -> Iterator[Reference]:
+    for base in (*cls.__bases__, type(cls)):
+        yield Reference(None, "", "", base)
+    for name, value in vars(cls).items():
+        if name in _LEFT_OUT or isinstance(value, types.MemberDescriptorType):
+            continue
+        if is_code(value):
+            yield Reference(cls, "attributes", name, value)
+        for part in functions_in(value):
+            yield Reference(None, "", "", part)
+
+
+def _references_of_function(function: types.FunctionType) -> Iterator[Reference]:
+    names, modules = names_in(function)
+    for name, value in names.items():
+        yield Reference(function, "globals", name, value)
+    for module, parts in modules:
+        for name, value in parts.items():
+            yield Reference(module, "attributes", name, value)
+    for number, cell in enumerate(function.__closure__ or ()):
+        if isinstance(value := _content(cell), (type, types.FunctionType)):
+            yield Reference(function, "cells", number, value)
+    for value in vars(function).values():  # __wrapped__
+        if isinstance(value, (type, types.FunctionType)):
+            yield Reference(None, "", "", value)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agentd.errors import SerializationError
 from agentd.serialization import code, small
+from agentd.serialization.definitions import functions_in
 from agentd.serialization.importable import lookup
 from agentd.serialization.refusals import refused_name
 
@@ -25,9 +26,7 @@ __all__ = ["explain"]
 _OBJECTS: Final = 20_000
 """So many are looked at; a larger value is refused without a path rather than after minutes."""
 
-_ATOMS: Final = frozenset(
-    {type(None), bool, int, float, complex, str, bytes, bytearray, type(...), type(NotImplemented)}
-)
+_ATOMS: Final = (type(None), bool, int, float, complex, str, bytes, bytearray)
 _LIVE_ADVICE: Final = (
     "Create the agent with to_dist=True so that __init__ runs in the daemon, "
     "or leave it out with __getstate__."
@@ -78,10 +77,10 @@ class _Search:
         todo: deque[tuple[str, Any, bool]] = deque((path, obj, False) for path, obj in roots)
         while todo and len(self.seen) < _OBJECTS:
             path, obj, in_code = todo.popleft()
-            if type(obj) in _ATOMS or id(obj) in self.seen:
+            if any(type(obj) is atom for atom in _ATOMS) or id(obj) in self.seen:
                 continue
             self.seen[id(obj)] = obj
-            if in_code and type(obj) in small.LOCKS:
+            if in_code and isinstance(obj, small.LOCKS):
                 continue
             try:
                 for suffix, part, code_follows in self._parts(obj):
@@ -90,6 +89,10 @@ class _Search:
                 return path, tied.culprit, tied.reason
         return None
 
+    def _is_reference(self, obj: Any) -> bool:
+        refs = self.refs if obj is not self.keep else None
+        return refs is not None and refs.to_wire(obj) is not None
+
     def _parts(self, obj: Any) -> Iterator[tuple[str, Any, bool]]:
         """Parts of ``obj`` with their names; `_TiedError` if it is itself the culprit."""
         kind = type(obj)
@@ -97,9 +100,7 @@ class _Search:
             yield from _parts_of_class(obj)
         elif kind is types.FunctionType:
             yield from _parts_of_function(obj)
-        elif kind is types.ModuleType:
-            return
-        elif self.refs is not None and obj is not self.keep and self.refs.to_wire(obj) is not None:
+        elif kind is types.ModuleType or self._is_reference(obj):
             return
         elif kind is dict or kind is types.MappingProxyType:
             for key, value in list(obj.items()):
@@ -135,7 +136,7 @@ def _parts_of_class(cls: type) -> Iterator[tuple[str, Any, bool]]:
     for name, value in list(vars(cls).items()):
         if name in ("_abc_impl", "__dict__", "__weakref__"):
             continue
-        inner = list(code._functions_in(value)) or [value]
+        inner = list(functions_in(value)) or [value]
         for part in inner:
             if not isinstance(part, (types.MemberDescriptorType, types.GetSetDescriptorType)):
                 yield f".{name}", part, True
@@ -144,7 +145,7 @@ def _parts_of_class(cls: type) -> Iterator[tuple[str, Any, bool]]:
 def _parts_of_function(function: types.FunctionType) -> Iterator[tuple[str, Any, bool]]:
     if code.by_name(function, function.__qualname__):
         return
-    names, modules = code._names_in(function)
+    names, modules = code.names_in(function)
     for name, value in names.items():
         yield f'.__globals__["{name}"]', value, True
     for module, parts in modules:
@@ -203,14 +204,17 @@ def _form(obj: Any, kind: type) -> Any:
 def _dill_takes(obj: Any, kind: type) -> bool:
     from agentd.serialization import pickling
 
-    if kind in small.RULES or (kind.__module__, kind.__qualname__) in small.NAMED_RULES:
+    if (
+        any(kind is known for known in small.RULES)
+        or (kind.__module__, kind.__qualname__) in small.NAMED_RULES
+    ):
         return True
     deep = pickling.deep_pickler()
     try:
         if deep is not None:
             pickling.dump_with(deep, obj, refs=None)
             return True
-    except Exception:
+    except Exception:  # noqa: BLE001  (whatever it is, dill does not take it)
         return False
     return False
 

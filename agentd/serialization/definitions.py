@@ -37,7 +37,7 @@ class Definition:
         self.qualname = qualname
         self.digest = digest
         self.blob: bytes | None = None
-        self.depends: list[_Dependency] = []
+        self.depends: list[_Dependency | _Shape] = []
 
     def is_current(self) -> bool:
         """Whether all that the class's code refers to is still what it was."""
@@ -54,7 +54,7 @@ _serial = 0
 
 def _after_fork() -> None:
     """A child makes its own ids; those made before the fork mean the same classes in both."""
-    global _lock, _nonce, _serial
+    global _lock, _nonce, _serial  # noqa: PLW0603  (the documented state of this room)
     _lock = threading.Lock()
     _nonce = os.urandom(12)
     _serial = 0
@@ -74,7 +74,7 @@ def define(cls: type, references_of: Callable[[Any], Iterator[Reference]]) -> De
     if known is not None:
         return known
     depends = _dependencies(cls, references_of)
-    global _serial
+    global _serial  # noqa: PLW0603  (as above)
     with _lock:
         known = _current(cls)  # Another thread may have been faster.
         if known is not None:
@@ -88,8 +88,10 @@ def define(cls: type, references_of: Callable[[Any], Iterator[Reference]]) -> De
 
 
 def adopt(cls: type, ident: bytes, digest: bytes, blob: bytes | None = None) -> type:
-    """Note that the id means ``cls`` here; returns the class that it means, should two threads
-    have come at once. When the class travels on, it does so under that id."""
+    """Note that the id means ``cls`` here, and that ``cls`` travels on under it.
+
+    Returns the class that the id means, which is another one if two threads came at once.
+    """
     with _lock:
         known = _classes.setdefault(ident, cls)
         if known is cls and id(cls) not in _definitions:
@@ -135,31 +137,78 @@ class Reference:
 
 
 class _Dependency:
-    """A `Reference` as it was, without keeping what it names alive where that can be avoided."""
+    """A `Reference` as it was.
 
-    __slots__ = ("is_weak", "name", "owner", "value", "where")
+    Functions, classes and modules are held weakly, and descriptors by the functions in them: what
+    a definition depends on refers back to the class as a rule, which would then live for ever.
+    """
+
+    __slots__ = ("is_weak", "name", "owner", "parts", "value", "where")
 
     def __init__(self, reference: Reference) -> None:
         self.owner = weakref.ref(reference.owner)
         self.where = reference.where
         self.name = reference.name
         self.is_weak = True
+        self.parts: tuple[weakref.ref[Any], ...] = ()
         try:
             self.value: Any = weakref.ref(reference.value)
         except TypeError:
             self.is_weak = False
             self.value = reference.value
+            if parts := functions_in(reference.value):
+                self.parts = tuple(map(weakref.ref, parts))
+                self.value = type(reference.value)
 
     def holds(self) -> bool:
         owner = self.owner()
         if owner is None:
             return False
         now = look(owner, self.where, self.name)
+        if self.parts:
+            return type(now) is self.value and functions_in(now) == [ref() for ref in self.parts]
         then = self.value() if self.is_weak else self.value
         if now is then:
             return True
         # A cell that was run again binds an equal constant: the same definition.
         return type(now) is type(then) and type(now) in _CONSTANTS and now == then
+
+
+class _Shape:
+    """Which methods a class has. A new plain attribute (a counter, a cache) changes nothing."""
+
+    __slots__ = ("owner", "size", "value")
+
+    def __init__(self, cls: type) -> None:
+        self.owner = weakref.ref(cls)
+        self.size = len(vars(cls))
+        self.value = _methods(cls)
+
+    def holds(self) -> bool:
+        cls = self.owner()
+        if cls is None:
+            return False
+        return len(vars(cls)) == self.size or _methods(cls) == self.value
+
+
+def _methods(cls: type) -> frozenset[str]:
+    return frozenset(name for name, value in vars(cls).items() if is_code(value))
+
+
+def is_code(value: Any) -> bool:
+    """Whether a class attribute is part of what the class does, rather than a value it has."""
+    return isinstance(value, type) or hasattr(type(value), "__get__")
+
+
+def functions_in(value: Any) -> list[Any]:
+    """The functions inside a descriptor: a property, a classmethod, a decorator's object."""
+    found = []
+    if not isinstance(value, (type, types.FunctionType)) and is_code(value):
+        for name in ("__func__", "__wrapped__", "fget", "fset", "fdel", "func"):
+            part = getattr(value, name, None)
+            if isinstance(part, types.FunctionType):
+                found.append(part)
+    return found
 
 
 def look(owner: Any, where: str, name: Any) -> Any:
@@ -176,8 +225,8 @@ def look(owner: Any, where: str, name: Any) -> Any:
 
 def _dependencies(
     cls: type, references_of: Callable[[Any], Iterator[Reference]]
-) -> list[_Dependency]:
-    found: list[_Dependency] = []
+) -> list[_Dependency | _Shape]:
+    found: list[_Dependency | _Shape] = []
     seen: set[int] = set()
     todo: list[Any] = [cls]
     while todo:
@@ -185,7 +234,10 @@ def _dependencies(
         if id(item) in seen:
             continue
         seen.add(id(item))
-        for reference in references_of(item):
+        references = list(references_of(item))
+        if references and isinstance(item, type):
+            found.append(_Shape(item))
+        for reference in references:
             if reference.owner is not None:
                 found.append(_Dependency(reference))
             if isinstance(reference.value, (type, types.FunctionType)):

@@ -46,7 +46,7 @@ def reduce_exception(rules: Rules, exc: BaseException) -> Any:
         args = tuple(map(soft, exc.args)) if not isinstance(exc, BaseExceptionGroup) else None
     if rules.soften is not None:
         attributes = _soften_state(attributes, soft)
-    inside = rules.groups.get(id(exc), frozenset())
+    inside: Any = rules.groups.get(id(exc), frozenset())
     state = {
         "state": attributes,
         "setstate": own or _has_own(cls, "__getstate__"),
@@ -80,7 +80,8 @@ def _constructor_args(rules: Rules, exc: BaseException, base: type, soft: Any) -
             rules.groups.setdefault(id(member), set()).add(id(exc))
         return exc.message, list(exc.exceptions)
     # OSError takes its file names apart from args; its own reduce puts them back.
-    args = base.__reduce__(exc)[1]  # type: ignore[misc]
+    reduce: Any = base.__reduce__
+    args = reduce(exc)[1]
     return tuple(map(soft, args))
 
 

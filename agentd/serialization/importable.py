@@ -145,7 +145,7 @@ def _load(module_name: str, digest: bytes) -> bool:
         if spec is None or not spec.origin or _digest_file(spec.origin) != digest:
             return False
         module = importlib.import_module(module_name)
-    except Exception:
+    except Exception:  # noqa: BLE001
         # Its own import fails here (a missing dependency, say): then it is not usable here, and
         # the definition that came along is taken instead.
         return False

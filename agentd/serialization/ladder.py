@@ -61,14 +61,14 @@ def _try_picklers(pickling: Any, value: Any, refs: References | None, keep: obje
         return _dump(pickling, pickling.Fast, value, refs, keep, None)
     except RecursionError:
         raise  # dill needs more stack, not less.
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001  (a pickler raises what the user's code raises)
         first = exc
     deep = pickling.deep_pickler()
 
     def soften(part: Any) -> Any:
         try:
             _try_picklers(pickling, part, refs, None)
-        except Exception:
+        except Exception:  # noqa: BLE001  (as above)
             return _text(part)
         return part
 
@@ -77,7 +77,7 @@ def _try_picklers(pickling: Any, value: Any, refs: References | None, keep: obje
         if maker is not None:
             try:
                 return _dump(pickling, maker, value, refs, keep, soft)
-            except Exception:
+            except Exception:  # noqa: BLE001, S112  (as above; the first failure is reported)
                 continue
     raise first
 
@@ -93,7 +93,7 @@ def _dump(
 def _text(value: Any) -> str:
     try:
         text = repr(value)
-    except Exception:
+    except Exception:  # noqa: BLE001  (a __repr__ of the user)
         return f"<{type(value).__qualname__} object>"
     return text if len(text) <= 1000 else text[:1000] + "…"
 

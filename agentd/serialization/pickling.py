@@ -11,28 +11,30 @@ import io
 import pickle
 import sys
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from agentd.errors import AgentdError, DecodeError, SerializationError
 from agentd.serialization import code, definitions, failures, small, wire
-from agentd.serialization.building import Builder, building, known_class
+from agentd.serialization.building import Builder, known_class, one_at_a_time
 
 if TYPE_CHECKING:
     from agentd.serialization.contract import References
 
-__all__ = ["CODE_CODEC", "Fast", "Reader", "Rules", "deep_pickler", "read"]
+__all__ = ["CODE_CODEC", "Fast", "Rules", "deep_pickler", "dump_with", "read"]
 
 CODE_CODEC: Final = f"dill:{sys.version_info.major}.{sys.version_info.minor}"
 
 _WIRE: Final = wire.MODULE
-_BY_TYPE: Final[dict[type, Callable[[Any, Any], Any]]] = {
+_EVERY_RULE: Final[dict[type, Callable[[Any, Any], Any]]] = {
     **small.RULES,
     types.CodeType: code.reduce_code,
     types.CellType: code.reduce_cell,
     types.ModuleType: code.reduce_module,
     code.Globals: code.reduce_globals,
 }
+# By identity: a metaclass may have made its classes unhashable.
+_BY_TYPE: Final = {id(kind): rule for kind, rule in _EVERY_RULE.items()}
 
 
 class Rules:
@@ -54,10 +56,11 @@ class Rules:
     groups: dict[int, set[int]]
 
     def reducer_override(self, obj: Any) -> Any:
+        """What both picklers ask about every object that is not a built-in value."""
         kind = type(obj)
         if kind is types.FunctionType:
             return self._function(obj)
-        rule = _BY_TYPE.get(kind)
+        rule = _BY_TYPE.get(id(kind))
         if rule is not None:
             return rule(self, obj)
         if issubclass(kind, type):
@@ -99,7 +102,7 @@ class Rules:
             definition.blob,
         )
 
-    def begin(self, refs: References | None, keep: object, soften: Any, inline: bool) -> None:
+    def begin(self, refs: References | None, keep: object, soften: Any, *, inline: bool) -> None:
         """Before the first object. Not ``__init__``, so that each pickler keeps its own."""
         self.refs = refs
         self.keep = keep
@@ -115,7 +118,7 @@ class Fast(Rules, pickle.Pickler):
 
 @functools.cache
 def deep_pickler() -> type[Any] | None:
-    """dill's pickler under our rules; ``None`` where dill is not installed."""
+    """The pickler of dill under our rules; ``None`` where dill is not installed."""
     try:
         import dill
     except ImportError:
@@ -126,7 +129,7 @@ def deep_pickler() -> type[Any] | None:
         def reducer_override(self, obj: Any) -> Any:
             # dill would make a second lock, open the file again, ...: not the same thing there.
             name = refused_name(type(obj))
-            if name is not None and not (self.inline and type(obj) in small.LOCKS):
+            if name is not None and not (self.inline and isinstance(obj, small.LOCKS)):
                 raise SerializationError(f"{name} cannot travel.", culprit=name)
             return super().reducer_override(obj)
 
@@ -151,45 +154,43 @@ def dump_with(
         pickler = maker(file, 5, buffer_callback=out)
     else:
         pickler = maker(file, 5, byref=False, recurse=True, buffer_callback=out)
-    pickler.begin(refs, keep, soften, inline)
+    pickler.begin(refs, keep, soften, inline=inline)
     pickler.dump(value)
     return pickler, file.getvalue(), buffers
 
 
 def _define_blob(cls: type, refs: References | None) -> bytes:
     try:
-        return dump_with(Fast, _Inline(cls), refs=refs, inline=True)[1]
+        return dump_with(Fast, cls, refs=refs, inline=True)[1]
     except Exception:
         deep = deep_pickler()
         if deep is None:
             raise
-        return dump_with(deep, _Inline(cls), refs=refs, inline=True)[1]
-
-
-def _Inline(cls: type) -> type:  # noqa: N802
-    return cls
+        return dump_with(deep, cls, refs=refs, inline=True)[1]
 
 
 # -- reading ------------------------------------------------------------------------------------
 
 
-class Reader(pickle.Unpickler):
+class _Reader(pickle.Unpickler):
     """The C unpickler, with the words of `wire` that depend on who reads."""
 
     def __init__(
         self,
-        file: io.BytesIO,
-        buffers: Iterator[Any],
+        head: Any,
+        buffers: Iterable[Any],
         refs: References | None,
+        *,
         may_import: bool,
         builder: Builder | None = None,
     ) -> None:
-        super().__init__(file, buffers=buffers)
+        super().__init__(io.BytesIO(head), buffers=buffers)
         self._refs = refs
         self._may_import = may_import
         self._builder = builder
 
     def find_class(self, module: str, name: str) -> Any:
+        """A word of `wire`, bound to this reader, or something that is installed here."""
         if module == _WIRE:
             if name in ("new_class", "fill_class"):
                 if self._builder is None:
@@ -210,17 +211,22 @@ class Reader(pickle.Unpickler):
             ) from exc
 
     def reference(self, *link: Any) -> object:
+        """See `wire.reference`."""
         if self._refs is None:
             raise DecodeError("the payload holds a reference to an agent; none is expected here.")
         return self._refs.from_wire(link)
 
     def restore(self, ident: bytes, module: str, qualname: str, digest: bytes, blob: bytes) -> type:
-        known = known_class(ident, module, qualname, digest, may_import=self._may_import)
+        """See `wire.restore`. A definition is read at most once in a process."""
+        may_import = self._may_import
+        known = known_class(ident, module, qualname, digest, may_import=may_import)
         if known is not None:
             return known
-        with building:
-            builder = Builder(may_import=self._may_import)
-            made = Reader(io.BytesIO(blob), iter(()), self._refs, self._may_import, builder).load()
+        with one_at_a_time():
+            builder = Builder(may_import=may_import)
+            made: type = _Reader(
+                blob, (), self._refs, may_import=may_import, builder=builder
+            ).load()
             builder.commit(ident, blob)
             # The id may have got its meaning in the meantime, from the same definition.
             return definitions.class_of(ident) or made
@@ -229,7 +235,7 @@ class Reader(pickle.Unpickler):
 def read(head: Any, buffers: Sequence[Any], *, refs: References | None, may_import: bool) -> Any:
     """Read either codec. Whatever fails is a `DecodeError`, with the reason as its cause."""
     try:
-        return Reader(io.BytesIO(head), map(_writable, buffers), refs, may_import).load()
+        return _Reader(head, map(_writable, buffers), refs, may_import=may_import).load()
     except AgentdError:
         raise
     except RecursionError as exc:

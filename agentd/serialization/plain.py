@@ -19,7 +19,6 @@ BUFFER_FROM: Final = 64 * 1024
 
 _INT_MIN: Final = -(1 << 63)
 _INT_END: Final = 1 << 64
-_ATOMS: Final = frozenset({type(None), bool, float, str})
 
 
 def is_plain(value: Any) -> bool:
@@ -30,26 +29,23 @@ def is_plain(value: Any) -> bool:
     while stack:
         item = stack.pop()
         kind = type(item)
-        if kind in _ATOMS:
-            pass
-        elif kind is int:
-            if not _INT_MIN <= item < _INT_END:
-                return False
-        elif kind is list or kind is dict:
-            # Once only: aliases would be torn apart, and a cycle would never end.
-            if id(item) in seen:
-                return False
-            seen.add(id(item))
-            if kind is dict:
-                for key in item:
-                    if type(key) is not str:
-                        return False
-                stack.extend(item.values())
-            else:
-                stack.extend(item)
-            left -= len(item)
-        elif kind is not bytes:
+        if kind is str or kind is float or kind is bool or kind is bytes or item is None:
+            continue
+        if kind is int:
+            if _INT_MIN <= item < _INT_END:
+                continue
             return False
-        if left < 0:
+        if kind is not list and kind is not dict:
+            return False
+        # Once only: aliases would be torn apart, and a cycle would never end.
+        left -= len(item)
+        if left < 0 or id(item) in seen:
+            return False
+        seen.add(id(item))
+        if kind is list:
+            stack.extend(item)
+        elif all(type(key) is str for key in item):
+            stack.extend(item.values())
+        else:
             return False
     return True

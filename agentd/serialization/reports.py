@@ -41,7 +41,7 @@ def _safely(make: Any, instead: str) -> str:
         text: str = make()
         # Lone surrogates have no form in UTF-8, which facts travel in.
         return text.encode("utf-8", "backslashreplace").decode()
-    except Exception:
+    except Exception:  # noqa: BLE001  (a __str__ of the user)
         return instead
 
 
@@ -70,7 +70,7 @@ def decode_error(
     if codec is not None:
         try:
             exc = read(codec, head, buffers, refs=refs, data_only=data_only, may_import=may_import)
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001  (the error to report must not get lost)
             return _unknown(facts, text, failure)
         if isinstance(exc, BaseException):
             _note(exc, text)

@@ -19,7 +19,7 @@ __all__ = ["HEAP_TYPE", "LOCKS", "NAMED_RULES", "RULES", "reduce_builtin_type"]
 HEAP_TYPE: Final = 1 << 9
 """The flag of types that were made by a ``class`` statement (``Py_TPFLAGS_HEAPTYPE``)."""
 
-LOCKS: Final = frozenset({_thread.LockType, _thread.RLock})
+LOCKS: Final = (_thread.LockType, _thread.RLock)
 
 
 def reduce_builtin_type(cls: type) -> Any:

@@ -1,7 +1,7 @@
 """The functions that a pickle of ours may name: the vocabulary of the codecs beyond pickle itself.
 
 Their names and signatures are part of the protocol, as the extension codes of ``data`` are. The
-reader (`pickling.Reader`) puts bound methods in place of those that need to know who is reading.
+reader (in `pickling`) puts bound methods in place of those that need to know who is reading.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def new_code(data: bytes) -> types.CodeType:
     """A code object. Only for readers of the same minor version, which the codec sees to."""
     import marshal
 
-    code: types.CodeType = marshal.loads(data)
+    code: types.CodeType = marshal.loads(data)  # noqa: S302  (within a pickle, no new risk)
     return code
 
 
@@ -123,7 +123,7 @@ def new_cached_property(func: Any, name: str | None, doc: str | None) -> Any:
     return made
 
 
-def new_lru_cache(func: Any, maxsize: int | None, typed: bool) -> Any:
+def new_lru_cache(func: Any, maxsize: int | None, typed: bool) -> Any:  # noqa: FBT001  (its calls are on the wire)
     """Empty: what was remembered stays where it was computed."""
     import functools
 
@@ -149,10 +149,13 @@ def new_type_variable(kind: str, name: str, args: tuple[Any, ...], options: dict
 # -- exceptions ---------------------------------------------------------------------------------
 
 
-def new_exception(cls: type[BaseException], base: type, args: tuple[Any, ...]) -> BaseException:
+def new_exception(cls: type[BaseException], base: Any, args: tuple[Any, ...]) -> BaseException:
     """An exception made by its built-in base alone; a custom ``__init__`` does not run."""
     made: BaseException = base.__new__(cls, *args)
-    base.__init__(made, *args)
+    try:
+        base.__init__(made, *args)
+    except TypeError:
+        pass  # Its own __init__ never told the base; the fields follow by themselves.
     return made
 
 
@@ -166,7 +169,7 @@ def fill_exception(made: BaseException, state: dict[str, Any]) -> None:
     own = state["state"]
     if own is not None:
         if hasattr(type(made), "__setstate__") and state["setstate"]:
-            made.__setstate__(own)  # type: ignore[attr-defined]
+            made.__setstate__(own)
         else:
             _set_attributes(made, own)
     for name, value in state["fields"].items():
