@@ -35,7 +35,7 @@ class Client:
         return dict(self._session.ask("info"))
 
     def agents(self) -> list[dict[str, Any]]:
-        """All agents: id, name, cls, state, worker, pid, epoch, restarts, created_at, …"""
+        """All agents, each with id, name, cls, state, worker, pid, epoch, restarts, created_at."""
         return list(self._session.ask("agents"))
 
     def inspect(self, id_or_name: str) -> dict[str, Any]:
@@ -48,12 +48,12 @@ class Client:
         Raises ``AgentNotFound``, ``AgentCreationError``.
         """
         ready = self._session.locate(name=id_or_name)
-        return make_proxy(
-            Target(ready.agent, self.endpoint, ready.cls, ready.name, about=ready.about)
-        )
+        aim = Target(ready.agent, self.endpoint, ready.cls, ready.name, about=ready.about)
+        aim.direct = self._session.direct
+        return make_proxy(aim)
 
     def create(
-        self, path: str, *args: Any, options: dict[str, Any] | None = None, **kwargs: Any
+        self, path: str, /, *args: Any, options: dict[str, Any] | None = None, **kwargs: Any
     ) -> Any:
         """Host ``pkg.mod:Class(*args, **kwargs)``, a class that this process need not have.
 
@@ -89,8 +89,9 @@ class Client:
         self._session.ask("stop")
 
     def close(self) -> None:
-        """Let go of the daemon; it and its agents live on. The connection itself is the process's
-        and is shared, so proxies go on working.
+        """Let go of the daemon; it and its agents live on.
+
+        The connection belongs to the process and is shared, so proxies go on working.
         """
 
     def __enter__(self) -> Self:
@@ -109,8 +110,9 @@ class Client:
 
 
 def connect(endpoint: str | None = None, *, embedded: bool = True, direct: bool = True) -> Client:
-    """The daemon at ``endpoint``; without one: ``AGENTD_ENDPOINT``, else this user's, else embedded.
+    """The daemon at ``endpoint``.
 
+    Without one: ``AGENTD_ENDPOINT``, else this user's running daemon, else an embedded one.
     ``embedded=False``: raise ``DaemonNotFound`` rather than start one. ``direct=False``: have the
     daemon relay all calls, for where its workers' sockets cannot be reached.
     """

@@ -80,7 +80,15 @@ def _host(
     if conf.name is not None:
         agent, _existing = session.wait_accepted(creation)
     return make_proxy(
-        Target(agent, session.endpoint, label, conf.name, local=local, creation=creation)
+        Target(
+            agent,
+            session.endpoint,
+            label,
+            conf.name,
+            local=local,
+            direct=session.direct,
+            creation=creation,
+        )
     )
 
 

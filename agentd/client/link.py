@@ -15,8 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import zmq
-
 from agentd.errors import (
     AgentdError,
     CallTimeout,
@@ -27,7 +25,7 @@ from agentd.errors import (
 )
 from agentd.protocol import pack, unpack
 from agentd.protocol.messages import Accepted, Error, Hello, Message, Ping, Welcome
-from agentd.transport.sockets import Port, Unreachable, dealer, monitor
+from agentd.transport.sockets import Breakage, Port, Unreachable, dealer
 
 __all__ = ["Link", "LinkDown", "Pending"]
 
@@ -79,7 +77,7 @@ class Link:
 
     def __init__(
         self,
-        context: zmq.Context[Any],
+        context: Any,
         endpoint: str,
         arm: Callable[[Link], None],
         clock: Callable[[], float] = time.monotonic,
@@ -89,9 +87,8 @@ class Link:
         self.welcome: Welcome | None = None
         self._arm = arm
         self._clock = clock
-        socket = dealer(context, endpoint)
-        self._monitor = monitor(socket)
-        self._port = Port(socket)
+        self._port = Port(dealer(context, endpoint))
+        self._breakage = Breakage(self._port)
         self._lock = self._port.lock
         self._numbers = itertools.count(1)
         self._pending: dict[int, Pending] = {}
@@ -99,7 +96,7 @@ class Link:
         self._followers: list[_Waiter] = []
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
-        self.fds = (self._port.fd, self._monitor.getsockopt(zmq.FD))
+        self.fds = (self._port.fd, self._breakage.fd)
         for fd in (*self.fds, self._wake):
             self._poll.register(fd, select.POLLIN)
         self.down: AgentdError | None = None
@@ -111,14 +108,13 @@ class Link:
     def open(self, hello: Callable[[int], Hello], timeout: float) -> Welcome:
         """Meet the peer; raises ``DaemonNotFound`` or ``VersionMismatch``."""
         deadline = self._clock() + timeout
-        while not self._port.socket.poll(max(0, int((deadline - self._clock()) * 1000)), zmq.POLLOUT):
-            if self._clock() >= deadline:
-                self.close()
-                raise DaemonNotFound(
-                    f"nobody answers at {self.endpoint}; is the daemon running? Start one with: "
-                    "agentd serve",
-                    endpoint=self.endpoint,
-                )
+        if not self._port.wait_connected(timeout):
+            self.close()
+            raise DaemonNotFound(
+                f"nobody answers at {self.endpoint}; is the daemon running? Start one with: "
+                "agentd serve",
+                endpoint=self.endpoint,
+            )
         pending = self.submit(hello)
         try:
             message, _payload = self.wait(pending, deadline).outcome()
@@ -149,6 +145,7 @@ class Link:
         Raises ``LinkDown`` if the connection is broken: then nothing was sent.
         """
         settled: list[Pending] = []
+        failure: LinkDown | None = None
         with self._lock:
             if self.down is not None:
                 raise LinkDown(self.down.message, endpoint=self.endpoint, sent=False)
@@ -162,7 +159,6 @@ class Link:
                 self._break(f"the connection to {self.endpoint} is gone ({error})", settled)
                 failure = LinkDown(str(error), endpoint=self.endpoint, sent=False)
             else:
-                failure = None
                 if waiting:
                     self._read(settled)
                 elif callback is not None and self._leader is None:
@@ -240,7 +236,9 @@ class Link:
             self._followers.append(me)
         self._lock.release()
         try:
-            me.bed.acquire(timeout=MAX_FOLLOW_S if limit is None else max(0.0, min(limit, MAX_FOLLOW_S)))
+            me.bed.acquire(
+                timeout=MAX_FOLLOW_S if limit is None else max(0.0, min(limit, MAX_FOLLOW_S))
+            )
         finally:
             self._lock.acquire()
 
@@ -278,7 +276,7 @@ class Link:
                 self._take(frames, settled)
             if not more:
                 break
-        if self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        if self._breakage.happened():
             self._break(f"the connection to {self.endpoint} broke", settled)
 
     def _take(self, frames: list[Any], settled: list[Pending]) -> None:
@@ -346,14 +344,9 @@ class Link:
         """Close the sockets; open requests fail."""
         self.fail(f"the connection to {self.endpoint} was closed")
         with self._lock:
-            if self._port.closed:
-                return
-            self._port.closed = True
-            self._port.socket.disable_monitor()
-            self._monitor.close(0)
-            self._port.socket.close(linger_ms)
-            # The leader may still poll the descriptors: zmq's are its own to close, and the
-            # eventfd goes with the object.
+            if not self._port.closed:
+                self._breakage.close()
+                self._port.close_locked(linger_ms)
 
     def __del__(self) -> None:
         wake = self.__dict__.get("_wake")

@@ -28,7 +28,9 @@ class RpcMeta(ABCMeta):
     an existing object with its state.
     """
 
-    def __init__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any], **more: Any) -> None:
+    def __init__(
+        cls, name: str, bases: tuple[type, ...], body: dict[str, Any], **more: Any
+    ) -> None:
         super().__init__(name, bases, body, **more)
         if not hasattr(cls, "to_dist"):
             cls.to_dist = to_dist
@@ -40,6 +42,7 @@ class RpcMeta(ABCMeta):
     @overload
     def __call__(cls: type[T], *args: Any, to_dist: Never = ..., **kwargs: Any) -> T: ...
     def __call__(cls, *args: Any, to_dist: Any = None, **kwargs: Any) -> Any:
+        """Construct here, or host in a daemon."""
         if to_dist is None or to_dist is False:
             return super().__call__(*args, **kwargs)
         from agentd.client.creation import construct
@@ -48,7 +51,7 @@ class RpcMeta(ABCMeta):
         return construct(cls, args, kwargs, options_of(to_dist))
 
 
-def to_dist(self: Any, conf: ToDist = True, /, **options: Any) -> Any:
+def to_dist(self: Any, conf: ToDist = True, /, **options: Any) -> Any:  # noqa: FBT002 - as in Class(..., to_dist=True)
     """Host this object, as it is now, in a daemon; returns the proxy.
 
     ``conf`` as in ``Class(..., to_dist=conf)``; ``options`` are fields of ``DistConf`` and win.
@@ -71,7 +74,7 @@ class Agent(metaclass=RpcMeta):
 
         def to_dist(
             self,
-            conf: ToDist = True,
+            conf: ToDist = True,  # noqa: FBT002 - as in Class(..., to_dist=True)
             /,
             *,
             endpoint: str | None = None,
@@ -95,4 +98,3 @@ def sync_func(function: F) -> F:
     """Mark a method as blocking, which is the default; for special methods and for clarity."""
     setattr(function, ASYNC_MARK, False)
     return function
-

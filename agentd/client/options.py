@@ -13,7 +13,7 @@ __all__ = ["DistConf", "ToDist", "options_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistConf:
-    """Where and how an agent is hosted. Every field has a default; a wrong one is a ``ConfigError``.
+    """Where and how an agent is hosted. All have defaults; a wrong one is a ``ConfigError``.
 
     ``endpoint``: the daemon, such as ``ipc:///run/user/1000/agentd/agentd.sock`` (default: the
     environment's ``AGENTD_ENDPOINT``, else this user's daemon, else an embedded one).

@@ -55,7 +55,7 @@ class RpcObject:
         names: list[str] = _operate(self, "dir", "")
         return sorted(names)
 
-    @property
+    @property  # type: ignore[misc]  # typeshed has a setter, for no good use
     def __class__(self) -> Any:
         return target(self).local or type(self)
 
@@ -92,6 +92,7 @@ class RemoteMethod:
         self._name = name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it and wait; raises what the method raises, and as told at ``RpcObject``."""
         return call(self._proxy, self._name, args, kwargs)
 
     @property
@@ -152,13 +153,13 @@ def make_proxy(aim: Target) -> RpcObject:
     key = (aim.cls.rpartition(":")[2], specials, bool(about.get("unhashable")))
     cls = _classes.get(key)
     if cls is None:
-        cls = _classes[key] = _proxy_class(*key)
+        cls = _classes[key] = _proxy_class(*key[:2], unhashable=key[2])
     proxy = object.__new__(cls)
     object.__setattr__(proxy, _TARGET, aim)
     return proxy
 
 
-def _proxy_class(name: str, specials: frozenset[str], unhashable: bool) -> type[RpcObject]:
+def _proxy_class(name: str, specials: frozenset[str], *, unhashable: bool) -> type[RpcObject]:
     body: dict[str, Any] = {"__slots__": (), "__module__": __name__}
     for special in specials:
         body[special] = _special(special)
@@ -188,7 +189,7 @@ def _restore(wire: tuple[Any, ...]) -> RpcObject:
 def _session(aim: Target) -> Session:
     from agentd.client.runtime import runtime
 
-    return runtime().session_at(aim.endpoint)
+    return runtime().session_at(aim.endpoint, direct=aim.direct)
 
 
 def ensure_ready(aim: Target, deadline: float | None = None) -> Ready:

@@ -8,14 +8,13 @@ import threading
 import time
 from typing import Any
 
-import zmq
-
 from agentd.client.embedded import Embedded
 from agentd.client.pump import Pump
 from agentd.client.session import Session
 from agentd.errors import DaemonNotFound
 from agentd.ids import new_session_id
 from agentd.transport import rundir
+from agentd.transport.sockets import new_context
 
 __all__ = ["Runtime", "runtime"]
 
@@ -29,7 +28,7 @@ class Runtime:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.session = new_session_id()
-        self.context: zmq.Context[Any] = zmq.Context()
+        self.context: Any = new_context()
         self.pump = Pump(BEAT_S, self._beat)
         self._lock = threading.RLock()  # protects the two below
         self._sessions: dict[tuple[str, bool], Session] = {}
@@ -47,9 +46,9 @@ class Runtime:
         session.connect()
         return session
 
-    def session_at(self, endpoint: str) -> Session:
+    def session_at(self, endpoint: str, *, direct: bool = True) -> Session:
         """The session with the daemon of a reference."""
-        return self._session(endpoint, direct=True)
+        return self._session(endpoint, direct=direct)
 
     def _session(self, endpoint: str, *, direct: bool) -> Session:
         key = (endpoint, direct)

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -65,7 +66,7 @@ class Session:
     def __init__(self, runtime: Runtime, endpoint: str, *, direct: bool = True) -> None:
         self.endpoint = endpoint
         self._runtime = runtime
-        self._direct = direct
+        self.direct = direct
         self._lock = threading.RLock()  # protects the links and places
         self._daemon: Link | None = None
         self._workers: dict[str, Link | None] = {}
@@ -124,7 +125,7 @@ class Session:
                 return link
             if link is not None:
                 link.close()
-            if not self._direct or address in self._workers and link is None:
+            if not self.direct or (address in self._workers and link is None):
                 return self.connect()
             if not rundir.is_listening(rundir.ipc_path(address)):
                 if link is not None:  # it was there once: it is gone, not out of reach
@@ -210,7 +211,9 @@ class Session:
 
     def _note(self, message: Message) -> Ready:
         if not isinstance(message, Ready):
-            raise ProtocolError(f"the daemon answered {message.kind!r} where an agent was asked for")
+            raise ProtocolError(
+                f"the daemon answered {message.kind!r} where an agent was asked for"
+            )
         self._places[message.agent] = message
         return message
 
@@ -243,10 +246,10 @@ class Session:
         payload = [] if encoded is None else [encoded.head, *encoded.buffers]
         for _ in range(MOVES):
             place = self.place(agent, deadline)
-            epoch = place.epoch
             try:
                 link = self._worker(place.address)
-                pending = link.submit(lambda n: Call(n, agent, epoch, op, name, codec), payload)
+                make = partial(_call, agent, place.epoch, op, name, codec)
+                pending = link.submit(make, payload)
                 message, answer = link.wait(pending, deadline).outcome()
             except LinkDown as error:
                 self._forget(place)
@@ -325,7 +328,9 @@ class Session:
             if link.down is None and quiet >= (beat if link.waiting else idle):
                 link.ping()
         if daemon.waiting and now - daemon.heard > SILENT_BEATS * beat + 1.0:
-            daemon.fail(f"the daemon at {self.endpoint} has been silent for {now - daemon.heard:.1f} s")
+            daemon.fail(
+                f"the daemon at {self.endpoint} has been silent for {now - daemon.heard:.1f} s"
+            )
 
     def close(self) -> None:
         """Say good-bye: agents that live as long as their client end."""
@@ -341,3 +346,5 @@ class Session:
         self._places.clear()
 
 
+def _call(agent: bytes, epoch: int, op: str, name: str, codec: str, number: int) -> Call:
+    return Call(number, agent, epoch, op, name, codec)

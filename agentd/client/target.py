@@ -22,6 +22,8 @@ class Target:
     """See ``agentd.client.about``; ``None`` until the agent's worker told."""
     local: type | None = None
     """The class itself, where this process has it."""
+    direct: bool = True
+    """Calls go straight to the worker where it can be reached; False: always through the daemon."""
     creation: Any = field(default=None, repr=False)
     """The open request that makes it; only in the process that made it."""
 

@@ -7,7 +7,9 @@ to its question and is unique within a connection. Payloads travel beside the me
 
 from __future__ import annotations
 
-from _collections import _tuplegetter  # type: ignore[attr-defined]  # what namedtuple itself uses
+from _collections import (  # type: ignore[import-not-found]  # what namedtuple itself uses
+    _tuplegetter,
+)
 from typing import Any, ClassVar, Self, dataclass_transform
 
 __all__ = [
@@ -67,10 +69,13 @@ class Message(tuple[Any, ...]):
         )
         for index, name in enumerate(names):
             setattr(cls, name, _tuplegetter(index, None))
-        cls.kind = "".join("_" * (i > 0 and c.isupper()) + c.lower() for i, c in enumerate(cls.__name__))
+        cls.kind = "".join(
+            "_" * (i > 0 and c.isupper()) + c.lower() for i, c in enumerate(cls.__name__)
+        )
         KINDS[cls.kind] = cls
 
     def __new__(cls, /, *values: Any, **named: Any) -> Self:
+        """From the fields, by position or by name."""
         if named or len(values) != len(cls.fields):
             values = cls._complete(values, named)
         return tuple.__new__(cls, values)
@@ -92,7 +97,7 @@ class Message(tuple[Any, ...]):
         return tuple.__new__(cls, values)
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and tuple.__eq__(self, other)  # type: ignore[arg-type]
+        return type(self) is type(other) and tuple.__eq__(self, other)
 
     __hash__ = tuple.__hash__
 

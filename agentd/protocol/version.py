@@ -49,7 +49,7 @@ def _dill_version() -> str | None:
     # importlib.metadata, which imports the e-mail package.
     info = spec.origin.replace("__init__.py", "__info__.py")
     try:
-        with open(info, encoding="utf-8") as lines:  # noqa: PTH123 - pathlib costs the import
+        with open(info, encoding="utf-8") as lines:
             for line in lines:
                 if line.startswith("__version__"):
                     return line.split("=", 1)[1].strip().strip("'\"")

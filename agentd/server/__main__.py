@@ -24,7 +24,9 @@ def main() -> int:
     """Run until the parent ends."""
     os.setsid()  # a Ctrl-C in the terminal is for the client, which then lets us go in order
     settings = json.loads(sys.stdin.readline())
-    logging.basicConfig(level=logging.WARNING, format="agentd: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine())
+    logging.getLogger().addHandler(handler)
     try:
         config = ServerConfig(**{k: _frozen(v) for k, v in settings["config"].items()})
         Daemon(config, parent=settings["parent"], echo=_Echo()).run(
@@ -41,10 +43,19 @@ def _frozen(value: Any) -> Any:
 
 
 def _say(answer: dict[str, Any]) -> None:
-    print(json.dumps(answer), flush=True)
+    os.write(1, json.dumps(answer).encode() + b"\n")
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 1)
     os.dup2(null, 0)
+
+
+class _OneLine(logging.Formatter):
+    """Warnings for somebody who did not know that there is a daemon: what, and which agent."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        cls = getattr(record, "cls", None)
+        name = getattr(record, "agent_name", None) or str(getattr(record, "agent", ""))[:8]
+        return f"agentd: {record.getMessage()}" + (f" ({cls} {name})" if cls else "")
 
 
 class _Echo:

@@ -15,10 +15,10 @@ from agentd.ids import show
 from agentd.protocol import local_versions
 from agentd.server.directory import Agent
 from agentd.server.hosting import Hosting
-from agentd.transport.loop import Loop, Timer
 from agentd.server.output import OutputBook
 from agentd.server.sessions import Sessions
 from agentd.server.supervisor import Supervisor
+from agentd.transport.loop import Loop, Timer
 
 __all__ = ["Admin"]
 
@@ -62,6 +62,7 @@ class Admin:
         self._born = time.monotonic()
         self._followers: dict[bytes, list[_Follower]] = {}
         book.on_line = self._new_line
+        hosting.on_ended = self._flush
         self._verbs: dict[str, Callable[[dict[str, Any], Reply], None]] = {
             "info": self._info,
             "agents": self._agents,
@@ -189,9 +190,7 @@ class Admin:
             follower.timer.cancel()
             ring = self._book.ring(agent)
             ended = self._hosting.directory.tombstone(agent) is not None
-            follower.reply(
-                {"lines": ring.since(follower.after), "next": ring.next, "ended": ended}
-            )
+            follower.reply({"lines": ring.since(follower.after), "next": ring.next, "ended": ended})
 
     def _do_stop(self, _params: dict[str, Any], reply: Reply) -> None:
         reply({"stopping": True})
@@ -205,7 +204,7 @@ class Admin:
 
 
 def _number(params: dict[str, Any], key: str, least: float, most: float) -> float:
-    value = params.get(key, least)
+    value: Any = params.get(key, least)
     if type(value) not in (int, float) or not least <= value <= most:
         raise ConfigError(f"{key} is a number from {least:g} to {most:g}, not {value!r}")
-    return float(value) if isinstance(least, float) else int(value)
+    return float(value)

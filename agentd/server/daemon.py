@@ -14,29 +14,27 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Final
 
-import zmq
-
 from agentd.config import ServerConfig
 from agentd.errors import ConfigError
 from agentd.server.admin import Admin
 from agentd.server.directory import Directory
 from agentd.server.hosting import Hosting
 from agentd.server.launcher import Launcher, LocalLauncher
-from agentd.transport.loop import Loop
 from agentd.server.output import OutputBook
 from agentd.server.router import Router
 from agentd.server.sessions import Sessions
 from agentd.server.supervisor import Place, Supervisor
 from agentd.transport import rundir
+from agentd.transport.loop import Loop
 from agentd.transport.process import host_identity
-from agentd.transport.sockets import Port, router
+from agentd.transport.sockets import Port, new_context, router
 
 __all__ = ["Daemon", "serve"]
 
 log = logging.getLogger("agentd.server")
 
 KILL_WAIT_S: Final = 2.0
-"""How long the end of killed workers is waited for; a process stuck in the kernel may outlast it."""
+"""How long the end of killed workers is waited for; one stuck in the kernel may outlast it."""
 
 
 class Daemon:
@@ -50,8 +48,10 @@ class Daemon:
         launcher: Launcher | None = None,
         echo: Callable[[str, str, str], None] | None = None,
     ) -> None:
-        """``parent``: end when that process ends. ``echo``: also called with every
-        line of output: whose it is, the stream, the text.
+        """Open nothing yet, but make the run folder.
+
+        ``parent``: end when that process ends. ``echo``: also called with every line of output:
+        whose it is, the stream, the text.
         """
         self.config = config
         self._parent = parent
@@ -63,7 +63,7 @@ class Daemon:
         self._paths = [rundir.ipc_path(endpoint) for endpoint in binds]
         self.endpoint = binds[0]
         self._locks: list[rundir.Lock] = []
-        self._context = zmq.Context()
+        self._context = new_context()
         self._directory = Directory(config.tombstones)
         self._echo = echo
         self._book = OutputBook(config.log_lines, self._echo_line if echo else None)

@@ -152,7 +152,9 @@ class Directory:
         for tomb in reversed(self._ended.values()):
             if tomb.name == text or (len(text) >= 4 and show(tomb.id).startswith(text)):
                 raise tomb.error()
-        raise AgentNotFound(f"there is no agent {text!r} here; `agentctl agents` lists them", name=text)
+        raise AgentNotFound(
+            f"there is no agent {text!r} here; `agentctl agents` lists them", name=text
+        )
 
     def label(self, agent: bytes) -> str:
         """How a person recognises it: its class, and its name or the start of its id."""

@@ -28,9 +28,9 @@ from agentd.protocol.messages import Create, Drop, Ready, Start, Started, StartF
 from agentd.server.directory import Agent, Directory, Tombstone, crashed
 from agentd.server.launcher import Exit
 from agentd.server.lifecycle import Event, State
-from agentd.transport.loop import Loop
 from agentd.server.output import OutputBook
 from agentd.server.supervisor import Supervisor, Worker
+from agentd.transport.loop import Loop
 
 __all__ = ["Hosting", "Settled"]
 
@@ -63,6 +63,7 @@ class Hosting:
         self._endings: dict[bytes, list[Callable[[], None]]] = {}
         self.draining = False
         self.on_worker_lost: Callable[[Worker], None] = lambda _worker: None
+        self.on_ended: Callable[[bytes], None] = lambda _agent: None
 
     # -- creating ----------------------------------------------------------------------------------
     def create(self, spec: Create, payload: list[Any], owner: bytes) -> tuple[Agent, bool]:
@@ -121,7 +122,7 @@ class Hosting:
             return
         kind = message.facts.get("type_name", "an exception")
         for line in str(message.facts.get("traceback", "")).splitlines():
-            self._book.add(agent.id, "stderr", line)
+            self._book.ring(agent.id).add("stderr", line)
         # The type, never the text: it may quote arguments.
         log.warning(
             "agent failed to start: %s", kind, extra={"action": "agent_failed", **_facts(agent)}
@@ -223,6 +224,8 @@ class Hosting:
             self.supervisor.release(worker, agent.id)
         if failure is None:
             log.info("agent ended: %s", reason, extra={"action": "agent_ended", **_facts(agent)})
+        self.on_ended(agent.id)
+        if failure is None:
             self._book.forget(agent.id)
         error: AgentdError = tomb.error() if failure is None else creation_error(tomb)
         payload = [] if failure is None else list(failure[3])

@@ -97,14 +97,21 @@ class LocalProcess:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "agentd.worker"],  # -P: the current folder is not on the path
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "agentd.worker",
+            ],  # -P: the current folder is not on the path
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
             close_fds=True,
         )
-        assert self._process.stdin and self._process.stdout and self._process.stderr
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
         self.pid = self._process.pid
         self.stdout = self._process.stdout
         self.stderr = self._process.stderr

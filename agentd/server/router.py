@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from agentd.config import ServerConfig
@@ -21,8 +22,8 @@ from agentd.protocol.messages import (
     Bye,
     Call,
     Create,
-    Dropped,
     Drained,
+    Dropped,
     Enlist,
     Fate,
     Hello,
@@ -37,9 +38,9 @@ from agentd.protocol.messages import (
 )
 from agentd.server.hosting import Hosting
 from agentd.server.lifecycle import State
-from agentd.transport.loop import Loop
 from agentd.server.sessions import Address, Session, Sessions
 from agentd.server.supervisor import Supervisor, Worker
+from agentd.transport.loop import Loop
 from agentd.transport.sockets import Port, Unreachable
 
 __all__ = ["Router"]
@@ -78,7 +79,7 @@ class Router:
         self.undelivered = 0
         """Answers to clients that had gone away."""
         for number, front in enumerate(fronts):
-            loop.serve(front, lambda frames, number=number: self._from_client(number, frames))
+            loop.serve(front, partial(self._from_client, number))
         loop.serve(back, self._from_worker)
         hosting.on_worker_lost = self._worker_lost
 
@@ -182,7 +183,9 @@ class Router:
             raise ProtocolError("locate needs an agent or a name")
         self._hosting.when_settled(agent, self._settler(address, message.id))
 
-    def _settler(self, address: Address, number: int) -> Callable[[Ready | AgentdError, list[Any]], None]:
+    def _settler(
+        self, address: Address, number: int
+    ) -> Callable[[Ready | AgentdError, list[Any]], None]:
         def settled(outcome: Ready | AgentdError, payload: list[Any]) -> None:
             if isinstance(outcome, AgentdError):
                 codec = outcome.facts.get("codec", "")
@@ -256,7 +259,9 @@ class Router:
             case Ping():
                 self._supervisor.tell(worker, Pong(message.id), [])
             case _:
-                log.error("a worker does not say %r", message.kind, extra={"action": "worker_garbled"})
+                log.error(
+                    "a worker does not say %r", message.kind, extra={"action": "worker_garbled"}
+                )
 
     def _worker_lost(self, worker: Worker) -> None:
         for (route, number), call in self._relayed.pop(worker.id, {}).items():

@@ -15,9 +15,9 @@ from agentd.config import ServerConfig
 from agentd.protocol import Versions, pack
 from agentd.protocol.messages import Drain, Enlist, Message
 from agentd.server.launcher import Exit, Launched, Launcher, WorkerSettings
-from agentd.transport.loop import Loop
 from agentd.server.output import LineReader, OutputBook
 from agentd.transport import recorder, rundir
+from agentd.transport.loop import Loop
 from agentd.transport.sockets import Port, Unreachable
 
 __all__ = ["Place", "Supervisor", "Worker"]
@@ -135,7 +135,9 @@ class Supervisor:
             or worker.state != "starting"
             or not hmac.compare_digest(worker.token, message.token)
         ):
-            log.warning("a stranger tried to enlist as a worker", extra={"action": "enlist_refused"})
+            log.warning(
+                "a stranger tried to enlist as a worker", extra={"action": "enlist_refused"}
+            )
             return None
         worker.state = "ready"
         worker.route = route
@@ -145,7 +147,8 @@ class Supervisor:
         for frames in outbox:
             self.relay(worker, frames[0], frames[1:])
         log.info(
-            "worker ready", extra={"action": "worker_ready", "worker": worker.id, "pid": message.pid}
+            "worker ready",
+            extra={"action": "worker_ready", "worker": worker.id, "pid": message.pid},
         )
         return worker
 
@@ -201,7 +204,7 @@ class Supervisor:
             # Out of processes, memory or descriptors: this passes, or it is the host's trouble.
             worker.failures += 1
             delay = self._backoff(worker.failures)
-            log.error(
+            log.error(  # noqa: TRY400 - the reason is in the line, the frames tell nothing
                 "cannot start a worker: %s; next try in %.1f s",
                 error.strerror or type(error).__name__,
                 delay,

@@ -55,7 +55,7 @@ class Recorder:
 def running(path: str) -> set[bytes]:
     """The agents that were running, by the record a worker left; empty if it left none."""
     try:
-        with open(path, "rb") as record:  # noqa: PTH123 - a path is all that is needed
+        with open(path, "rb") as record:
             data = record.read(SLOT * SLOTS)
     except OSError:
         return set()

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import zmq
 
-__all__ = ["BIG", "Port", "Unreachable", "dealer", "monitor", "router"]
+__all__ = ["BIG", "Breakage", "Port", "Unreachable", "dealer", "new_context", "router"]
 
 BIG: Final = 64 * 1024
 """Frames from this size on are neither copied when sent nor when received: below, a copy costs
@@ -25,15 +25,15 @@ _NOBLOCK: Final = int(zmq.NOBLOCK)
 _MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
-class Unreachable(Exception):  # noqa: N818 - it is an answer, not a fault
+class Unreachable(Exception):
     """The frames were not taken: the peer is gone, not connected yet, or too far behind."""
 
 
 class Port:
     """One socket and the lock that protects it; any thread may call any method."""
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
-        self.socket = socket
+    def __init__(self, socket: Any) -> None:
+        self.socket = socket  # Any: pyzmq types each option as int or bytes, whichever it is
         self.lock = threading.Lock()
         self.fd: int = socket.getsockopt(zmq.FD)
         self.closed = False
@@ -79,15 +79,23 @@ class Port:
             )
         return messages, True
 
+    def wait_connected(self, seconds: float) -> bool:
+        """Whether messages can be sent, waiting for it; only before others use the port."""
+        return bool(self.socket.poll(max(0, int(seconds * 1000)), zmq.POLLOUT))
+
     def close(self, linger_ms: int = 0) -> None:
         """Close it; what was not sent yet is kept for ``linger_ms`` at most."""
         with self.lock:
-            if not self.closed:
-                self.closed = True
-                self.socket.close(linger_ms)
+            self.close_locked(linger_ms)
+
+    def close_locked(self, linger_ms: int = 0) -> None:
+        """``close`` for a caller that holds the lock."""
+        if not self.closed:
+            self.closed = True
+            self.socket.close(linger_ms)
 
 
-def router(context: zmq.Context[Any]) -> zmq.Socket[bytes]:
+def router(context: zmq.Context[Any]) -> Any:
     """A ROUTER that reports what it cannot deliver instead of dropping it (it does by default)."""
     socket = context.socket(zmq.ROUTER)
     socket.setsockopt(zmq.LINGER, 0)
@@ -99,7 +107,7 @@ def router(context: zmq.Context[Any]) -> zmq.Socket[bytes]:
     return socket
 
 
-def dealer(context: zmq.Context[Any], endpoint: str, *, wait: bool = False) -> zmq.Socket[bytes]:
+def dealer(context: zmq.Context[Any], endpoint: str, *, wait: bool = False) -> Any:
     """A DEALER towards the endpoint.
 
     It takes nothing while it is not connected, so that no call reaches a peer long after its
@@ -116,8 +124,25 @@ def dealer(context: zmq.Context[Any], endpoint: str, *, wait: bool = False) -> z
     return socket
 
 
-def monitor(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
-    """A socket on which something arrives when the connection of ``socket`` breaks."""
-    watch: zmq.Socket[bytes] = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-    watch.setsockopt(zmq.LINGER, 0)
-    return watch
+class Breakage:
+    """Tells when the connection of a port broke. Used under the port's lock."""
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._socket: Any = port.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self.fd: int = self._socket.getsockopt(zmq.FD)
+
+    def happened(self) -> bool:
+        """Whether it broke since it was made. Does not wait."""
+        return bool(self._socket.getsockopt(zmq.EVENTS) & _POLLIN)
+
+    def close(self) -> None:
+        """Before the port is closed."""
+        self._port.socket.disable_monitor()
+        self._socket.close(0)
+
+
+def new_context() -> zmq.Context[Any]:
+    """A context with its one I/O thread; a process needs one, a forked child another."""
+    return zmq.Context()

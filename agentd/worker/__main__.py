@@ -21,13 +21,11 @@ def main() -> None:
     # Only now, with the lifeline held, the imports that take their time.
     import faulthandler
 
-    import zmq
-
     from agentd.protocol import local_versions, pack
     from agentd.protocol.messages import Enlist
     from agentd.transport.loop import Loop
     from agentd.transport.recorder import Recorder
-    from agentd.transport.sockets import Port, dealer, router
+    from agentd.transport.sockets import Port, dealer, new_context, router
     from agentd.worker.host import Host
     from agentd.worker.output import capture
 
@@ -35,7 +33,7 @@ def main() -> None:
     sys.path[:0] = [folder for folder in told.path if folder not in sys.path]
     capture()
     loop = Loop()
-    context = zmq.Context()
+    context = new_context()
     front = Port(router(context))
     before = os.umask(0o077)
     front.socket.bind(told.address)

@@ -1,4 +1,4 @@
-"""``async def`` methods: awaited on one event loop of the worker, while the agent keeps its turn."""
+"""``async def`` methods: awaited on one event loop per worker, while the agent keeps its turn."""
 
 from __future__ import annotations
 

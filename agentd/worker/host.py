@@ -195,13 +195,17 @@ class Host:
         try:
             hosted.adopt(self._make(hosted, message, payload))
             self._tell(Started(message.agent, message.epoch, hosted.about))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
             hosted.object = None
             self._references.forget(hosted)
             self._agents.pop(hosted.id, None)
-            facts, encoded = serialization.encode_error(error, refs=self._references)
+            facts, encoded = serialization.encode_error(_from_agent(error), refs=self._references)
             codec, frames = _payload(encoded)
-            text = f"{facts['type_name']}: {facts['message']}" if facts["message"] else facts["type_name"]
+            text = (
+                f"{facts['type_name']}: {facts['message']}"
+                if facts["message"]
+                else facts["type_name"]
+            )
             failed = StartFailed(message.agent, message.epoch, fit(text), fit(facts), codec)
             self._tell(failed, frames)
         finally:
@@ -267,7 +271,7 @@ class Host:
             answer, frames = self._failure(call, raised.error)
         except AgentdError as error:
             answer, frames = error_message(call.id, error), []
-        except BaseException as error:  # a defect of ours: tell it, do not leave the caller alone
+        except BaseException as error:  # noqa: BLE001 - a defect of ours, told to the caller
             answer, frames = self._failure(call, error)
         source.answer(answer, frames)
         self._finished()
@@ -353,7 +357,7 @@ class Host:
         return Error(call.id, "raised", fit(facts["message"]), fit(facts), codec), frames
 
 
-class _Raised(Exception):  # noqa: N818 - a carrier, not an error of its own
+class _Raised(Exception):
     """Marks an exception as the agent's own."""
 
     def __init__(self, error: BaseException) -> None:
@@ -364,8 +368,16 @@ def _run(function: Callable[..., Any], *args: Any) -> Any:
     """Run the agent's code: what it raises is marked as its own."""
     try:
         return function(*args)
-    except BaseException as error:
-        raise _Raised(error) from None
+    except BaseException as error:  # noqa: BLE001 - SystemExit, too: it is the agent's answer
+        raise _Raised(_from_agent(error)) from None
+
+
+def _from_agent(error: BaseException) -> BaseException:
+    """The error, its traceback starting where the agent's own code does."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__package__") == "agentd.worker":
+        trace = trace.tb_next
+    return error.with_traceback(trace or error.__traceback__)
 
 
 def _stays(iterator: Iterator[Any]) -> bool:

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from agentd.client.about import about_class
+from agentd.client.context import Running, running
 from agentd.errors import AgentdError, AgentNotFound, ProtocolError
 from agentd.ids import show
-from agentd.client.context import Running, running
 from agentd.worker.executor import Executor
 
 __all__ = ["Hosted", "Iterators"]
@@ -133,9 +133,7 @@ class Hosted:
 
     def names(self) -> list[str]:
         """What ``dir`` shows: public names, and the special methods of the class."""
-        return [
-            n for n in dir(self.object) if not n.startswith("_") or n in self.about["specials"]
-        ]
+        return [n for n in dir(self.object) if not n.startswith("_") or n in self.about["specials"]]
 
     def is_own_method(self, value: Any) -> bool:
         """Whether an attribute is a method bound to this agent: then it is called, not copied."""
@@ -196,7 +194,7 @@ class Iterators:
             self._open.pop(number, None)
             if not items:
                 raise
-            self._open[number] = _raising(error)  # the items before it come first
+            self._open[number] = _Raising(error)  # the items before it come first
         return items, False
 
     def close(self, number: int) -> None:
@@ -213,9 +211,17 @@ class Iterators:
                 self.close(number)
 
 
-def _raising(error: BaseException) -> Iterator[Any]:
-    raise error
-    yield
+class _Raising:
+    """An iterator that has nothing but an exception."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        raise self._error
 
 
 def private(obj: Any, name: str) -> AttributeError:

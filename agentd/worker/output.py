@@ -1,4 +1,4 @@
-"""``sys.stdout`` and ``sys.stderr`` of a worker: each line goes to the daemon, tagged with its agent.
+"""``sys.stdout`` and ``sys.stderr`` of a worker: lines go to the daemon, tagged with the agent.
 
 Lines are written straight to the pipe, so that the last words of a worker survive its death.
 """
