@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from agentd.client.handle import AgentHandle, handle
     from agentd.client.options import DistConf
     from agentd.client.proxy import RpcObject
+    from agentd.client.results import AsyncResult
 
 __all__ = [
     "Agent",
     "AgentHandle",
+    "AsyncResult",
     "Client",
     "DistConf",
     "RpcMeta",
@@ -37,6 +39,7 @@ __all__ = [
 
 _LATER = {
     "AgentHandle": "handle",
+    "AsyncResult": "results",
     "Client": "client",
     "DistConf": "options",
     "RpcObject": "proxy",

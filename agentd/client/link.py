@@ -13,6 +13,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from agentd.errors import (
@@ -167,6 +168,17 @@ class Link:
         if failure is not None:
             raise failure
         return pending
+
+    def when_done(self, pending: Pending, callback: Callable[[Pending], None]) -> None:
+        """Call ``callback`` once the request is settled; now, if it is."""
+        with self._lock:
+            if not pending.done:
+                before = pending.callback
+                pending.callback = callback if before is None else partial(_both, before, callback)
+                if self._leader is None:
+                    self._arm(self)
+                return
+        callback(pending)
 
     def tell(self, message: Message) -> None:
         """Send what has no answer; a broken connection is no error here."""
@@ -352,6 +364,13 @@ class Link:
         wake = self.__dict__.get("_wake")
         if wake is not None:
             os.close(wake)
+
+
+def _both(
+    first: Callable[[Pending], None], second: Callable[[Pending], None], pending: Pending
+) -> None:
+    first(pending)
+    second(pending)
 
 
 def _call_back(settled: list[Pending]) -> None:

@@ -10,15 +10,27 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from agentd.client.about import about_class
+from agentd.client.about import MARKED_ASYNC, about_class
 from agentd.client.target import Target
 from agentd.errors import ProtocolError
 
 if TYPE_CHECKING:
+    from agentd.client.results import AsyncResult
     from agentd.client.session import Session
     from agentd.protocol.messages import Ready
+    from agentd.serialization import Encoded
 
-__all__ = ["RemoteMethod", "RpcObject", "make_proxy", "target"]
+__all__ = [
+    "RemoteMethod",
+    "RpcObject",
+    "call",
+    "decode_value",
+    "encode_arguments",
+    "ensure_ready",
+    "make_proxy",
+    "session_of",
+    "target",
+]
 
 _TARGET = "_agentd_target"
 
@@ -92,8 +104,19 @@ class RemoteMethod:
         self._name = name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it and wait; raises what the method raises, and as told at ``RpcObject``."""
+        """Call it and wait; raises what the method raises, and as told at ``RpcObject``.
+
+        A method marked ``@agentd.async_func`` gives an ``AsyncResult`` at once.
+        """
+        if _flags(target(self._proxy), self._name) & MARKED_ASYNC:
+            return self.submit(*args, **kwargs)
         return call(self._proxy, self._name, args, kwargs)
+
+    def submit(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
+        """Call it without waiting: an ``AsyncResult`` at once."""
+        from agentd.client.results import submit
+
+        return submit(self._proxy, self._name, args, kwargs)
 
     @property
     def __name__(self) -> str:
@@ -186,7 +209,8 @@ def _restore(wire: tuple[Any, ...]) -> RpcObject:
 
 
 # -- using them ------------------------------------------------------------------------------------
-def _session(aim: Target) -> Session:
+def session_of(aim: Target) -> Session:
+    """This process's dealings with the agent's daemon."""
     from agentd.client.runtime import runtime
 
     return runtime().session_at(aim.endpoint, direct=aim.direct)
@@ -194,7 +218,7 @@ def _session(aim: Target) -> Session:
 
 def ensure_ready(aim: Target, deadline: float | None = None) -> Ready:
     """Wait until the agent is ready; raises what kept it from being so."""
-    session = _session(aim)
+    session = session_of(aim)
     creation = aim.creation
     if creation is not None:
         ready = session.settle(aim.agent, creation, deadline)
@@ -214,15 +238,12 @@ def call(
     deadline: float | None = None,
 ) -> Any:
     """Call a method of the agent and wait for its value."""
-    from agentd import serialization
-    from agentd.client import references
-
     aim = target(proxy)
     if aim.creation is not None:
         ensure_ready(aim, deadline)
-    encoded = serialization.encode_call(args, kwargs, refs=references.active())
-    codec, payload = _session(aim).call(aim.agent, "method", name, encoded, deadline)
-    return _value(proxy, name, codec, payload)
+    encoded = encode_arguments(args, kwargs)
+    codec, payload = session_of(aim).call(aim.agent, "method", name, encoded, deadline)
+    return decode_value(proxy, name, codec, payload)
 
 
 def _operate(proxy: RpcObject, op: str, name: str, *value: Any) -> Any:
@@ -237,14 +258,19 @@ def _operate(proxy: RpcObject, op: str, name: str, *value: Any) -> Any:
         if value
         else None
     )
-    codec, payload = _session(aim).call(aim.agent, op, name, encoded, None)
-    return _value(proxy, name, codec, payload)
+    codec, payload = session_of(aim).call(aim.agent, op, name, encoded, None)
+    return decode_value(proxy, name, codec, payload)
 
 
 def _get(proxy: RpcObject, name: str) -> Any:
     if name in _offered(target(proxy)):
         return RemoteMethod(proxy, name)
     return _operate(proxy, "get", name)
+
+
+def _flags(aim: Target, name: str) -> int:
+    methods = about_class(aim.local)["methods"] if aim.local is not None else _offered(aim)
+    return int(methods[name]) if name in methods else 0
 
 
 def _offered(aim: Target) -> Any:
@@ -256,7 +282,16 @@ def _offered(aim: Target) -> Any:
     return (aim.about or {}).get("methods", ())
 
 
-def _value(proxy: RpcObject, name: str, codec: str, payload: Any) -> Any:
+def encode_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Encoded:
+    """The payload of a call; raises ``SerializationError`` that names the argument."""
+    from agentd import serialization
+    from agentd.client import references
+
+    return serialization.encode_call(args, kwargs, refs=references.active())
+
+
+def decode_value(proxy: RpcObject, name: str, codec: str, payload: Any) -> Any:
+    """The value in the payload of a result."""
     from agentd import serialization
     from agentd.client import references
 

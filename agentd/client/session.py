@@ -50,7 +50,7 @@ from agentd.transport.process import host_identity, process_start
 if TYPE_CHECKING:
     from agentd.client.runtime import Runtime
 
-__all__ = ["Session"]
+__all__ = ["MOVES", "Session", "call_message"]
 
 CONNECT_TIMEOUT_S = 5.0
 """How long a peer may take to answer ``hello``; it does so before anything else."""
@@ -114,7 +114,7 @@ class Session:
             mine.dill,
         )
 
-    def _worker(self, address: str) -> Link:
+    def worker(self, address: str) -> Link:
         """The way to a worker: its own socket, else the daemon."""
         link = self._workers.get(address)
         if link is not None and link.down is None:
@@ -162,18 +162,26 @@ class Session:
             raise ProtocolError(f"the daemon answered {message.kind!r} to a question")
         return msgpack.unpackb(payload[0], strict_map_key=False)
 
+    def ask_later(
+        self, make: Callable[[int], Message], callback: Callable[[Pending], None]
+    ) -> None:
+        """Ask the daemon; ``callback`` gets the settled request."""
+        self.connect().submit(make, (), callback)
+
     # -- agents ------------------------------------------------------------------------------------
-    def create(self, make: Callable[[int], Create], encoded: Encoded) -> Pending:
+    def create(self, make: Callable[[int], Create], encoded: Encoded) -> tuple[Link, Pending]:
         """Send it; the open request, settled when the agent is ready or failed."""
         payload = [encoded.head, *encoded.buffers]
-        try:
-            return self.connect().submit(make, payload)
-        except LinkDown:
-            return self.connect().submit(make, payload)
-
-    def wait_accepted(self, pending: Pending) -> tuple[bytes, bool]:
-        """Wait until the daemon took the agent: its id, and whether it existed already."""
         link = self.connect()
+        try:
+            return link, link.submit(make, payload)
+        except LinkDown:
+            link = self.connect()
+            return link, link.submit(make, payload)
+
+    def wait_accepted(self, creation: tuple[Link, Pending]) -> tuple[bytes, bool]:
+        """Wait until the daemon took the agent: its id, and whether it existed already."""
+        link, pending = creation
         deadline = time.monotonic() + 30.0
         try:
             link.wait(pending, deadline, lambda p: p.accepted is not None or p.done)
@@ -184,32 +192,35 @@ class Session:
         pending.outcome()
         raise ProtocolError("the daemon did not say that it accepted the agent")
 
-    def settle(self, agent: bytes, pending: Pending, deadline: float | None) -> Ready:
+    def settle(self, agent: bytes, creation: tuple[Link, Pending], deadline: float | None) -> Ready:
         """Wait until a created agent is ready; raises ``AgentCreationError`` and others."""
-        link = self.connect()
+        link, pending = creation
         try:
-            message, _payload = link.wait(pending, deadline).outcome()
+            return self.located(link.wait(pending, deadline))
         except LinkDown:
             return self.locate(agent, deadline=deadline)  # the daemon may have taken it
-        except AgentCreationError as error:
-            raise self._with_cause(error, pending) from error.__cause__
-        return self._note(message)
 
     def locate(
         self, agent: bytes | None = None, name: str | None = None, deadline: float | None = None
     ) -> Ready:
         """Ask where an agent is; waits until it is ready."""
         link = self.connect()
-        pending = link.submit(lambda n: Locate(n, agent, name))
         try:
-            message, _payload = link.wait(pending, deadline).outcome()
+            pending = link.submit(lambda n: Locate(n, agent, name))
+            return self.located(link.wait(pending, deadline))
         except LinkDown as error:
             raise ConnectionLost(error.message, endpoint=self.endpoint) from None
+
+    def locate_later(self, agent: bytes, callback: Callable[[Pending], None]) -> None:
+        """Ask where an agent is; ``callback`` gets the request to give to ``located``."""
+        self.ask_later(lambda n: Locate(n, agent), callback)
+
+    def located(self, pending: Pending) -> Ready:
+        """The outcome of a settled ``create`` or ``locate``; raises why the agent is nowhere."""
+        try:
+            message, _payload = pending.outcome()
         except AgentCreationError as error:
             raise self._with_cause(error, pending) from error.__cause__
-        return self._note(message)
-
-    def _note(self, message: Message) -> Ready:
         if not isinstance(message, Ready):
             raise ProtocolError(
                 f"the daemon answered {message.kind!r} where an agent was asked for"
@@ -229,6 +240,10 @@ class Session:
             error.facts = {k: v for k, v in error.facts.items() if k not in ("cause", "codec")}
         return error
 
+    def known_place(self, agent: bytes) -> Ready | None:
+        """Where the agent is, if that is known here."""
+        return self._places.get(agent)
+
     def place(self, agent: bytes, deadline: float | None = None) -> Ready:
         """Where the agent is, as far as known; else ask."""
         return self._places.get(agent) or self.locate(agent, deadline=deadline)
@@ -247,22 +262,22 @@ class Session:
         for _ in range(MOVES):
             place = self.place(agent, deadline)
             try:
-                link = self._worker(place.address)
-                make = partial(_call, agent, place.epoch, op, name, codec)
+                link = self.worker(place.address)
+                make = partial(call_message, agent, place.epoch, op, name, codec)
                 pending = link.submit(make, payload)
                 message, answer = link.wait(pending, deadline).outcome()
             except LinkDown as error:
-                self._forget(place)
+                self.forget(place)
                 if error.facts.get("sent"):
                     raise self._fate(place) from None
                 continue  # it was not sent: ask where the agent is now
             except AgentNotFound as error:
                 if error.facts.get("moved"):
-                    self._forget(place)
+                    self.forget(place)
                     continue
                 raise
             if isinstance(message, Error):
-                raise self._raised(message, answer)
+                raise self.raised(message, answer)
             if not isinstance(message, Result):
                 raise ProtocolError(f"a call was answered with {message.kind!r}")
             return message.codec, answer
@@ -270,7 +285,8 @@ class Session:
             f"agent {place.cls} moved {MOVES} times while it was being called", agent=agent.hex()
         )
 
-    def _forget(self, place: Ready) -> None:
+    def forget(self, place: Ready) -> None:
+        """The agent is not there (any more)."""
         if self._places.get(place.agent) is place:
             self._places.pop(place.agent, None)
 
@@ -291,7 +307,12 @@ class Session:
             return error
         return ConnectionLost("the connection broke during the call", endpoint=self.endpoint)
 
-    def _raised(self, message: Error, payload: Sequence[Any]) -> BaseException:
+    def fate_later(self, place: Ready, callback: Callable[[Pending], None]) -> None:
+        """Ask what became of a call whose connection broke."""
+        self.ask_later(lambda n: Fate(n, place.agent, place.epoch), callback)
+
+    def raised(self, message: Error, payload: Sequence[Any]) -> BaseException:
+        """The exception that the agent's code raised, as this process can rebuild it."""
         head, *buffers = payload or (b"",)
         return serialization.decode_error(
             message.facts, message.codec, head, buffers, refs=references.active()
@@ -299,7 +320,7 @@ class Session:
 
     def ping(self, agent: bytes | None = None) -> float:
         """Seconds to the daemon, or to the worker of an agent, and back."""
-        link = self.connect() if agent is None else self._worker(self.place(agent).address)
+        link = self.connect() if agent is None else self.worker(self.place(agent).address)
         started = time.perf_counter()
         try:
             link.wait(link.submit(Ping), time.monotonic() + CONNECT_TIMEOUT_S).outcome()
@@ -346,5 +367,6 @@ class Session:
         self._places.clear()
 
 
-def _call(agent: bytes, epoch: int, op: str, name: str, codec: str, number: int) -> Call:
+def call_message(agent: bytes, epoch: int, op: str, name: str, codec: str, number: int) -> Call:
+    """A ``Call`` with its number last, to be filled in by the link."""
     return Call(number, agent, epoch, op, name, codec)
