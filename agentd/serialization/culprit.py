@@ -106,12 +106,9 @@ class _Search:
             for key, value in list(obj.items()):
                 yield ".keys()", key, False
                 yield f"[{_key(key)}]", value, False
-        elif kind is list or kind is tuple:
+        elif kind in (list, tuple, set, frozenset):
             for i, value in enumerate(obj):
-                yield f"[{i}]", value, False
-        elif kind is set or kind is frozenset:
-            for value in list(obj):
-                yield "{…}", value, False
+                yield (f"[{i}]" if kind in (list, tuple) else "{…}"), value, False
         elif kind is types.CellType:
             yield ".cell_contents", obj.cell_contents, True
         else:

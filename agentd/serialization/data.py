@@ -27,7 +27,7 @@ name). A tree of values is written: an object that occurs twice arrives as two.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
@@ -38,7 +38,7 @@ from agentd.serialization.plain import BUFFER_FROM
 if TYPE_CHECKING:
     from agentd.serialization.contract import References
 
-__all__ = ["DEPTH", "pack", "pack_plain", "unpack"]
+__all__ = ["DEPTH", "Form", "pack", "pack_plain", "unpack"]
 
 TUPLE: Final = 1
 SET: Final = 2
@@ -95,17 +95,17 @@ def _buffer(value: Any, buffers: list[Any]) -> msgpack.ExtType:
     return msgpack.ExtType(BUFFER, msgpack.packb(len(buffers) - 1))
 
 
-def pack(value: Any, *, refs: References | None, root: str) -> tuple[bytes, list[Any]]:
-    """Write any value that has a form in ``data``; all others are refused, with their path."""
+Form = Callable[[Any, str, int], Any]
+"""Gives a value's form: called with the value, its path for errors, and how deep it lies."""
+
+
+def pack(layout: Callable[[Form], Any], *, refs: References | None) -> tuple[bytes, list[Any]]:
+    """Write any values that have a form in ``data``; all others are refused, with their path.
+
+    ``layout`` puts the payload together from the forms of its parts.
+    """
     writer = _Writer(refs)
-    try:
-        head: bytes = msgpack.packb(writer.form(value, root, 0))
-    except UnicodeEncodeError as exc:
-        raise SerializationError(
-            f"{root} holds text that is not valid Unicode (a lone surrogate); send it as bytes.",
-            path=root,
-            culprit="str",
-        ) from exc
+    head: bytes = msgpack.packb(layout(writer.form))
     return head, writer.buffers
 
 
@@ -118,8 +118,10 @@ class _Writer:
 
     def form(self, value: Any, path: str, depth: int) -> Any:
         kind = type(value)
-        if value is None or kind is bool or kind is float or kind is str:
+        if value is None or kind is bool or kind is float:
             return value
+        if kind is str:
+            return _checked_text(value, path)
         if kind is int:
             return value if -(1 << 63) <= value < 1 << 64 else _ext_int(value)
         if kind is bytes:
@@ -141,7 +143,10 @@ class _Writer:
 
     def _dict(self, value: dict[Any, Any], path: str, depth: int) -> Any:
         if all(type(key) is str for key in value):
-            return {k: self.form(v, f"{path}[{k!r}]", depth + 1) for k, v in value.items()}
+            return {
+                _checked_text(k, path): self.form(v, f"{path}[{k!r}]", depth + 1)
+                for k, v in value.items()
+            }
         pairs = [
             [self.form(k, f"{path}.keys()", depth + 1), self.form(v, f"{path}[{k!r}]", depth + 1)]
             for k, v in value.items()
@@ -171,6 +176,18 @@ class _Writer:
                 culprit=name,
             )
         return form
+
+
+def _checked_text(text: str, path: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise SerializationError(
+            f"{path} holds text that is not valid Unicode (a lone surrogate). Send it as bytes.",
+            path=path,
+            culprit="str",
+        ) from exc
+    return text
 
 
 def _ext(code: int, content: Any) -> msgpack.ExtType:

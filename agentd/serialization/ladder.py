@@ -22,14 +22,17 @@ def climb(
     value: Any,
     *,
     refs: References | None,
+    layout: Callable[[data.Form], Any],
     roots: Callable[[], list[tuple[str, Any]]],
     data_only: bool,
 ) -> Encoded:
-    """Encode ``value``; ``plain`` is its form in ``data`` and ``roots`` names its parts."""
+    """Encode ``value`` on the lowest rung that carries it.
+
+    ``plain`` is the payload in ``data`` if all its parts are plain, ``layout`` makes it if they
+    need to be written one by one, and ``roots`` names the parts for errors.
+    """
     if data_only:
-        path, _ = roots()[0]
-        head, buffers = data.pack(plain, refs=refs, root=path)
-        return Encoded("data", head, buffers)
+        return Encoded("data", *data.pack(layout, refs=refs))
     if is_plain(plain):
         try:
             return Encoded("data", *data.pack_plain(plain))

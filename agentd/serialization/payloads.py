@@ -7,6 +7,7 @@ from typing import Any
 
 from agentd.errors import DecodeError
 from agentd.serialization.contract import Encoded, References
+from agentd.serialization.data import Form
 from agentd.serialization.ladder import climb, pickled, read
 
 __all__ = [
@@ -24,7 +25,14 @@ def encode(
     value: Any, *, refs: References | None = None, root: str = "value", data_only: bool = False
 ) -> Encoded:
     """Encode one value. ``root`` is what errors call it. Raises ``SerializationError``."""
-    return climb(value, value, refs=refs, roots=lambda: [(root, value)], data_only=data_only)
+    return climb(
+        value,
+        value,
+        refs=refs,
+        layout=lambda form: form(value, root, 0),
+        roots=lambda: [(root, value)],
+        data_only=data_only,
+    )
 
 
 def decode(
@@ -57,6 +65,7 @@ def encode_call(
         [list(args), kwargs],
         (args, kwargs),
         refs=refs,
+        layout=lambda form: _call_forms(args, kwargs, form),
         roots=lambda: _named(args, kwargs),
         data_only=data_only,
     )
@@ -105,6 +114,7 @@ def encode_spec(
         [target, list(args), kwargs],
         (target, args, kwargs),
         refs=refs,
+        layout=lambda form: [form(target, "class", 1), *_call_forms(args, kwargs, form)],
         roots=lambda: [*_named(args, kwargs), ("class", cls)],
         data_only=data_only,
     )
@@ -131,6 +141,13 @@ def decode_spec(
 
 def _are_names(kwargs: dict[Any, Any]) -> bool:
     return all(type(key) is str for key in kwargs)
+
+
+def _call_forms(args: tuple[Any, ...], kwargs: dict[str, Any], form: Form) -> list[Any]:
+    return [
+        [form(value, f"args[{i}]", 2) for i, value in enumerate(args)],
+        {name: form(value, f'kwargs["{name}"]', 2) for name, value in kwargs.items()},
+    ]
 
 
 def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -96,7 +96,7 @@ class Frozen:
 class Color(enum.Enum):
     RED = 1
     GREEN = (2, 3)
-    ALIAS = 1
+    ALIAS = 1  # noqa: PIE796
 
     def lower(self):
         return self.name.lower()
@@ -488,4 +488,4 @@ def _refuse(pid):
 
     if os.getpid() != pid:
         raise RuntimeError("only at home")
-    return None
+    return 0

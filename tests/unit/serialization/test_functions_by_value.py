@@ -84,7 +84,7 @@ def generator(n):
 
 
 def uses_modules(x):
-    return os.path.basename(math.sqrt(x).hex())
+    return os.path.basename(math.sqrt(x).hex())  # noqa: PTH119
 
 
 CASES = [

@@ -1,0 +1,116 @@
+"""Scripts, their folders and their classes, as two processes see them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from agentd.serialization import Encoded, decode
+
+SEND = """
+import json, sys
+from agentd.serialization import encode, encode_object
+def send(value):
+    encoded = encode(value)
+    print(json.dumps([encoded.codec, encoded.head.hex()]))
+"""
+
+
+def run(path, *arguments):
+    done = subprocess.run(
+        [sys.executable, str(path), *arguments], capture_output=True, text=True, check=True
+    )
+    return [
+        Encoded(codec, bytes.fromhex(head), [])
+        for codec, head in map(json.loads, done.stdout.splitlines())
+    ]
+
+
+def test_two_scripts_with_the_same_class_name_do_not_mix(receiver, tmp_path):
+    for name in ("one", "two"):
+        script = tmp_path / f"{name}.py"
+        script.write_text(
+            f"{SEND}\nclass Agent:\n    def who(self): return {name!r}\nsend(Agent())"
+        )
+        receiver.put(run(script)[0], name)
+    assert receiver.ask("(one.who(), two.who(), type(one) is type(two))") == ("one", "two", False)
+
+
+def test_one_script_run_twice_gives_two_classes_that_both_work(receiver, tmp_path):
+    script = tmp_path / "twice.py"
+    script.write_text(f"{SEND}\nclass Agent:\n    def who(self): return __name__\nsend(Agent())")
+    receiver.put(run(script)[0], "one")
+    receiver.put(run(script)[0], "two")
+    assert receiver.ask("(one.who(), two.who())") == ("__main__", "__main__")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "helpers_beside.py").write_text(
+        "import enum\nBASE = 10\nclass Kind(enum.Enum):\n    A = 1\n"
+        "class Tool:\n    def use(self, x): return deep(x) + BASE\n"
+        "def deep(x): return x * 2\n"
+    )
+    (tmp_path / "script.py").write_text(
+        f"{SEND}\nimport helpers_beside\n"
+        "class Agent:\n"
+        "    tool = helpers_beside.Tool()\n"
+        "    def ask(self, x): return self.tool.use(x) + helpers_beside.deep(1)\n"
+        "send(Agent())\nsend(helpers_beside.Tool())\nsend(helpers_beside.Kind.A)"
+    )
+    return tmp_path
+
+
+def test_modules_beside_the_script_work_where_they_are_not_found(receiver, folder):
+    agent, tool, kind = run(folder / "script.py")
+    receiver.put(agent, "agent")
+    receiver.put(tool, "tool")
+    receiver.put(kind, "kind")
+    assert receiver.ask("agent.ask(3)") == 18
+    assert receiver.ask("(tool.use(1), kind.name, type(agent.tool) is type(tool))") == (
+        12,
+        "A",
+        True,
+    )
+
+
+def test_the_receivers_own_module_is_used_if_its_source_is_the_same(receiver_with_path, folder):
+    _, tool, kind = run(folder / "script.py")
+    receiver_with_path.put(tool, "tool", may_import=True)
+    receiver_with_path.put(kind, "kind", may_import=True)
+    own = "__import__('helpers_beside')"
+    assert receiver_with_path.ask(f"type(tool) is {own}.Tool and kind is {own}.Kind.A")
+
+
+def test_the_receivers_own_module_is_not_used_if_its_source_differs(receiver_with_path, folder):
+    _, tool, _ = run(folder / "script.py")
+    file = folder / "helpers_beside.py"
+    file.write_text(file.read_text().replace("x * 2", "x * 200"))
+    receiver_with_path.put(tool, "tool", may_import=True)
+    assert receiver_with_path.ask("tool.use(1)") == 12
+    assert receiver_with_path.ask("type(tool) is __import__('helpers_beside').Tool") is False
+
+
+def test_without_leave_nothing_is_imported(receiver_with_path, folder):
+    _, tool, _ = run(folder / "script.py")
+    receiver_with_path.put(tool, "tool")
+    assert receiver_with_path.ask("'helpers_beside' in __import__('sys').modules") is False
+    assert receiver_with_path.ask("tool.use(1)") == 12
+
+
+def test_a_second_run_of_a_script_gets_its_own_class_back(tmp_path):
+    """A result that was made for the first run: the second has the same source."""
+    script = tmp_path / "rerun.py"
+    script.write_text(
+        f"{SEND}\nfrom agentd.serialization import decode\n"
+        "class Point:\n    def __init__(self, x): self.x = x\n"
+        "if len(sys.argv) == 1: send(Point(3))\n"
+        "else:\n"
+        "    codec, head = json.loads(sys.argv[1])\n"
+        "    back = decode(codec, bytes.fromhex(head), [])\n"
+        "    send([type(back) is Point, back.x])"
+    )
+    (payload,) = run(script)
+    (answer,) = run(script, json.dumps([payload.codec, payload.head.hex()]))
+    assert decode(*answer) == [True, 3]
