@@ -23,7 +23,7 @@ from agentd.server.launcher import Launcher, LocalLauncher
 from agentd.server.output import OutputBook
 from agentd.server.router import Router
 from agentd.server.sessions import Sessions
-from agentd.server.supervisor import Place, Supervisor
+from agentd.server.supervisor import EXIT_S, Place, Supervisor
 from agentd.transport import rundir
 from agentd.transport.loop import Loop
 from agentd.transport.process import host_identity
@@ -33,7 +33,7 @@ __all__ = ["Daemon", "serve"]
 
 log = logging.getLogger("agentd.server")
 
-KILL_WAIT_S: Final = 2.0
+KILL_WAIT_S: Final = 1.0
 """How long the end of killed workers is waited for; one stuck in the kernel may outlast it."""
 
 
@@ -159,6 +159,7 @@ class Daemon:
         """Drain, then end; called again: end now."""
         if self._stopping:
             self._end()
+            self.supervisor.kill_all()
             return
         self._stopping = True
         self.hosting.draining = True
@@ -177,8 +178,8 @@ class Daemon:
 
     def _end(self) -> None:
         if not self.supervisor.stopping:
-            self.supervisor.kill_all()
-            self.loop.later(KILL_WAIT_S, self.loop.stop)
+            self.supervisor.end_all()
+            self.loop.later(EXIT_S + KILL_WAIT_S, self.loop.stop)
             self._stop_when_gone()
 
     def _stop_when_gone(self) -> None:

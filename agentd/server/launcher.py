@@ -78,6 +78,9 @@ class Launched(Protocol):
     def exited(self) -> Exit | None:
         """How it ended, or ``None`` while it runs. Does not wait."""
 
+    def terminate(self) -> None:
+        """Ask it to end: its exit handlers run."""
+
     def kill(self) -> None:
         """End it and its whole process group, now."""
 
@@ -127,6 +130,10 @@ class LocalProcess:
         """See ``Launched``."""
         returncode = self._process.poll()
         return None if returncode is None else Exit.of(returncode)
+
+    def terminate(self) -> None:
+        """See ``Launched``."""
+        self._process.terminate()
 
     def kill(self) -> None:
         """See ``Launched``. The group outlives its leader: what an agent started ends too."""

@@ -20,12 +20,14 @@ from agentd.transport import recorder, rundir
 from agentd.transport.loop import Loop
 from agentd.transport.sockets import Port, Unreachable
 
-__all__ = ["Place", "Supervisor", "Worker"]
+__all__ = ["EXIT_S", "Place", "Supervisor", "Worker"]
 
 log = logging.getLogger("agentd.server")
 
 STABLE_S = 10.0
 """A worker that lived this long is replaced without delay: its death is not a crash loop."""
+EXIT_S = 1.0
+"""How long a worker that was asked to end may run exit handlers (temporary files go there)."""
 TAIL_LINES = 20
 """Lines of standard error told to the callers of a crashed agent."""
 
@@ -240,12 +242,11 @@ class Supervisor:
         tail = self._book.ring(worker.id).tail(TAIL_LINES)
         self._forget(worker)
         lived = self._loop.clock() - worker.started_at
-        log.log(
-            logging.INFO if self.stopping or worker.ending else logging.WARNING,
-            "worker ended: %s",
-            exit_,
-            extra={"action": "worker_lost", "worker": worker.id, "pid": process.pid},
-        )
+        facts = {"worker": worker.id, "pid": process.pid}
+        if self.stopping or worker.ending:
+            log.info("worker stopped", extra={"action": "worker_stopped", **facts})
+        else:
+            log.warning("worker ended: %s", exit_, extra={"action": "worker_lost", **facts})
         if not worker.dedicated and not self.stopping:
             worker.failures = 0 if lived > STABLE_S else worker.failures + 1
             heir = self._make(
@@ -283,14 +284,25 @@ class Supervisor:
             self._forget(worker)
         else:
             worker.ending = True
-            worker.process.kill()
+            worker.process.terminate()
+            self._loop.later(EXIT_S, lambda: self._kill(worker))
 
     def drain(self, worker: Worker) -> None:
         """Tell it to finish what it has and take nothing new."""
         self.tell(worker, Drain(), [])
 
-    def kill_all(self) -> None:
-        """End every worker now; ``on_lost`` follows for each."""
+    def _kill(self, worker: Worker) -> None:
+        if worker.process is not None and worker.state != "dead":
+            worker.process.kill()
+
+    def end_all(self) -> None:
+        """Have every worker end, within ``EXIT_S`` seconds; ``on_lost`` follows for each."""
         self.stopping = True
         for worker in list(self.workers.values()):
             self._end(worker)
+
+    def kill_all(self) -> None:
+        """End every worker now."""
+        self.stopping = True
+        for worker in self.workers.values():
+            self._kill(worker)

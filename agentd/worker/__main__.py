@@ -9,7 +9,7 @@ from agentd.worker import lifeline, settings
 
 
 def main() -> None:
-    """Serve until the daemon ends this process; never returns."""
+    """Serve until the daemon ends this process."""
     told = settings.read(0)
     life = os.dup(0)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -20,6 +20,7 @@ def main() -> None:
 
     # Only now, with the lifeline held, the imports that take their time.
     import faulthandler
+    import signal
 
     from agentd.protocol import local_versions, pack
     from agentd.protocol.messages import Enlist
@@ -33,6 +34,7 @@ def main() -> None:
     sys.path[:0] = [folder for folder in told.path if folder not in sys.path]
     capture()
     loop = Loop()
+    loop.on_signal(signal.SIGTERM, loop.stop)
     context = new_context()
     front = Port(router(context))
     before = os.umask(0o077)
