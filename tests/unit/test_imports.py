@@ -20,10 +20,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "config": ({"errors"}, set()),
     "protocol": ({"errors", "ids"}, {"msgpack"}),
     "serialization": ({"errors"}, {"msgpack", "dill", "numpy"}),
-    "transport": ({"errors", "ids"}, {"zmq", "platformdirs", "psutil"}),
-    "client": (ALL_BELOW, {"msgpack", "dill", "psutil", "platformdirs"}),
-    "server": ({"errors", "ids", "config", "protocol", "transport"}, {"msgpack", "psutil"}),
-    "worker": (ALL_BELOW | {"client"}, {"msgpack", "dill", "psutil"}),
+    "transport": ({"errors", "ids"}, {"zmq"}),
+    "client": (ALL_BELOW, {"msgpack", "dill"}),
+    "server": ({"errors", "ids", "config", "protocol", "transport"}, {"msgpack"}),
+    "worker": (ALL_BELOW | {"client"}, {"msgpack", "dill"}),
     # The front door shows what the client has; mypy alone imports its plugin.
     "__init__": (ALL_BELOW | {"client", "worker"}, set()),
     "mypy_plugin": (set(), {"mypy"}),
@@ -37,7 +37,7 @@ NEVER: dict[str, set[str]] = {
 }
 
 # Heavy or rarely needed: only inside functions, so that `import agentd` stays fast.
-LAZY = {"dill", "numpy", "psutil", "platformdirs", "rich"}
+LAZY = {"dill", "numpy", "rich"}
 
 
 class Import(NamedTuple):
