@@ -18,6 +18,7 @@ from agentd.errors import SerializationError
 from agentd.serialization import wire
 from agentd.serialization.definitions import Reference, functions_in, is_code
 from agentd.serialization.importable import is_foreign, lookup
+from agentd.serialization.small import is_lock
 
 if TYPE_CHECKING:
     from agentd.serialization.pickling import Rules
@@ -45,10 +46,11 @@ class Globals:
 class Scope:
     """What one pickler has already taken apart, by identity."""
 
-    __slots__ = ("cells", "globals", "modules")
+    __slots__ = ("cells", "fresh", "globals", "modules")
 
     def __init__(self) -> None:
         self.cells: set[int] = set()
+        self.fresh: set[int] = set()
         self.globals: dict[int, Globals] = {}
         self.modules: set[int] = set()
 
@@ -79,6 +81,8 @@ def reduce_function(rules: Rules, function: types.FunctionType) -> tuple[Any, ..
     scope.cells.update(map(id, cells))
     names, modules = names_in(function)
     scope.modules.update(id(module) for module, _ in modules)
+    for part in (names, *(parts for _, parts in modules)):
+        scope.fresh.update(id(value) for value in part.values() if is_lock(value))
     attributes: dict[str, Any] = {
         "__qualname__": function.__qualname__,
         "__module__": function.__module__,

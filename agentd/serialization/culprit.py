@@ -53,7 +53,10 @@ def explain(
             path=root,
             culprit="nesting",
         )
-    found = _Search(refs, keep).first(roots)
+    try:
+        found = _Search(refs, keep).first(roots)
+    except Exception:  # noqa: BLE001  (code of the user ran: an error without a path is an error)
+        found = None
     if found is None:
         culprit = getattr(error, "culprit", None) or type(roots[0][1]).__qualname__
         message = f"{root} cannot travel: {error}. {advice}".replace("..", ".")
@@ -80,7 +83,7 @@ class _Search:
             if any(type(obj) is atom for atom in _ATOMS) or id(obj) in self.seen:
                 continue
             self.seen[id(obj)] = obj
-            if in_code and isinstance(obj, small.LOCKS):
+            if in_code and small.is_lock(obj):
                 continue
             try:
                 for suffix, part, code_follows in self._parts(obj):

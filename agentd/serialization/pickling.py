@@ -77,6 +77,10 @@ class Rules:
         named = small.NAMED_RULES.get((kind.__module__, kind.__qualname__))
         return named(self, obj) if named is not None else NotImplemented
 
+    def is_fresh(self, obj: Any) -> bool:
+        """Whether it belongs to code, which makes its own on the other side."""
+        return self.inline or id(obj) in self.scope.fresh
+
     def _function(self, obj: types.FunctionType) -> Any:
         if obj.__module__ == _WIRE or code.by_name(obj, obj.__qualname__):
             return NotImplemented
@@ -129,7 +133,7 @@ def deep_pickler() -> type[Any] | None:
         def reducer_override(self, obj: Any) -> Any:
             # dill would make a second lock, open the file again, ...: not the same thing there.
             name = refused_name(type(obj))
-            if name is not None and not (self.inline and isinstance(obj, small.LOCKS)):
+            if name is not None and not (small.is_lock(obj) and self.is_fresh(obj)):
                 raise SerializationError(f"{name} cannot travel.", culprit=name)
             return super().reducer_override(obj)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from agentd.errors import RemoteError, SerializationError
@@ -12,6 +12,9 @@ from agentd.serialization.ladder import pickled, read
 __all__ = ["REMOTE_TRACEBACK", "decode_error", "encode_error"]
 
 REMOTE_TRACEBACK: Final = "Remote traceback (most recent call last):"
+# Facts travel in the message header, which holds 64 KiB altogether.
+_MESSAGE_BYTES: Final = 4 * 1024
+_TRACEBACK_BYTES: Final = 32 * 1024
 _USUAL: Final = "Traceback (most recent call last):"
 
 
@@ -27,8 +30,10 @@ def encode_error(
     where = "" if cls.__module__ == "builtins" else f"{cls.__module__}."
     facts = {
         "type_name": f"{where}{cls.__qualname__}",
-        "message": _safely(lambda: str(exc), "<the message could not be made>"),
-        "traceback": _safely(lambda: _format(exc), "<the traceback could not be made>"),
+        "message": _safely(lambda: str(exc), "<the message could not be made>", _MESSAGE_BYTES),
+        "traceback": _safely(
+            lambda: _format(exc), "<the traceback could not be made>", _TRACEBACK_BYTES
+        ),
     }
     try:
         return facts, pickled(exc, refs=refs, roots=lambda: [("exception", exc)])
@@ -36,11 +41,16 @@ def encode_error(
         return facts, None
 
 
-def _safely(make: Any, instead: str) -> str:
+def _safely(make: Callable[[], str], instead: str, limit: int) -> str:
     try:
-        text: str = make()
         # Lone surrogates have no form in UTF-8, which facts travel in.
-        return text.encode("utf-8", "backslashreplace").decode()
+        text = make().encode("utf-8", "backslashreplace")
+        if len(text) <= limit:
+            return text.decode()
+        # Where it began and what was raised are worth more than the middle.
+        start, end = text[: limit // 2], text[-limit // 2 :]
+        left_out = f"\n[... {len(text) - limit} bytes left out ...]\n"
+        return start.decode(errors="ignore") + left_out + end.decode(errors="ignore")
     except Exception:  # noqa: BLE001  (a __str__ of the user)
         return instead
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextvars
 import sys
 import types
 import weakref
@@ -14,12 +15,10 @@ from agentd.serialization.importable import is_foreign, lookup
 if TYPE_CHECKING:
     from agentd.serialization.pickling import Rules
 
-__all__ = ["HEAP_TYPE", "LOCKS", "NAMED_RULES", "RULES", "reduce_builtin_type"]
+__all__ = ["HEAP_TYPE", "NAMED_RULES", "RULES", "is_lock", "reduce_builtin_type"]
 
 HEAP_TYPE: Final = 1 << 9
 """The flag of types that were made by a ``class`` statement (``Py_TPFLAGS_HEAPTYPE``)."""
-
-LOCKS: Final = (_thread.LockType, _thread.RLock)
 
 
 def reduce_builtin_type(cls: type) -> Any:
@@ -45,8 +44,30 @@ def _mapping_proxy(rules: Rules, obj: Any) -> Any:
 
 def _lock(rules: Rules, obj: Any) -> Any:
     # As an import of the module there would do. In a value, a lock is refused.
-    name = "RLock" if type(obj) is _thread.RLock else "Lock"
-    return (wire.new_lock, (name,)) if rules.inline else NotImplemented
+    if rules.is_fresh(obj):
+        return wire.new_lock, (_LOCK_NAMES[id(type(obj))],)
+    return NotImplemented
+
+
+_LOCK_NAMES: Final = {
+    id(_thread.LockType): "Lock",
+    id(_thread.RLock): "RLock",
+    id(_thread._local): "local",
+}
+
+
+def is_lock(obj: Any) -> bool:
+    """Whether it is what a module makes for itself on import, and code by value therefore, too."""
+    return id(type(obj)) in _LOCK_NAMES
+
+
+def _context_var(rules: Rules, obj: contextvars.ContextVar[Any]) -> Any:
+    try:
+        # In an empty context, what is left is the default.
+        default = (contextvars.Context().run(obj.get),)
+    except LookupError:
+        return wire.new_context_var, (obj.name,)
+    return wire.new_context_var, (obj.name, *default)
 
 
 def _cached_property(rules: Rules, obj: Any) -> Any:
@@ -110,6 +131,8 @@ RULES: Final[dict[type, Any]] = {
     weakref.WeakSet: _weak_set,
     _thread.LockType: _lock,
     _thread.RLock: _lock,
+    _thread._local: _lock,
+    contextvars.ContextVar: _context_var,
 }
 
 # By name, so that none of these modules is imported for it.

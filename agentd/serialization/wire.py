@@ -131,10 +131,21 @@ def new_lru_cache(func: Any, maxsize: int | None, typed: bool) -> Any:  # noqa: 
 
 
 def new_lock(name: str) -> Any:
-    """A free lock, for the globals and class attributes of code that travels by value."""
+    """A free lock (or thread-local), for the globals and class attributes of code by value."""
     import threading
 
-    return threading.RLock() if name == "RLock" else threading.Lock()
+    return getattr(threading, name)()
+
+
+def new_context_var(name: str, *default: Any) -> Any:
+    """A context variable as its module made it: what contexts hold of it stays behind."""
+    import contextvars
+
+    return (
+        contextvars.ContextVar(name, default=default[0])
+        if default
+        else contextvars.ContextVar(name)
+    )
 
 
 def new_type_variable(kind: str, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:

@@ -190,6 +190,24 @@ def test_facts():
     assert encode_error(CustomError(1, detail=0))[0]["type_name"] == f"{__name__}.CustomError"
 
 
+def test_facts_fit_in_a_header():
+    def deep(n):
+        try:
+            if n:
+                deep(n - 1)
+            raise ValueError("é" * 30_000)
+        except ValueError as exc:
+            raise KeyError(n) from exc
+
+    facts, _ = encode_error(raised(deep, 30))
+    assert len(facts["traceback"].encode()) < 34_000
+    assert "left out" in facts["traceback"]
+    assert facts["traceback"].endswith("KeyError: 30")
+    facts, payload = encode_error(ValueError("é" * 10_000))
+    assert len(facts["message"].encode()) < 5_000
+    assert len(str(decode_error(facts, *payload))) == 10_000
+
+
 def test_a_str_that_fails_is_no_obstacle():
     class BadError(Exception):
         def __str__(self):

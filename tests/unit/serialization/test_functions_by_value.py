@@ -141,6 +141,17 @@ def test_a_module_beside_the_script_travels_with_what_is_used_of_it(
         del sys.modules["beside_one"]
 
 
+def test_a_lock_among_the_globals_of_a_function_is_made_anew(receiver):
+    cell = types.ModuleType("__main__")
+    exec(
+        "import threading\nlock = threading.Lock()\nlocal = threading.local()\n"
+        "def run():\n    with lock: local.x = 3\n    return local.x",
+        cell.__dict__,
+    )
+    receiver.put(encode([cell.run]))
+    assert receiver.ask("v[0]()") == 3
+
+
 def test_a_global_that_cannot_travel_is_named():
     cell = types.ModuleType("__main__")
     exec("conn = open('/dev/null')\ndef run(): return conn", cell.__dict__)

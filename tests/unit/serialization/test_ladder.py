@@ -304,7 +304,7 @@ EXTENDED = [
     1 - 2j,
     datetime.date(2026, 2, 3),
     datetime.time(1, 2, 3, 4, fold=1),
-    datetime.datetime(2026, 2, 3, 4, 5, 6, 7),
+    datetime.datetime(2026, 2, 3, 4, 5, 6, 7),  # noqa: DTZ001
     datetime.datetime(2026, 2, 3, tzinfo=datetime.UTC),
     datetime.datetime(2026, 2, 3, tzinfo=datetime.timezone(datetime.timedelta(hours=1), "X")),
     datetime.timedelta(-1, 2, 3),

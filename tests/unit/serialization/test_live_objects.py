@@ -112,10 +112,10 @@ def things():
         "threading.Thread": threading.Thread(),
         "threading.local": threading.local(),
         "socket.socket": socket.socket(),
-        "file": open(__file__),
-        "binary": open(__file__, "rb"),
-        "raw": open(__file__, "rb", buffering=0),
-        "temporary": tempfile.TemporaryFile(),
+        "file": open(__file__),  # noqa: PTH123, SIM115
+        "binary": open(__file__, "rb"),  # noqa: PTH123, SIM115
+        "raw": open(__file__, "rb", buffering=0),  # noqa: PTH123, SIM115
+        "temporary": tempfile.TemporaryFile(),  # noqa: SIM115
         "sqlite3.Connection": sqlite3.connect(":memory:"),
         "sqlite3.Cursor": sqlite3.connect(":memory:").cursor(),
         "generator": _generator(),

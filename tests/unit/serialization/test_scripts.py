@@ -99,6 +99,31 @@ def test_without_leave_nothing_is_imported(receiver_with_path, folder):
     assert receiver_with_path.ask("tool.use(1)") == 12
 
 
+def test_many_threads_that_receive_a_class_at_once_share_it(tmp_path):
+    sender = tmp_path / "sender.py"
+    sender.write_text(
+        f"{SEND}\nimport enum\nclass Kind(enum.Enum):\n    A = 1\n"
+        "class Agent:\n    kind = Kind.A\nsend(Agent())\nsend([Kind.A, Agent])"
+    )
+    payloads = run(sender)
+    script = tmp_path / "threads.py"
+    script.write_text(
+        f"{SEND}\nimport threading\nfrom agentd.serialization import decode\n"
+        "payloads = [(c, bytes.fromhex(h), []) for c, h in json.loads(sys.argv[1])]\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "barrier, found = threading.Barrier(16), []\n"
+        "def work(n):\n"
+        "    barrier.wait()\n"
+        "    back = decode(*payloads[n % 2])\n"
+        "    found.append(back[1] if n % 2 else type(back))\n"
+        "threads = [threading.Thread(target=work, args=(n,)) for n in range(16)]\n"
+        "[t.start() for t in threads]\n[t.join() for t in threads]\n"
+        "send([len(found), len(set(found)), len({cls.kind for cls in found})])"
+    )
+    (answer,) = run(script, json.dumps([[p.codec, p.head.hex()] for p in payloads]))
+    assert decode(*answer) == [16, 1, 1]
+
+
 def test_a_second_run_of_a_script_gets_its_own_class_back(tmp_path):
     """A result that was made for the first run: the second has the same source."""
     script = tmp_path / "rerun.py"
