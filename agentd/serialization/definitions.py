@@ -4,8 +4,8 @@ Every such class gets an id when it is first sent: random bytes of the process a
 The id stands for the class *as it was defined then*. If something that its code refers to has been
 bound anew since (a notebook cell that was run again), it is sent under a new id. A process keeps
 one class for each id that it has made or met, so two payloads that name one id share one class,
-and a class that comes home is the original again. What was changed in place, such as a dict in a global
-variable, arrives as it was when the class was first sent: that makes no new definition.
+and a class that comes home is the original again. What was changed in place, such as a dict in a
+global variable, arrives as it was when the class was first sent: that makes no new definition.
 
 The two tables below are the only state of this room. Both hold classes weakly.
 """
