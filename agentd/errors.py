@@ -17,6 +17,10 @@
     │  └─ NameTaken                another agent has that name
     └─ CallError                   one call
        ├─ CallTimeout              not done in time
+       ├─ CallCancelled            given up by its caller
+       ├─ Overloaded               the agent has too many calls waiting
+       ├─ WouldDeadlock            the call would wait for itself
+       ├─ ResultExpired            the result, or that part of the stream, is not kept any more
        ├─ Draining                 the daemon is stopping and takes nothing new
        └─ RemoteError              the agent raised a type that this process does not know
 
@@ -34,6 +38,7 @@ __all__ = [
     "AgentError",
     "AgentNotFound",
     "AgentdError",
+    "CallCancelled",
     "CallError",
     "CallTimeout",
     "ConfigError",
@@ -43,11 +48,14 @@ __all__ = [
     "Draining",
     "EndpointInUse",
     "NameTaken",
+    "Overloaded",
     "ProtocolError",
     "RemoteError",
+    "ResultExpired",
     "SerializationError",
     "TransportError",
     "VersionMismatch",
+    "WouldDeadlock",
     "from_wire",
 ]
 
@@ -197,6 +205,41 @@ class CallTimeout(CallError, TimeoutError):
 
     code = "CallTimeout"
     timeout: float | None = None
+
+
+class CallCancelled(CallError):
+    """The call was given up by its caller, or by an interrupting one. In the agent's own code this
+    is raised at the next opportunity; an ``async def`` method sees ``asyncio.CancelledError``.
+    """
+
+    code = "CallCancelled"
+
+
+class Overloaded(CallError):
+    """The agent has too many calls waiting, or takes none while it is busy; nothing was started.
+
+    ``limit`` is the number it takes, ``retry_after`` a hint in seconds.
+    """
+
+    code = "Overloaded"
+    limit: int | None = None
+    retry_after: float | None = None
+
+
+class WouldDeadlock(CallError):
+    """The call came back to an agent that waits for it. ``chain`` names the agents, in order.
+
+    ``reentrant=True`` lets such calls run as part of the agent's present turn.
+    """
+
+    code = "WouldDeadlock"
+    chain: list[str] | None = None
+
+
+class ResultExpired(CallError):
+    """The result, or that part of the stream, is not kept any more; the call is not repeated."""
+
+    code = "ResultExpired"
 
 
 class Draining(CallError):

@@ -1,23 +1,131 @@
-"""What is running right now, as the running code itself may ask."""
+"""What is running right now, as the running code itself may ask.
+
+A hosted method runs in a context of its own (``contextvars``), in which ``current_call`` is set;
+calls that it makes inherit deadline, chain and trace from there.
+"""
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import Any
 
-__all__ = ["Running", "current", "running"]
-
-
-class Running(NamedTuple):
-    """The agent whose code this is."""
-
-    agent: bytes
-    epoch: int
+__all__ = ["CurrentCall", "current", "current_agent", "current_call", "running"]
 
 
-running: ContextVar[Running | None] = ContextVar("agentd_running", default=None)
+class CurrentCall:
+    """The call whose code is running. Times are monotonic seconds of this process."""
+
+    __slots__ = (
+        "_cancelled",
+        "_children",
+        "_lock",
+        "_me",
+        "_on_wait",
+        "agent",
+        "caller",
+        "chain",
+        "deadline",
+        "epoch",
+        "key",
+        "method",
+        "trace",
+    )
+
+    def __init__(
+        self,
+        agent: bytes,
+        epoch: int,
+        key: bytes = b"",
+        method: str = "",
+        deadline: float | None = None,
+        chain: tuple[tuple[bytes, bytes], ...] = (),
+        trace: bytes = b"",
+        me: Callable[[], Any] = lambda: None,
+        on_wait: Callable[[bytes, bool], None] = lambda _key, _begins: None,
+    ) -> None:
+        self.agent = agent
+        self.epoch = epoch
+        self.key = key
+        self.method = method
+        self.deadline = deadline
+        """When it has to be done, or ``None``."""
+        self.chain = chain
+        """``(agent, key)`` of the calls that wait for this one, outermost first."""
+        self.caller = chain[-1][0] if chain else None
+        """The id of the agent that made the call; ``None`` if it was no agent."""
+        self.trace = trace
+        self._me = me
+        self._on_wait = on_wait
+        self._lock = threading.Lock()  # protects the two below
+        self._cancelled = False
+        self._children: dict[bytes, Callable[[], None]] = {}
+
+    @property
+    def id(self) -> str:
+        """The key of the call, in hex."""
+        return self.key.hex()
+
+    @property
+    def trace_id(self) -> str:
+        """In hex; the same for all calls that one outermost call led to."""
+        return self.trace.hex()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller has given up; long-running code may look and stop."""
+        return self._cancelled
+
+    def time_left(self) -> float | None:
+        """Seconds until the deadline, or ``None``."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
+    # -- for the worker and the client ------------------------------------------------------------
+    def waits(self, key: bytes, begins: bool) -> None:  # noqa: FBT001 - begins or ends
+        """This call begins (or ends) to wait for the call ``key`` that it made."""
+        self._on_wait(key, begins)
+
+    def adopt(self, key: bytes, cancel: Callable[[], None]) -> None:
+        """A call was made on behalf of this one; it is cancelled with it."""
+        with self._lock:
+            if not self._cancelled:
+                self._children[key] = cancel
+                return
+        cancel()
+
+    def disown(self, key: bytes) -> None:
+        """That call is over."""
+        with self._lock:
+            self._children.pop(key, None)
+
+    def cancel(self) -> None:
+        """The caller gave up: so do the calls made on its behalf."""
+        with self._lock:
+            self._cancelled = True
+            children, self._children = self._children, {}
+        for cancel in children.values():
+            cancel()
 
 
-def current() -> Running | None:
-    """The agent whose code runs in this context, if any."""
+running: ContextVar[CurrentCall | None] = ContextVar("agentd_running", default=None)
+
+
+def current() -> CurrentCall | None:
+    """The call whose code runs in this context, if any."""
     return running.get()
+
+
+def current_call() -> CurrentCall | None:
+    """The call whose code is running: id, caller, deadline, cancelled, trace_id.
+
+    ``None`` outside of a hosted agent's code.
+    """
+    return running.get()
+
+
+def current_agent() -> Any:
+    """A reference to the agent whose code is running; ``None`` outside of one."""
+    call = running.get()
+    return None if call is None else call._me()  # noqa: SLF001 - the same file

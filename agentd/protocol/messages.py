@@ -17,22 +17,29 @@ __all__ = [
     "Accepted",
     "Answer",
     "Ask",
+    "Attach",
     "Bye",
     "Call",
+    "Cancel",
+    "Chunk",
     "Create",
+    "Credit",
     "Drain",
     "Drained",
     "Drop",
     "Dropped",
+    "End",
     "Enlist",
     "Error",
     "Fate",
+    "Fetch",
     "Hello",
     "Locate",
     "Message",
     "Ping",
     "Pong",
     "Ready",
+    "Release",
     "Result",
     "Start",
     "StartFailed",
@@ -202,6 +209,10 @@ class Create(Message):
     ack: bool = False
     parent: bytes | None = None
     """The agent that made this one, if one did."""
+    options: dict[str, Any] = {}
+    """How its calls take turns; read by the worker."""
+    needs: list[Any] = []
+    """As in ``Call``."""
 
 
 class Accepted(Message):
@@ -257,6 +268,7 @@ class Answer(Message):
 
 
 # -- calls -----------------------------------------------------------------------------------------
+# A call is known everywhere by its ``key``: the session of its maker (16 bytes) and a number (8).
 class Call(Message):
     """Do ``op`` on the agent. See docs/protocol.md for the ops and their payloads."""
 
@@ -266,6 +278,80 @@ class Call(Message):
     op: str
     name: str = ""
     codec: str = ""
+    key: bytes = b""
+    timeout: float | None = None
+    """Seconds left, not a date: clocks differ."""
+    hold: bool = False
+    """Keep the outcome until it is released, so that others can ``Fetch`` it."""
+    oneway: bool = False
+    """Answer ``Accepted`` as soon as it waits in the mailbox, and nothing after that."""
+    credit: int = 0
+    """For ``op="stream"``: how many items may be sent before more is granted."""
+    needs: list[Any] = []
+    """References to the outcomes that the payload contains (see ``Fetch``), as
+    ``[key, agent, epoch, address, endpoint]`` each; the call starts when all are there."""
+    chain: list[Any] = []
+    """``[agent, key]`` of each call that waits for this one, outermost first."""
+    trace: bytes = b""
+    """16 bytes shared by all calls that one outermost call led to."""
+
+
+class Cancel(Message):
+    """Give the call up. Has no answer: the call itself answers ``CallCancelled``, if it can."""
+
+    agent: bytes
+    key: bytes
+
+
+class Fetch(Message):
+    """The outcome of a call made with ``hold``; answered like the call, when it is done."""
+
+    id: int
+    agent: bytes
+    epoch: int
+    key: bytes
+
+
+class Release(Message):
+    """Nobody will fetch these any more."""
+
+    agent: bytes
+    keys: list[Any]
+
+
+class Attach(Message):
+    """Read a stream from an offset on; answered with ``Chunk`` and then ``End`` or ``Error``."""
+
+    id: int
+    agent: bytes
+    epoch: int
+    key: bytes
+    offset: int
+    credit: int
+
+
+class Credit(Message):
+    """The reader of stream request ``id`` takes ``more`` items."""
+
+    id: int
+    agent: bytes
+    more: int
+
+
+class Chunk(Message):
+    """Items of a stream: the payload is a list of them, ``offset`` the number of the first."""
+
+    id: int
+    offset: int
+    count: int
+    codec: str = ""
+
+
+class End(Message):
+    """The stream ended in order after ``offset`` items."""
+
+    id: int
+    offset: int
 
 
 class Result(Message):
@@ -297,6 +383,8 @@ class Start(Message):
     mode: str
     codec: str
     name: str | None = None
+    options: dict[str, Any] = {}
+    needs: list[Any] = []
 
 
 class Started(Message):

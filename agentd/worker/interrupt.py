@@ -1,0 +1,61 @@
+"""Raising an exception in another thread, and only while that thread runs what is meant.
+
+``PyThreadState_SetAsyncExc`` sets an exception that the thread raises at its next bytecode. It could
+be late: the call has returned and the thread runs our own code, or the next call. So the flag is
+set and cleared under a lock, and what is still pending at the end is cleared.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from agentd.errors import CallCancelled
+
+__all__ = ["Interruptible"]
+
+_set = ctypes.pythonapi.PyThreadState_SetAsyncExc
+_set.argtypes = [ctypes.c_ulong, ctypes.py_object]
+_clear = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
+    ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
+)
+
+
+class Interruptible:
+    """Runs one function, once, and may be told from another thread to stop it."""
+
+    __slots__ = ("_lock", "_raised", "_thread")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # protects the two below
+        self._thread = 0
+        self._raised = False
+
+    def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """``function(*args)``; raises ``CallCancelled`` if it was stopped."""
+        try:
+            try:
+                with self._lock:
+                    self._thread = threading.get_ident()
+                return function(*args)
+            finally:
+                self._close()
+        finally:
+            # Should the exception come while ``_close`` itself ran: at most one ever comes.
+            if self._thread:
+                self._close()
+
+    def _close(self) -> None:
+        with self._lock:
+            if self._raised:
+                _clear(threading.get_ident(), None)
+            self._thread = 0
+
+    def stop(self) -> None:
+        """Raise ``CallCancelled`` in the thread that runs it, if one does."""
+        with self._lock:
+            if self._thread and not self._raised:
+                self._raised = True
+                _set(self._thread, ctypes.py_object(CallCancelled))
