@@ -6,13 +6,14 @@ with the *reference* (its id, deleting it, …) is on ``agentd.handle(proxy)``.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from agentd.client.about import MARKED_ASYNC, about_class
 from agentd.client.target import Target
-from agentd.errors import ProtocolError
+from agentd.errors import AgentdError, ProtocolError
 
 if TYPE_CHECKING:
     from agentd.client.results import AsyncResult
@@ -85,7 +86,7 @@ class RpcObject:
         return hash(target(self).agent)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return _restore, (target(self).wire(),)
+        return _restore, (reference(self),)
 
     def __copy__(self) -> RpcObject:
         return make_proxy(target(self))
@@ -162,6 +163,18 @@ def target(proxy: object) -> Target:
     return aim
 
 
+def reference(proxy: object) -> tuple[Any, ...]:
+    """The proxy as plain data, for another process: from now on the daemon knows the agent.
+
+    The order to make it may still be on its way, and whoever gets the reference may be faster.
+    """
+    aim = target(proxy)
+    if aim.creation is not None and not aim.creation[1].done:
+        with contextlib.suppress(AgentdError):  # told to whoever uses the reference
+            session_of(aim).ping()
+    return aim.wire()
+
+
 _classes: dict[tuple[str, frozenset[str], bool], type[RpcObject]] = {}
 """A proxy class for each set of special methods: Python looks for those on the type."""
 
@@ -183,7 +196,7 @@ def make_proxy(aim: Target) -> RpcObject:
 
 
 def _proxy_class(name: str, specials: frozenset[str], *, unhashable: bool) -> type[RpcObject]:
-    body: dict[str, Any] = {"__slots__": (), "__module__": __name__}
+    body: dict[str, Any] = {"__slots__": (), "__module__": __name__, "__doc__": property(_doc)}
     for special in specials:
         body[special] = _special(special)
     if unhashable:
@@ -191,6 +204,10 @@ def _proxy_class(name: str, specials: frozenset[str], *, unhashable: bool) -> ty
     elif "__eq__" in body and "__hash__" not in body:
         body["__hash__"] = RpcObject.__hash__
     return type(f"RpcObject[{name.rpartition('.')[2]}]", (RpcObject,), body)
+
+
+def _doc(proxy: RpcObject) -> str | None:
+    return getattr(target(proxy).local, "__doc__", None)
 
 
 def _local_class(about: dict[str, Any]) -> type | None:

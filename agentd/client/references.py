@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentd.client.proxy import RpcObject, make_proxy, target
+from agentd.client.proxy import RpcObject, make_proxy, reference
 from agentd.client.target import Target
 from agentd.errors import DecodeError
 
@@ -20,7 +20,7 @@ class References:
     def to_wire(self, obj: object) -> tuple[Any, ...] | None:
         """The reference, if the object is a proxy."""
         if issubclass(type(obj), RpcObject):  # not isinstance: a proxy poses as its class
-            return target(obj).wire()
+            return reference(obj)
         return None
 
     def from_wire(self, wire: tuple[Any, ...]) -> object:

@@ -195,6 +195,8 @@ class Session:
     def settle(self, agent: bytes, creation: tuple[Link, Pending], deadline: float | None) -> Ready:
         """Wait until a created agent is ready; raises ``AgentCreationError`` and others."""
         link, pending = creation
+        if link is not self._daemon and not pending.done:  # made before a fork, by the parent
+            return self.locate(agent, deadline=deadline)
         try:
             return self.located(link.wait(pending, deadline))
         except LinkDown:

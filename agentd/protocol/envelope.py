@@ -46,9 +46,9 @@ def pack(message: Message, payload: Sequence[Any] = ()) -> Frames:
         if required or value != default:
             header[name] = value
     packed = _packb(header)
-    if len(packed) > MAX_HEADER_BYTES:
+    if len(MAGIC) + len(packed) > MAX_HEADER_BYTES:
         raise ProtocolError(
-            f"the header of {kind!r} would have {len(packed):,} bytes; "
+            f"the header of {kind!r} would have {len(MAGIC) + len(packed):,} bytes; "
             f"at most {MAX_HEADER_BYTES:,} may be sent"
         )
     return [MAGIC + packed, *payload]
@@ -61,11 +61,12 @@ def unpack(frames: Sequence[Any]) -> Message:
     """
     if not frames or len(frames) > MAX_FRAMES:
         raise ProtocolError(f"a message has 1 to {MAX_FRAMES} frames, not {len(frames)}")
+    size = memoryview(frames[0]).nbytes  # before anything is copied
+    if size > MAX_HEADER_BYTES:
+        raise ProtocolError(f"header of {size:,} bytes; at most {MAX_HEADER_BYTES:,} are read")
     raw = bytes(frames[0])
     if raw[:4] != MAGIC:
         raise ProtocolError("not an agentd message: it does not start with AGD1")
-    if len(raw) > MAX_HEADER_BYTES:
-        raise ProtocolError(f"header of {len(raw):,} bytes; at most {MAX_HEADER_BYTES:,} are read")
     try:
         header = _unpackb(
             raw[4:],

@@ -7,6 +7,7 @@ not: ``{"endpoint": …}`` or ``{"error": [code, message]}``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -23,7 +24,10 @@ from agentd.server.daemon import Daemon
 def main() -> int:
     """Run until the parent ends."""
     os.setsid()  # a Ctrl-C in the terminal is for the client, which then lets us go in order
-    settings = json.loads(sys.stdin.readline())
+    told = sys.stdin.readline()
+    if not told:
+        return 1  # the client ended before it said what to do
+    settings = json.loads(told)
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine())
     logging.getLogger().addHandler(handler)
@@ -43,7 +47,8 @@ def _frozen(value: Any) -> Any:
 
 
 def _say(answer: dict[str, Any]) -> None:
-    os.write(1, json.dumps(answer).encode() + b"\n")
+    with contextlib.suppress(BrokenPipeError):  # the client is gone, which the daemon sees itself
+        os.write(1, json.dumps(answer).encode() + b"\n")
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 1)
     os.dup2(null, 0)

@@ -58,7 +58,7 @@ class Daemon:
         self.node = secrets.token_hex(8)
         self.loop = Loop()
         base = rundir.make_private(config.run_dir or rundir.base_folder())
-        self.folder = rundir.make_private(os.path.join(base, f"d-{self.node}"))
+        self.folder = os.path.join(base, f"d-{self.node}")
         binds = config.bind or (self._default_bind(base),)
         self._paths = [rundir.ipc_path(endpoint) for endpoint in binds]
         self.endpoint = binds[0]
@@ -78,6 +78,11 @@ class Daemon:
 
     def run(self, ready: Callable[[str], None] = lambda _endpoint: None) -> None:
         """Serve until stopped; ``ready`` is called with the endpoint once clients may come."""
+        # From the first moment on: a signal that comes while this daemon starts ends it in order.
+        # Nobody else is served by an embedded daemon: it has nothing to drain for.
+        stop = self.stop if self._parent is None else self._end
+        self.loop.on_signal(signal.SIGTERM, stop)
+        self.loop.on_signal(signal.SIGINT, stop)
         try:
             self._open()
             ready(self.endpoint)
@@ -92,11 +97,13 @@ class Daemon:
 
     def _open(self) -> None:
         for path, endpoint in zip(self._paths, self.config.bind or (self.endpoint,), strict=True):
-            if not self.config.bind:
-                rundir.make_private(os.path.dirname(path))
+            if path.startswith(self.folder + "/"):
+                rundir.make_private(self.folder)
             elif not os.path.isdir(os.path.dirname(path)):
                 raise ConfigError(f"{endpoint}: the folder {os.path.dirname(path)} does not exist")
-            self._locks.append(rundir.Lock(path + ".lock", endpoint))
+            self._locks.append(rundir.own(path, endpoint))
+        # As late as this: until the first worker runs, nobody would clear the folder away.
+        rundir.make_private(self.folder)
         back_endpoint = f"ipc://{self.folder}/back.sock"
         back = Port(router(self._context))
         with _private_umask():
@@ -147,10 +154,6 @@ class Daemon:
         )
         self.router.on_drained = self._drained
         self._back = back
-        # Nobody else is served by an embedded daemon: it has nothing to drain for.
-        stop = self.stop if self._parent is None else self._end
-        self.loop.on_signal(signal.SIGTERM, stop)
-        self.loop.on_signal(signal.SIGINT, stop)
         self._watch_parent()
         self._check_leases()
 
@@ -162,7 +165,7 @@ class Daemon:
             self.supervisor.kill_all()
             return
         self._stopping = True
-        self.hosting.draining = True
+        self.hosting.draining = self.supervisor.draining = True
         log.info("draining", extra={"action": "draining"})
         for worker in self.supervisor.workers.values():
             if worker.state == "ready":
@@ -178,6 +181,7 @@ class Daemon:
 
     def _end(self) -> None:
         if not self.supervisor.stopping:
+            self.hosting.draining = self.supervisor.draining = True
             self.supervisor.end_all()
             self.loop.later(EXIT_S + KILL_WAIT_S, self.loop.stop)
             self._stop_when_gone()
@@ -191,6 +195,7 @@ class Daemon:
     def _close(self) -> None:
         if hasattr(self, "supervisor"):
             self.supervisor.kill_all()
+            self.supervisor.wait_all(KILL_WAIT_S)
         for path in self._paths[: len(self._locks)]:
             with contextlib.suppress(OSError):
                 os.unlink(path)

@@ -83,6 +83,7 @@ class Hosting:
                 return found, True
         agent = Agent(spec, payload, owner, time.time())
         self.directory.add(agent)
+        self._book.open(agent.id)
         self._assign(agent)
         return agent, False
 
@@ -197,11 +198,15 @@ class Hosting:
             then()
             return
         self._endings.setdefault(agent.id, []).append(then)
-        if agent.state is State.STOPPING:
+        if agent.state in (State.STOPPING, State.ENDED):
             return
         agent.happen(Event.STOP_REQUESTED)
         worker = self.supervisor.workers[agent.worker]
         self.supervisor.tell(worker, Drop(agent.id, agent.epoch, reason), [])
+        if worker.state != "ready":  # nothing runs yet, and it may be long until something does
+            agent.happen(Event.STOPPED)
+            self._bury(agent, reason)
+            return
         agent.remember_fate(agent.epoch, AgentNotFound(reason))  # the reason, until it is buried
 
     def dropped(self, worker: Worker, agent_id: bytes, epoch: int) -> None:
@@ -225,8 +230,7 @@ class Hosting:
         if failure is None:
             log.info("agent ended: %s", reason, extra={"action": "agent_ended", **_facts(agent)})
         self.on_ended(agent.id)
-        if failure is None:
-            self._book.forget(agent.id)
+        self._book.retire(agent.id)
         error: AgentdError = tomb.error() if failure is None else creation_error(tomb)
         payload = [] if failure is None else list(failure[3])
         for settled in self._waiting.pop(agent.id, ()):
@@ -247,21 +251,28 @@ class Hosting:
             "worker": worker.id,
         }
         never_ran = worker.versions is None
-        for agent_id in sorted(worker.agents):
-            agent = self.directory.get(agent_id)
-            own = self._book.ring(agent_id).tail(20)
+        lost = [self.directory.get(agent_id) for agent_id in sorted(worker.agents)]
+        worker.agents.clear()
+        fates: list[tuple[Agent, AgentCrashed]] = []
+        buried: list[Agent] = []
+        # One round after the other: burying an agent ends those it made, which may have died in
+        # the same worker and must be known as dead by then.
+        for agent in lost:
+            own = self._book.ring(agent.id).tail(20)
             fate = crashed(agent, {**facts, "stderr_tail": "\n".join(t for t in (own, tail) if t)})
             if agent.state is State.STOPPING:
-                agent.happen(Event.WORKER_LOST)
-                self._bury(agent, agent.fates.pop(agent.epoch).message)
-                continue
-            agent.remember_fate(agent.epoch, fate)
-            for tell in self._fates.pop((agent_id, agent.epoch), ()):
-                tell(fate)
+                buried.append(agent)
+            else:
+                fates.append((agent, fate))
+                agent.remember_fate(agent.epoch, fate)
             agent.happen(Event.WORKER_LOST)
-            if not self.supervisor.stopping:
-                self._restart(agent, fate, culprit=agent_id in running or never_ran)
-        worker.agents.clear()
+        for agent in buried:
+            self._bury(agent, agent.fates.pop(agent.epoch).message)
+        for agent, fate in fates:
+            for tell in self._fates.pop((agent.id, agent.epoch), ()):
+                tell(fate)
+            if agent.state is State.RESTARTING and not self.draining:
+                self._restart(agent, fate, culprit=agent.id in running or never_ran)
         self.on_worker_lost(worker)
 
     def _restart(self, agent: Agent, fate: AgentCrashed, *, culprit: bool) -> None:

@@ -118,7 +118,12 @@ class LocalProcess:
         self.pid = self._process.pid
         self.stdout = self._process.stdout
         self.stderr = self._process.stderr
-        self.exit_fd = os.pidfd_open(self.pid)
+        try:
+            self.exit_fd = os.pidfd_open(self.pid)
+        except OSError:  # out of descriptors: one that could not be watched must not run
+            self._process.kill()
+            self._process.communicate()
+            raise
         for pipe in (self.stdout, self.stderr):
             os.set_blocking(pipe.fileno(), False)
         # A worker that died already makes this a broken pipe; its exit is reported all the same.
@@ -128,6 +133,10 @@ class LocalProcess:
 
     def exited(self) -> Exit | None:
         """See ``Launched``."""
+        if self._process.returncode is None:
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                return None
+            self.kill()  # before its pid is given back and may become another group's
         returncode = self._process.poll()
         return None if returncode is None else Exit.of(returncode)
 

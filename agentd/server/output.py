@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +14,15 @@ MAX_LINE = 8192
 """Bytes of one line kept; the rest of a longer one becomes further lines."""
 TAG = 34
 """NUL, 32 hex characters, space: the agent a line belongs to."""
+
+
+ENDED = 100
+"""Ended agents whose lines are kept: their last words matter most."""
+READ = 64 * 1024
+"""Bytes read at once: what a pipe holds (pipe(7)), so that one pipe does not hold up the others."""
+LAST_READS = 16
+"""Reads after a worker's death. What it left are one or two; a process that it started and that
+still writes must not hold up the daemon."""
 
 
 class Ring:
@@ -50,22 +59,32 @@ class OutputBook:
     def __init__(self, lines: int, echo: Callable[[bytes | str, str, str], None] | None) -> None:
         self._limit = lines
         self._rings: dict[bytes | str, Ring] = {}
+        self._ended: OrderedDict[bytes | str, Ring] = OrderedDict()
         self._echo = echo
         self.on_line: Callable[[bytes | str], None] = lambda _source: None
 
+    def open(self, source: bytes | str) -> None:
+        """Lines of this source are kept from now on."""
+        self._rings[source] = Ring(self._limit)
+
     def ring(self, source: bytes | str) -> Ring:
-        """The ring of a source, made on first use."""
-        ring = self._rings.get(source)
-        if ring is None:
-            ring = self._rings[source] = Ring(self._limit)
-        return ring
+        """The lines of a source; none of one that is not known (any more)."""
+        return self._rings.get(source) or self._ended.get(source) or Ring(0)
 
     def add(self, source: bytes | str, stream: str, text: str) -> None:
-        """A line was written."""
+        """A line was written. One of a source that is not known is shown, but not kept."""
         self.ring(source).add(stream, text)
         if self._echo is not None:
             self._echo(source, stream, text)
         self.on_line(source)
+
+    def retire(self, source: bytes | str) -> None:
+        """The source ended; its lines are kept for a while."""
+        ring = self._rings.pop(source, None)
+        if ring is not None and ring.next:
+            self._ended[source] = ring
+            while len(self._ended) > ENDED:
+                self._ended.popitem(last=False)
 
     def forget(self, source: bytes | str) -> None:
         """The source is gone for good."""
@@ -82,29 +101,41 @@ class LineReader:
         self._book = book
         self._rest = b""
 
-    def read(self, most: int = 64 * 1024) -> bool:
-        """Read what is there, up to ``most`` bytes; False at the end of the pipe."""
+    def read(self) -> bool:
+        """Read what is there, up to ``READ`` bytes; False at the end of the pipe."""
         try:
-            data = os.read(self.fd, most)
+            data = os.read(self.fd, READ)
         except BlockingIOError:
             return True
         except OSError:
             data = b""
+        self._feed(data)
+        if not data:
+            self._flush()
+        return bool(data)
+
+    def finish(self) -> None:
+        """Take the last words of a process that is dead."""
+        try:
+            for _ in range(LAST_READS):
+                data = os.read(self.fd, READ)
+                if not data:
+                    break
+                self._feed(data)
+        except OSError:  # nothing there now, though another process holds the pipe open
+            pass
+        self._flush()
+
+    def _feed(self, data: bytes) -> None:
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()
-        if not data or len(self._rest) > MAX_LINE:
-            lines.append(self._rest)
-            self._rest = b""
         for line in lines:
             if line:
                 self._take(line)
-        return bool(data)
+        if len(self._rest) > MAX_LINE:
+            self._flush()
 
-    def read_all(self) -> None:
-        """Everything up to the end; only for a process that is dead."""
-        while self.read():
-            if not _readable(self.fd):
-                break
+    def _flush(self) -> None:
         if self._rest:
             self._take(self._rest)
             self._rest = b""
@@ -117,10 +148,6 @@ class LineReader:
                 line = line[TAG:]
             except ValueError:
                 pass
-        self._book.add(source, self._stream, line.decode("utf-8", "replace"))
-
-
-def _readable(fd: int) -> bool:
-    import select
-
-    return bool(select.select([fd], [], [], 0)[0])
+        for at in range(0, len(line) or 1, MAX_LINE):
+            part = line[at : at + MAX_LINE]
+            self._book.add(source, self._stream, part.decode("utf-8", "replace"))

@@ -104,6 +104,10 @@ class Router:
             self._handle(address, session, message, frames[2:])
         except AgentdError as error:
             self.answer(address, error_message(number, error))
+        except Exception as error:  # a defect of ours: tell it, do not leave the asker alone
+            log.exception("a defect: %s failed", message.kind, extra={"action": "defect"})
+            told = f"the daemon failed at {message.kind!r} ({type(error).__name__}); see its log"
+            self.answer(address, error_message(number, AgentdError(told)))
 
     def _handle(
         self, address: Address, session: Session, message: Message, payload: list[Any]
@@ -203,7 +207,11 @@ class Router:
 
     def answer(self, address: Address, message: Message, payload: list[Any] | None = None) -> None:
         """Send to a client; one that has gone away is counted."""
-        self._send_front(address, pack(message, payload or ()))
+        try:
+            frames = pack(message, payload or ())
+        except ProtocolError as error:  # a class of thousands of methods, say
+            frames = pack(error_message(getattr(message, "id", 0), error))
+        self._send_front(address, frames)
 
     def _send_front(self, address: Address, frames: list[Any]) -> None:
         front, route = address

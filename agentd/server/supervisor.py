@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,6 +95,8 @@ class Supervisor:
         self._numbers = itertools.count(1)
         self._by_route: dict[bytes, Worker] = {}
         self.workers: dict[str, Worker] = {}
+        self.draining = False
+        """Workers that die are not replaced any more."""
         self.stopping = False
 
     # -- the pool ----------------------------------------------------------------------------------
@@ -109,7 +112,8 @@ class Supervisor:
             self._start_later(worker, delay)
             return worker
         pool = [w for w in self.workers.values() if not w.dedicated]
-        return min(pool, key=lambda w: (len(w.agents), w.failures))
+        # One that waits after a crash would make a new agent wait, too.
+        return min(pool, key=lambda w: (w.state == "waiting", len(w.agents), w.failures))
 
     def tell(self, worker: Worker, message: Message, payload: list[Any]) -> None:
         """Send it a message, now or as soon as it has enlisted."""
@@ -174,6 +178,7 @@ class Supervisor:
             restarts=restarts,
         )
         self.workers[number] = worker
+        self._book.open(number)
         return worker
 
     def _start_later(self, worker: Worker, delay: float) -> None:
@@ -183,7 +188,7 @@ class Supervisor:
             self._loop.later(delay, lambda: self._start(worker))
 
     def _start(self, worker: Worker) -> None:
-        if worker.state != "waiting" or self.stopping:
+        if worker.state != "waiting" or self.draining or self.stopping:
             return
         settings = WorkerSettings(
             worker=worker.id,
@@ -236,7 +241,7 @@ class Supervisor:
         self._loop.unwatch(process.exit_fd)
         for reader in worker.readers:
             self._loop.unwatch(reader.fd)
-            reader.read_all()
+            reader.finish()
         process.close()
         running = recorder.running(worker.recorder)
         tail = self._book.ring(worker.id).tail(TAIL_LINES)
@@ -247,7 +252,7 @@ class Supervisor:
             log.info("worker stopped", extra={"action": "worker_stopped", **facts})
         else:
             log.warning("worker ended: %s", exit_, extra={"action": "worker_lost", **facts})
-        if not worker.dedicated and not self.stopping:
+        if not worker.dedicated and not self.draining and not self.stopping:
             worker.failures = 0 if lived > STABLE_S else worker.failures + 1
             heir = self._make(
                 dedicated=False, failures=worker.failures, restarts=worker.restarts + 1
@@ -255,12 +260,12 @@ class Supervisor:
             # One death costs nothing; only the ones that follow quickly wait.
             self._start_later(heir, self._backoff(worker.failures - 1))
         self._on_lost(worker, exit_, running, tail)
-        self._book.forget(worker.id)
 
     def _forget(self, worker: Worker) -> None:
         worker.state = "dead"
         del self.workers[worker.id]
         self._by_route.pop(worker.route, None)
+        self._book.forget(worker.id)
         for path in (rundir.ipc_path(worker.address), worker.recorder):
             try:
                 os.unlink(path)
@@ -306,3 +311,12 @@ class Supervisor:
         self.stopping = True
         for worker in self.workers.values():
             self._kill(worker)
+
+    def wait_all(self, seconds: float) -> None:
+        """Wait for the end of workers that were killed; for the end of the daemon only."""
+        until = time.monotonic() + seconds
+        for worker in self.workers.values():
+            while worker.process is not None and worker.process.exited() is None:
+                if time.monotonic() > until:
+                    return
+                time.sleep(0.005)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import os
 import select
 import signal
@@ -16,6 +17,8 @@ from typing import Any
 from agentd.transport.sockets import Port, Unreachable
 
 __all__ = ["Loop", "Timer"]
+
+log = logging.getLogger("agentd.transport")
 
 BATCH = 100
 """Messages taken from one socket before the others have their turn."""
@@ -36,7 +39,10 @@ class Timer:
 
 
 class Loop:
-    """Runs until ``stop``. Only ``send`` and ``call_soon`` may be used from other threads."""
+    """Runs until ``stop``. Only ``send`` and ``call_soon`` may be used from other threads.
+
+    An action that raises is a defect: it is logged, and the others go on.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
@@ -97,7 +103,7 @@ class Loop:
 
     def _run_soon(self) -> None:
         while self._soon:
-            self._soon.popleft()()
+            _done(self._soon.popleft())
 
     def later(self, seconds: float, action: Callable[[], None]) -> Timer:
         """Call ``action`` once, not before ``seconds`` have passed."""
@@ -131,8 +137,9 @@ class Loop:
                 self._hot.add(fd)
             else:
                 action = self._readers.get(fd)
-                if action is not None:  # an earlier action of this turn may have unwatched it
-                    action()
+                # An earlier action of this turn may have unwatched it.
+                if action is not None and not _done(action):
+                    self.unwatch(fd)  # it would be readable for ever
         self._run_soon()
         hot, self._hot = self._hot, set()
         for fd in hot:
@@ -141,7 +148,7 @@ class Loop:
             if more:
                 self._hot.add(fd)
             for message in messages:
-                deliver(message)
+                _done(deliver, message)
         self._run_timers()
 
     def _wait(self) -> float:
@@ -158,9 +165,19 @@ class Loop:
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)[2]
             if not timer.cancelled:
-                timer.action()
+                _done(timer.action)
 
     def _run_signals(self, fd: int) -> None:
         os.read(fd, 4096)
         while self._signals:
             self._on_signal[self._signals.pop(0)]()
+
+
+def _done(action: Callable[..., None], *args: Any) -> bool:
+    """Do it; False if it raised."""
+    try:
+        action(*args)
+    except Exception:
+        log.exception("a defect: %r failed", action, extra={"action": "defect"})
+        return False
+    return True

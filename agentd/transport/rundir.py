@@ -13,6 +13,7 @@ import os
 import shutil
 import socket
 import stat
+import time
 from typing import Final
 
 from agentd.errors import ConfigError, EndpointInUse
@@ -26,11 +27,14 @@ __all__ = [
     "ipc_path",
     "is_listening",
     "make_private",
+    "own",
     "remove_folder",
     "remove_socket",
 ]
 
 DEFAULT_SOCKET: Final = "agentd.sock"
+OWN_WAIT_S: Final = 2.0
+"""How long a lock may be held by somebody who does not listen."""
 MAX_PATH_BYTES: Final = 107
 """``sockaddr_un.sun_path`` less its terminating zero (Linux, unix(7))."""
 
@@ -107,11 +111,7 @@ class Lock:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 os.close(self._fd)
-                raise EndpointInUse(
-                    f"another agentd daemon already listens on {what}; stop it with "
-                    "`agentctl stop`, or choose another --bind",
-                    endpoint=what,
-                ) from None
+                raise in_use(what) from None
             if self._still_there():
                 return
             os.close(self._fd)  # its owner removed the file while we opened it: try again
@@ -127,6 +127,36 @@ class Lock:
         with contextlib.suppress(OSError):
             os.unlink(self.path)
         os.close(self._fd)
+
+
+def own(path: str, what: str) -> Lock:
+    """Take the lock of a socket file; raises ``EndpointInUse`` if another daemon listens there.
+
+    A lock without a listener is one of a daemon that starts or ends, or of a worker that clears
+    away what a killed daemon left; that passes within a moment, so it is waited for.
+    """
+    until = time.monotonic() + OWN_WAIT_S
+    while True:
+        try:
+            lock = Lock(path + ".lock", what)
+            break
+        except EndpointInUse:
+            if is_listening(path) or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+    if is_listening(path):  # a cleaner of /tmp removed the lock file of a living daemon
+        lock.release()
+        raise in_use(what)
+    return lock
+
+
+def in_use(what: str) -> EndpointInUse:
+    """Another daemon has it."""
+    return EndpointInUse(
+        f"another agentd daemon already listens on {what}; stop it with `agentctl stop`, or choose "
+        "another --bind",
+        endpoint=what,
+    )
 
 
 def is_listening(path: str) -> bool:

@@ -7,6 +7,9 @@ import sys
 
 from agentd.worker import lifeline, settings
 
+DELIVER_MS = 900
+"""How long answers may take to leave; a bit less than the daemon waits before it makes us."""
+
 
 def main() -> None:
     """Serve until the daemon ends this process."""
@@ -49,6 +52,9 @@ def main() -> None:
     )
     loop.send(back, [b"", *pack(enlist)])
     loop.run()
+    front.close(linger_ms=DELIVER_MS)  # answers on their way; leaving waits for them
+    back.close(linger_ms=DELIVER_MS)
+    context.term()
 
 
 if __name__ == "__main__":

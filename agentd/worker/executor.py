@@ -21,10 +21,10 @@ class Executor:
     """Runs every task at once: on an idle thread, else on a new one."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # protects the two below
+        self._lock = threading.Lock()  # protects the three below
         self._tasks: deque[Callable[[], None]] = deque()
         self._idle: list[threading.Lock] = []  # each held by a sleeping thread; release wakes it
-        self._started = 0
+        self._started = 0  # and have not ended
 
     def submit(self, task: Callable[[], None]) -> None:
         """Run ``task`` on a thread; it must not raise. From any thread."""
@@ -35,7 +35,14 @@ class Executor:
                 return
             self._started += 1
             name = f"agentd-run-{self._started}"
-        threading.Thread(target=self._work, name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        except RuntimeError:  # no more threads for this process, user or container
+            with self._lock:
+                self._started -= 1
+                alone = self._started == 0
+            if alone:  # else the task waits until one of the others is free
+                raise
 
     def _work(self) -> None:
         bed = threading.Lock()
@@ -52,5 +59,6 @@ class Executor:
                 with self._lock:
                     if bed in self._idle:
                         self._idle.remove(bed)
+                        self._started -= 1
                         return
                 bed.acquire()  # somebody woke us just as we gave up

@@ -14,6 +14,7 @@ from typing import Any
 import msgpack
 
 from agentd import serialization
+from agentd.client.context import current
 from agentd.client.meta import RpcMeta
 from agentd.client.references import References, install
 from agentd.errors import AgentdError, Draining, ProtocolError, SerializationError, VersionMismatch
@@ -72,6 +73,18 @@ class HostReferences(References):
             hosted, (_, name) = found
             return (hosted.id, self._endpoint, hosted.cls, name, hosted.describe(obj))
         return super().to_wire(obj)
+
+    def from_wire(self, wire: tuple[Any, ...]) -> object:
+        """The proxy; or the object itself, for the agent whose code is running.
+
+        So ``agent + agent`` works as on any object: by a proxy the agent would wait for itself.
+        """
+        running = current()
+        if running is not None and wire and wire[0] == running.agent:
+            for hosted, (obj, _name) in list(self._hosted.values()):
+                if hosted.id == running.agent:
+                    return obj
+        return super().from_wire(wire)
 
 
 class Source:

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import threading
 import time
+import traceback
 import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
@@ -74,7 +75,10 @@ class Hosted:
                         self._active = False
                         return
                     task, refuse = self._mailbox.popleft()
-                task()
+                try:
+                    task()
+                except BaseException:  # noqa: BLE001 - a defect of ours; other callers still wait
+                    traceback.print_exc()
                 del task, refuse
         finally:
             running.reset(token)
