@@ -10,7 +10,18 @@ import types
 import weakref
 from typing import Any, Final
 
-__all__ = ["ASYNC_MARK", "COROUTINE", "GENERATOR", "MARKED_ASYNC", "SPECIALS", "about_class"]
+__all__ = [
+    "ASYNC_MARK",
+    "COROUTINE",
+    "GENERATOR",
+    "IDEMPOTENT",
+    "IDEMPOTENT_MARK",
+    "MARKED_ASYNC",
+    "READONLY",
+    "READONLY_MARK",
+    "SPECIALS",
+    "about_class",
+]
 
 COROUTINE: Final = 1
 """An ``async def`` method."""
@@ -18,7 +29,13 @@ GENERATOR: Final = 2
 """A generator or async-generator method."""
 MARKED_ASYNC: Final = 4
 """A method marked ``@agentd.async_func``."""
+READONLY: Final = 8
+"""A method marked ``@agentd.readonly``: it may run beside others."""
+IDEMPOTENT: Final = 16
+"""A method marked ``@agentd.idempotent``: it may be run again after a failure."""
 
+READONLY_MARK: Final = "__agentd_readonly__"
+IDEMPOTENT_MARK: Final = "__agentd_idempotent__"
 ASYNC_MARK: Final = "__agentd_async__"
 """The attribute with which ``async_func`` (True) and ``sync_func`` (False) mark a function."""
 
@@ -98,11 +115,14 @@ def _flags(value: Any) -> int:
     if isinstance(function, functools.partialmethod):
         function = function.func
     mark = getattr(function, ASYNC_MARK, None)
+    marks = READONLY if getattr(function, READONLY_MARK, False) else 0
+    if getattr(function, IDEMPOTENT_MARK, False):
+        marks |= IDEMPOTENT
     while hasattr(function, "__wrapped__"):
         function = function.__wrapped__
     code = getattr(function, "__code__", None)
     bits = code.co_flags if code is not None else 0
-    flags = COROUTINE if bits & 0x80 else 0
+    flags = marks | (COROUTINE if bits & 0x80 else 0)
     if bits & (0x20 | 0x200):
         flags |= GENERATOR
     if mark:

@@ -103,6 +103,10 @@ class Message(tuple[Any, ...]):
         """From all values, in the order of ``fields``."""
         return tuple.__new__(cls, values)
 
+    def renumbered(self, number: int) -> Self:
+        """The same answer to another question: the first field is the ``id``."""
+        return self.from_values([number, *self[1:]])
+
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and tuple.__eq__(self, other)
 

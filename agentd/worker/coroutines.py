@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
+
+from agentd.client.context import current
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["is_async", "settle"]
+__all__ = ["event_loop", "is_async", "settle"]
 
 _lock = threading.Lock()  # protects the making of the loop
 _loop: asyncio.AbstractEventLoop | None = None
@@ -46,10 +48,29 @@ def _wait(awaitable: Any) -> Any:
     async def run() -> Any:
         return await awaitable
 
-    return asyncio.run_coroutine_threadsafe(run(), _the_loop()).result()
+    future = asyncio.run_coroutine_threadsafe(run(), event_loop())
+    call = current()
+    if call is None:
+        return future.result()
+    # A thread that waits for a future hears of nothing else: the call's cancellation has to reach
+    # the task itself.
+    token = b"task" + id(future).to_bytes(8, "little")
+    call.adopt(token, _cancel(future))
+    try:
+        return future.result()
+    finally:
+        call.disown(token)
 
 
-def _the_loop() -> asyncio.AbstractEventLoop:
+def _cancel(future: Any) -> Callable[[], None]:
+    def cancel() -> None:
+        future.cancel()
+
+    return cancel
+
+
+def event_loop() -> asyncio.AbstractEventLoop:
+    """The worker's one event loop, started when first needed."""
     global _loop  # noqa: PLW0603 - one per process, made when first needed
     import asyncio
 

@@ -1,88 +1,56 @@
-"""One hosted agent: its object, its mailbox, and what may be done to it.
-
-Calls wait in the mailbox and run one at a time, in the order they arrived, on whatever thread the
-executor gives; an agent with nothing to do costs no thread.
-"""
+"""One hosted agent: its object, and what may be done to it."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import threading
-import time
-import traceback
 import types
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any
 
 from agentd.client.about import about_class
-from agentd.client.context import Running, running
-from agentd.errors import AgentdError, AgentNotFound, ProtocolError
+from agentd.errors import AgentdError, AgentNotFound
 from agentd.ids import show
 from agentd.worker.executor import Executor
+from agentd.worker.iterators import Iterators
+from agentd.worker.turns import Item, TurnOptions, Turns
 
-__all__ = ["Hosted", "Iterators"]
-
-TURN: Final = 64
-"""Calls run in a row before the thread is offered to other agents."""
-MAX_ITERATORS: Final = 256
-"""Open iterators per agent; the one longest unread is closed for the next one."""
-
-BATCH: Final = 256
-BATCH_S: Final = 0.01
-"""Items per message, and how long to collect them: far below what a person notices."""
-
-Task = Callable[[], None]
+__all__ = ["Hosted"]
 
 
 class Hosted:
     """An agent in this worker, from the moment it is to be built."""
 
-    def __init__(self, agent: bytes, epoch: int, cls: str, executor: Executor) -> None:
+    def __init__(
+        self,
+        agent: bytes,
+        epoch: int,
+        cls: str,
+        executor: Executor,
+        options: TurnOptions,
+        proxy: Callable[[], Any],
+    ) -> None:
         self.id = agent
         self.epoch = epoch
         self.cls = cls
+        self.proxy = proxy
+        """Makes a reference to the agent."""
         self.object: Any = None
         self.about: dict[str, Any] = {}
         self.iterators = Iterators()
         self.gone: str = ""
         """Why it takes no more calls; empty while it does."""
-        self._executor = executor
-        self._running = Running(agent, epoch)
-        self._lock = threading.Lock()  # protects the two below
-        self._mailbox: deque[tuple[Task, Task]] = deque()
-        self._active = False
+        self.turns = Turns(agent, executor, options)
 
-    def post(self, task: Task, refuse: Task = lambda: None) -> None:
-        """Run ``task`` after all that was posted before, or ``refuse`` if the agent ends first.
+    def post(self, task: Callable[[], None]) -> None:
+        """Run ``task`` after all that was posted before, whatever the limits."""
+        self.turns.post_always(_Task(task))
 
-        From any thread; neither may raise.
-        """
-        with self._lock:
-            self._mailbox.append((task, refuse))
-            if self._active:
-                return
-            self._active = True
-        self._executor.submit(self._run)
+    def flags(self, name: str) -> int:
+        """What kind of method it is (see ``agentd.client.about``); 0 for what is none."""
+        return int(self.about.get("methods", {}).get(name, 0))
 
-    def _run(self) -> None:
-        token = running.set(self._running)
-        try:
-            for _ in range(TURN):
-                with self._lock:
-                    if not self._mailbox:
-                        self._active = False
-                        return
-                    task, refuse = self._mailbox.popleft()
-                try:
-                    task()
-                except BaseException:  # noqa: BLE001 - a defect of ours; other callers still wait
-                    traceback.print_exc()
-                del task, refuse
-        finally:
-            running.reset(token)
-        self._executor.submit(self._run)
+    def waits(self, key: bytes, begins: bool) -> None:  # noqa: FBT001 - begins or ends
+        """One of its calls begins (ends) to wait for the call ``key`` that it made."""
+        self.turns.waits(key, begins=begins)
 
     def adopt(self, obj: Any) -> None:
         """It is built: ``obj`` is the agent."""
@@ -93,14 +61,21 @@ class Hosted:
         """``about``, also while ``__init__`` still runs."""
         return self.about or about_class(type(obj))
 
-    def end(self, reason: str) -> None:
-        """Refuse what waits in the mailbox; the object goes when the running call is done."""
-        with self._lock:
-            self.gone = reason
-            waiting, self._mailbox = self._mailbox, deque()
-        for _task, refuse in waiting:
-            refuse()
+    def end(self, reason: str) -> list[Item]:
+        """Refuse what waits; the object goes when the running calls are done. Returns those."""
+        self.gone = reason
+        still = self.turns.close(self.ended_error())
         self.post(self.let_go)
+        return still
+
+    def ended_error(self) -> AgentNotFound:
+        """Why it takes no calls."""
+        return AgentNotFound(
+            f"agent {show(self.id)[:8]} ({self.cls}) ended: {self.gone}",
+            agent=show(self.id),
+            reason=self.gone,
+            moved=True,
+        )
 
     def let_go(self) -> None:
         """Drop the object; its ``__del__`` runs here, in its turn."""
@@ -146,86 +121,29 @@ class Hosted:
     def check_takes_calls(self, epoch: int) -> None:
         """Raise ``AgentNotFound`` unless calls of that epoch are for this agent."""
         if self.gone:
-            raise AgentNotFound(
-                f"agent {show(self.id)[:8]} ({self.cls}) ended: {self.gone}",
-                agent=show(self.id),
-                reason=self.gone,
-                moved=True,
-            )
+            raise self.ended_error()
         if epoch != self.epoch:
             raise moved(self.id)
 
 
-class Iterators:
-    """Iterators that stay here and are read from afar, a batch at a time."""
+class _Task:
+    """Something of our own that takes a turn: building the agent, letting it go."""
 
-    def __init__(self) -> None:
-        self._numbers = itertools.count(1)
-        self._open: OrderedDict[int, Iterator[Any]] = OrderedDict()
+    chain = ()
+    readonly = False
+    on_loop = False
 
-    def open(self, iterator: Iterator[Any]) -> int:
-        """Keep it; the number by which it is read."""
-        number = next(self._numbers)
-        self._open[number] = iterator
-        while len(self._open) > MAX_ITERATORS:
-            self.close(next(iter(self._open)))
-        return number
+    def __init__(self, task: Callable[[], None]) -> None:
+        self.run = task
 
-    def take(self, number: int) -> tuple[list[Any], bool]:
-        """The next items, and whether the iterator is at its end.
+    def begin(self, done: Callable[[], None]) -> None:
+        """Never: it runs on a thread."""
 
-        At least one; more only as long as they come quickly, so that a slow source is passed on
-        item by item and a fast one in batches.
-        """
-        iterator = self._open.get(number)
-        if iterator is None:
-            raise ProtocolError(
-                "this iterator was closed: it was read to its end, let go, or more than "
-                f"{MAX_ITERATORS} were open on the agent at once"
-            )
-        self._open.move_to_end(number)
-        items: list[Any] = []
-        try:
-            until = time.monotonic() + BATCH_S
-            while len(items) < BATCH:
-                items.append(next(iterator))
-                if time.monotonic() > until:
-                    break
-        except StopIteration:
-            del self._open[number]
-            return items, True
-        except BaseException as error:
-            self._open.pop(number, None)
-            if not items:
-                raise
-            self._open[number] = _Raising(error)  # the items before it come first
-        return items, False
+    def refuse(self, error: AgentdError) -> None:
+        """Never: it is not subject to limits."""
 
-    def close(self, number: int) -> None:
-        """Let go of it; a generator runs its ``finally`` now."""
-        iterator = self._open.pop(number, None)
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            close()
-
-    def close_all(self) -> None:
-        """The agent ends."""
-        for number in list(self._open):
-            with contextlib.suppress(Exception):
-                self.close(number)
-
-
-class _Raising:
-    """An iterator that has nothing but an exception."""
-
-    def __init__(self, error: BaseException) -> None:
-        self._error = error
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        raise self._error
+    def interrupt(self) -> None:
+        """It goes on."""
 
 
 def private(obj: Any, name: str) -> AttributeError:

@@ -38,6 +38,8 @@ class Interruptible:
         try:
             try:
                 with self._lock:
+                    if self._raised:  # told to stop before it began
+                        raise CallCancelled
                     self._thread = threading.get_ident()
                 return function(*args)
             finally:
@@ -49,13 +51,15 @@ class Interruptible:
 
     def _close(self) -> None:
         with self._lock:
-            if self._raised:
+            if self._raised and self._thread:
                 _clear(threading.get_ident(), None)
             self._thread = 0
 
     def stop(self) -> None:
         """Raise ``CallCancelled`` in the thread that runs it, if one does."""
         with self._lock:
-            if self._thread and not self._raised:
-                self._raised = True
+            if self._raised:
+                return
+            self._raised = True
+            if self._thread:
                 _set(self._thread, ctypes.py_object(CallCancelled))

@@ -12,6 +12,7 @@ two meet, the call runs as part of the present turn (``reentrant``) or fails wit
 from __future__ import annotations
 
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class TurnOptions:
     reentrant: bool = False
     busy: str = "queue"
     mailbox: int = 1000
-    """Calls that may wait; RELIABILITY in numbers: 1,000 of 64 KiB are 64 MiB."""
+    """Calls that may wait; 1,000 of 64 KiB are 64 MiB."""
 
 
 class Turns:
@@ -135,7 +136,10 @@ class Turns:
 
     def _run(self, item: Item) -> None:
         for _ in range(IN_A_ROW):
-            item.run()
+            try:
+                item.run()
+            except BaseException:  # noqa: BLE001 - a defect of ours; other callers still wait
+                traceback.print_exc()
             following = self._next(item)
             if following is None:
                 return

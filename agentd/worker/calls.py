@@ -1,0 +1,255 @@
+"""One call in this worker, from its arrival to its answer.
+
+    waiting for results it needs → waiting for its turn → running → answered
+
+It is answered exactly once: by its value, its exception, its deadline or its cancellation, whatever
+comes first. Its turn ends when its code has ended, which may be later.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from agentd.client.about import COROUTINE, READONLY
+from agentd.client.context import CurrentCall, running
+from agentd.errors import AgentdError, CallCancelled, CallTimeout
+from agentd.ids import show
+from agentd.protocol import error_message
+from agentd.protocol.messages import Accepted, Call, Message, Result
+from agentd.worker import coroutines
+from agentd.worker.hosted import Hosted
+from agentd.worker.interrupt import Interruptible
+from agentd.worker.operations import (
+    Raised,
+    agent_code,
+    arguments,
+    encode_value,
+    failure,
+    from_agent,
+    operate,
+)
+from agentd.worker.outcomes import Outcome
+from agentd.worker.output import flush
+from agentd.worker.source import Source
+
+if TYPE_CHECKING:
+    from agentd.worker.host import Host
+
+__all__ = ["OpenCall"]
+
+
+class OpenCall:
+    """An ``Item`` of the agent's turns (see ``agentd.worker.turns``)."""
+
+    def __init__(
+        self, host: Host, hosted: Hosted, source: Source, call: Call, payload: list[Any]
+    ) -> None:
+        self.call = call
+        self.hosted = hosted
+        self._host = host
+        self._source = source
+        self._payload = payload
+        self._refs: Any = host.references
+        self._lock = threading.Lock()  # protects the next two
+        self._answered = False
+        self._started = False
+        self._timer: Any = None
+        self._task: Any = None
+        self._work = Interruptible()
+        self.chain = tuple((bytes(agent), bytes(key)) for agent, key in call.chain)
+        flags = hosted.flags(call.name) if call.op in ("method", "stream") else 0
+        self.readonly = bool(flags & READONLY)
+        self.on_loop = bool(flags & COROUTINE) and call.op == "method"
+        self.current = CurrentCall(
+            hosted.id,
+            hosted.epoch,
+            call.key,
+            call.name,
+            None if call.timeout is None else time.monotonic() + call.timeout,
+            self.chain,
+            call.trace,
+            hosted.proxy,
+            hosted.waits,
+        )
+
+    # -- before ------------------------------------------------------------------------------------
+    def enter(self) -> None:
+        """It has come. In the loop's thread."""
+        call = self.call
+        if call.hold:
+            self._host.outcomes.expect(call.key)
+        if call.timeout is not None:
+            self._timer = self._host.loop.later(max(0.0, call.timeout), self._expire)
+        if call.needs:
+            self._host.fetch_needs(call.needs, self._have_needs)
+        else:
+            self._post()
+
+    def _have_needs(self, found: dict[bytes, Outcome] | AgentdError | Outcome) -> None:
+        if isinstance(found, AgentdError):
+            self.refuse(found)
+        elif isinstance(found, Outcome):  # a call that this one needs failed: so does this one
+            message, payload = found
+            self._answer(message.renumbered(self.call.id), list(payload))
+        else:
+            self._refs = self._host.references.resolving(found)
+            self._post()
+
+    def _post(self) -> None:
+        self.hosted.turns.post(self)
+        if self.call.oneway and not self._answered:
+            self._source.answer(Accepted(self.call.id, self.hosted.id))
+
+    # -- running -----------------------------------------------------------------------------------
+    def _begin(self) -> bool:
+        with self._lock:
+            self._started = not self._answered
+            return self._started
+
+    def run(self) -> None:
+        """On an executor's thread."""
+        if self._begin():
+            # A context of its own: what one call sets, the next one does not see.
+            Context().run(self._run)
+
+    def _run(self) -> None:
+        running.set(self.current)
+        slot = self._host.recorder.enter(self.hosted.id)
+        message: Message
+        try:
+            codec, frames = self._work.run(self._operate)
+            message = Result(self.call.id, codec)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
+            message, frames = self._failed(error)
+        finally:
+            flush()
+            self._host.recorder.leave(slot)
+        self._answer(message, frames)
+
+    def _operate(self) -> tuple[str, list[Any]]:
+        return operate(self.hosted, self.call, self._payload, self._refs)
+
+    def _failed(self, error: BaseException) -> tuple[Message, list[Any]]:
+        if isinstance(error, Raised):
+            return failure(self.call, error.error, self._refs)
+        if isinstance(error, AgentdError):
+            # What cannot be read, or is not allowed: told as it is.
+            return error_message(self.call.id, error), []
+        return failure(self.call, error, self._refs)  # a defect of ours, told to the caller
+
+    def begin(self, done: Callable[[], None]) -> None:
+        """As a task of the event loop."""
+        loop = coroutines.event_loop()
+
+        def start() -> None:
+            if not self._begin():
+                done()
+                return
+            self._task = loop.create_task(self._await(), context=Context())
+            self._task.add_done_callback(lambda _task: done())
+
+        loop.call_soon_threadsafe(start)
+
+    async def _await(self) -> None:
+        import asyncio
+
+        running.set(self.current)
+        slot = self._host.recorder.enter(self.hosted.id)
+        message: Message
+        try:
+            args, kwargs = arguments(self.call, self._payload, self._refs)
+            coroutine = agent_code(self.hosted.call, self.call.name, args, kwargs)
+            try:
+                value = await coroutine
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the agent's answer
+                raise Raised(from_agent(error)) from None
+            what = f"the result of {self.call.name}"
+            codec, frames = encode_value(self.hosted, value, what, self._refs)
+            message = Result(self.call.id, codec)
+        except asyncio.CancelledError:
+            message, frames = error_message(self.call.id, self._cancelled()), []
+        except BaseException as error:  # noqa: BLE001 - as above
+            message, frames = self._failed(error)
+        finally:
+            flush()
+            self._host.recorder.leave(slot)
+        self._answer(message, frames)
+
+    # -- giving up ---------------------------------------------------------------------------------
+    def _expire(self) -> None:
+        self.give_up(
+            CallTimeout(
+                f"{self.hosted.cls}.{self.call.name} was not done within {self.call.timeout:g} s",
+                agent=show(self.hosted.id),
+                method=self.call.name,
+                timeout=self.call.timeout,
+            )
+        )
+
+    def _cancelled(self) -> CallCancelled:
+        return CallCancelled(
+            f"{self.hosted.cls}.{self.call.name} was cancelled",
+            agent=show(self.hosted.id),
+            method=self.call.name,
+        )
+
+    def cancel(self) -> None:
+        """Its caller gave it up."""
+        self.give_up(self._cancelled())
+
+    def interrupt(self) -> None:
+        """Another call takes its place."""
+        self.give_up(
+            CallCancelled(
+                f"{self.hosted.cls}.{self.call.name} was interrupted by a newer call",
+                agent=show(self.hosted.id),
+                method=self.call.name,
+            )
+        )
+
+    def give_up(self, error: AgentdError) -> None:
+        """Answer at once; what waits never starts, what runs is asked to end."""
+        self.hosted.turns.withdraw(self)
+        self.current.cancel()
+        self._answer(error_message(self.call.id, error), [])
+        with self._lock:
+            started = self._started
+        if not started:
+            return
+        if not self.on_loop:
+            self._work.stop()
+        elif self._task is not None:
+            coroutines.event_loop().call_soon_threadsafe(self._task.cancel)
+
+    def refuse(self, error: AgentdError) -> None:
+        """It will not be run."""
+        self._answer(error_message(self.call.id, error), [])
+
+    def _answer(self, message: Message, frames: list[Any]) -> None:
+        with self._lock:
+            if self._answered:
+                return
+            self._answered = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.call.hold:
+            self._host.outcomes.put(self.call.key, Outcome(message, frames))
+        if self.call.oneway:
+            self._report(message)
+        else:
+            self._source.answer(message, frames)
+        self._host.call_ended(self)
+
+    def _report(self, message: Message) -> None:
+        """Nobody waits for a one-way call: what went wrong goes to the agent's log."""
+        if message.kind == "error" and self._started:
+            facts = getattr(message, "facts", {})
+            print(facts.get("traceback") or message, flush=True)  # noqa: T201 - the agent's stdout
+        elif message.kind == "error":
+            self._source.answer(message, [])

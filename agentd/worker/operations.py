@@ -1,0 +1,140 @@
+"""What a call does to an agent, and how its value becomes a payload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgpack
+
+from agentd import serialization
+from agentd.errors import ProtocolError, SerializationError
+from agentd.protocol import fit
+from agentd.protocol.messages import Call, Error
+from agentd.serialization import Encoded
+from agentd.worker import coroutines
+from agentd.worker.hosted import Hosted
+
+__all__ = [
+    "Raised",
+    "agent_code",
+    "arguments",
+    "encode_value",
+    "failure",
+    "from_agent",
+    "operate",
+    "payload_of",
+    "value_of",
+]
+
+
+def operate(hosted: Hosted, call: Call, payload: Any, refs: Any) -> tuple[str, list[Any]]:
+    """Do it; the codec and frames of the result. Raises ``Raised`` and ``AgentdError``."""
+    name = call.name
+    match call.op:
+        case "method":
+            args, kwargs = arguments(call, payload, refs)
+            value = agent_code(hosted.call, name, args, kwargs)
+            if name in ("__iter__", "__reversed__"):
+                return _iterator(hosted, agent_code(iter, value))
+            return value_of(hosted, value, f"the result of {name}", refs)
+        case "get":
+            value = agent_code(hosted.get, name)
+            if hosted.is_own_method(value):
+                return "method", []
+            return value_of(hosted, value, f"the attribute {name}", refs)
+        case "set":
+            head, *buffers = payload
+            new = serialization.decode(call.codec, head, buffers, refs=refs, may_import=True)
+            agent_code(hosted.set, name, new)
+            return value_of(hosted, None, "", refs)
+        case "del":
+            agent_code(hosted.delete, name)
+            return value_of(hosted, None, "", refs)
+        case "dir":
+            return value_of(hosted, agent_code(hosted.names), "its names", refs)
+        case "next":
+            items = agent_code(hosted.iterators.take, _number(name))
+            return value_of(hosted, items, "an item of the iterator", refs)
+        case "close":
+            agent_code(hosted.iterators.close, _number(name))
+            return value_of(hosted, None, "", refs)
+    raise ProtocolError(f"a call cannot be of the kind {call.op!r}")
+
+
+def arguments(call: Call, payload: Any, refs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """``(args, kwargs)`` of a call."""
+    head, *buffers = payload
+    return serialization.decode_call(call.codec, head, buffers, refs=refs, may_import=True)
+
+
+def value_of(hosted: Hosted, value: Any, what: str, refs: Any) -> tuple[str, list[Any]]:
+    """The codec and frames of a value; coroutines are awaited, iterators stay."""
+    if coroutines.is_async(value):
+        value = agent_code(coroutines.settle, value)
+    if isinstance(value, Iterator) and _stays(value):
+        return _iterator(hosted, value)
+    return encode_value(hosted, value, what, refs)
+
+
+def encode_value(hosted: Hosted, value: Any, what: str, refs: Any) -> tuple[str, list[Any]]:
+    """The codec and frames of a plain value; raises ``SerializationError`` that says whose."""
+    try:
+        encoded = serialization.encode(value, refs=refs, root="result")
+    except SerializationError as error:
+        raise SerializationError(
+            f"{what} of {hosted.cls} cannot travel back: {error.message}", **error.facts
+        ) from error
+    return payload_of(encoded)
+
+
+def failure(call: Call, error: BaseException, refs: Any) -> tuple[Error, list[Any]]:
+    """The answer to a call whose code raised."""
+    facts, encoded = serialization.encode_error(error, refs=refs)
+    codec, frames = payload_of(encoded)
+    return Error(call.id, "raised", fit(facts["message"]), fit(facts), codec), frames
+
+
+class Raised(Exception):
+    """Marks an exception as the agent's own."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def agent_code(function: Callable[..., Any], *args: Any) -> Any:
+    """Run the agent's code: what it raises is marked as its own."""
+    try:
+        return function(*args)
+    except BaseException as error:  # noqa: BLE001 - SystemExit, too: it is the agent's answer
+        raise Raised(from_agent(error)) from None
+
+
+def from_agent(error: BaseException) -> BaseException:
+    """The error, its traceback starting where the agent's own code does."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__package__") == "agentd.worker":
+        trace = trace.tb_next
+    return error.with_traceback(trace or error.__traceback__)
+
+
+def payload_of(encoded: Encoded | None) -> tuple[str, list[Any]]:
+    """Codec and frames."""
+    if encoded is None:
+        return "", []
+    return encoded.codec, [encoded.head, *encoded.buffers]
+
+
+def _iterator(hosted: Hosted, iterator: Iterator[Any]) -> tuple[str, list[Any]]:
+    return "iter", [msgpack.packb(hosted.iterators.open(iterator))]
+
+
+def _stays(iterator: Iterator[Any]) -> bool:
+    """Generators and the like are read from afar; ``iter([1, 2])`` and so on travel as values."""
+    return type(iterator).__reduce__ is object.__reduce__
+
+
+def _number(name: str) -> int:
+    if not name.isdecimal():
+        raise ProtocolError("an iterator is named by its number")
+    return int(name)

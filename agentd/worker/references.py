@@ -1,0 +1,94 @@
+"""How agents and results travel, as a worker sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from agentd import serialization
+from agentd.client.context import current
+from agentd.client.references import RESULT, References
+from agentd.errors import AgentdError, from_wire
+from agentd.protocol.messages import Error, Result
+from agentd.worker.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from agentd.worker.hosted import Hosted
+
+__all__ = ["CallReferences", "HostReferences", "open_outcome"]
+
+
+class HostReferences(References):
+    """As in a client; and a hosted agent that passes itself passes a reference, too."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._hosted: dict[int, tuple[Hosted, Any]] = {}
+
+    def know(self, obj: object, hosted: Hosted, name: str | None) -> None:
+        """``obj`` is that agent (from before its ``__init__`` runs)."""
+        self._hosted[id(obj)] = (hosted, (obj, name))
+
+    def forget(self, hosted: Hosted) -> None:
+        """The agent is gone."""
+        for key in [k for k, (h, _) in self._hosted.items() if h is hosted]:
+            del self._hosted[key]
+
+    def to_wire(self, obj: object) -> tuple[Any, ...] | None:
+        """The reference, if the object is a proxy or hosted here."""
+        found = self._hosted.get(id(obj))
+        if found is not None and found[1][0] is obj:
+            hosted, (_, name) = found
+            return (hosted.id, self._endpoint, hosted.cls, name, hosted.describe(obj))
+        return super().to_wire(obj)
+
+    def resolving(self, outcomes: Mapping[bytes, Outcome]) -> CallReferences:
+        """The same, for a payload whose results of other calls have been fetched."""
+        return CallReferences(self, outcomes)
+
+    def from_wire(self, wire: tuple[Any, ...]) -> object:
+        """The proxy; or the object itself, for the agent whose code is running.
+
+        So ``agent + agent`` works as on any object: by a proxy the agent would wait for itself.
+        """
+        running = current()
+        if running is not None and wire and wire[0] == running.agent:
+            for hosted, (obj, _name) in list(self._hosted.values()):
+                if hosted.id == running.agent:
+                    return obj
+        return super().from_wire(wire)
+
+
+class CallReferences:
+    """While a call's payload is read: references to results are the results themselves."""
+
+    def __init__(self, hosts: HostReferences, outcomes: Mapping[bytes, Outcome]) -> None:
+        self._hosts = hosts
+        self._outcomes = outcomes
+        self._values: dict[bytes, Any] = {}
+
+    def to_wire(self, obj: object) -> tuple[Any, ...] | None:
+        """As in the worker."""
+        return self._hosts.to_wire(obj)
+
+    def from_wire(self, wire: tuple[Any, ...]) -> object:
+        """The value of the result, one object however often it is meant; else as in the worker."""
+        if wire and wire[0] == RESULT and wire[1] in self._outcomes:
+            key = wire[1]
+            if key not in self._values:
+                self._values[key] = open_outcome(self._outcomes[key], self)
+            return self._values[key]
+        return self._hosts.from_wire(wire)
+
+
+def open_outcome(outcome: Outcome, refs: Any) -> Any:
+    """The value; raises the error."""
+    message, payload = outcome
+    head, *buffers = payload or (b"",)
+    if isinstance(message, Result):
+        return serialization.decode(message.codec, head, buffers, refs=refs, may_import=True)
+    assert isinstance(message, Error)
+    if message.code == "raised":
+        raise serialization.decode_error(message.facts, message.codec, head, buffers, refs=refs)
+    error: AgentdError = from_wire(message.code, message.message, message.facts)
+    raise error

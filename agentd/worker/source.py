@@ -1,0 +1,30 @@
+"""Where a message came from, and so where its answer goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentd.protocol import pack
+from agentd.protocol.messages import Message
+from agentd.transport.loop import Loop
+from agentd.transport.sockets import Port, Unreachable
+
+__all__ = ["Source"]
+
+
+class Source:
+    """Where a call came from, and so where its answer goes."""
+
+    __slots__ = ("_loop", "_port", "_prefix")
+
+    def __init__(self, loop: Loop, port: Port, prefix: Any) -> None:
+        self._loop = loop
+        self._port = port
+        self._prefix = prefix
+
+    def answer(self, message: Message, payload: list[Any] | tuple[Any, ...] = ()) -> None:
+        """Send it; a caller that has gone away gets nothing."""
+        try:
+            self._loop.send(self._port, [self._prefix, *pack(message, payload)])
+        except Unreachable:
+            pass  # it is gone, and with it whoever could be told
