@@ -197,6 +197,8 @@ def _signature(value: Callable[..., Any]) -> str:
         return str(inspect.signature(value))
     except (ValueError, TypeError):  # not all of C says what it takes
         return ""
+    except (AttributeError, NameError):  # or says it in words that do not resolve (select, 3.13)
+        return ""
 
 
 # -- words ----------------------------------------------------------------------------------------
