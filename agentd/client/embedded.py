@@ -29,6 +29,8 @@ class Embedded:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=_environment(),
+            # A Ctrl-C in the terminal is for us; it is ended in order afterwards.
+            start_new_session=True,
         )
         assert self._process.stdin is not None
         settings = {"parent": os.getpid(), "config": {"path": _import_path()}}
@@ -45,13 +47,16 @@ class Embedded:
         deadline = time.monotonic() + START_TIMEOUT_S
         line = b""
         while not line.endswith(b"\n"):
-            ready, _, _ = select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))
+            ready, _, _ = select.select([stdout], [], [], 0.1)
             part = os.read(stdout.fileno(), 65536) if ready else b""
+            if not ready and self.running() and time.monotonic() < deadline:
+                continue
             if not part:
+                late = self.running() and not ready
                 self.stop()
                 raise DaemonNotFound(
                     "the embedded daemon did not start"
-                    + ("" if ready else f" within {START_TIMEOUT_S:g} s")
+                    + (f" within {START_TIMEOUT_S:g} s" if late else "")
                     + f" (exit code {self._process.poll()}); its messages are on standard error"
                 )
             line += part

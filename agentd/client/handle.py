@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from agentd.client.proxy import RpcObject, ensure_ready, target
+from agentd.client.proxy import RpcObject, complete, ensure_ready, target
 from agentd.errors import AgentNotFound, CallTimeout, ConfigError, ConnectionLost
 from agentd.ids import show
 
@@ -59,6 +59,7 @@ class AgentHandle:
                 agent=self.id,
                 timeout=timeout,
             ) from None
+        complete(self._proxy)
         return self
 
     def ping(self) -> float:

@@ -25,10 +25,12 @@ __all__ = [
     "RemoteMethod",
     "RpcObject",
     "call",
+    "complete",
     "decode_value",
     "encode_arguments",
     "ensure_ready",
     "make_proxy",
+    "reference",
     "session_of",
     "target",
 ]
@@ -50,7 +52,7 @@ class RpcObject:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise _private(self, name)
-        if name == "to_dist" and name not in _offered(target(self)):
+        if name == "to_dist" and name not in _offered(self):
             return _already_hosted(self)
         return _get(self, name)
 
@@ -109,7 +111,7 @@ class RemoteMethod:
 
         A method marked ``@agentd.async_func`` gives an ``AsyncResult`` at once.
         """
-        if _flags(target(self._proxy), self._name) & MARKED_ASYNC:
+        if _flags(self._proxy, self._name) & MARKED_ASYNC:
             return self.submit(*args, **kwargs)
         return call(self._proxy, self._name, args, kwargs)
 
@@ -181,6 +183,23 @@ _classes: dict[tuple[str, frozenset[str], bool], type[RpcObject]] = {}
 
 def make_proxy(aim: Target) -> RpcObject:
     """A proxy for the target."""
+    proxy = object.__new__(_class_for(aim))
+    object.__setattr__(proxy, _TARGET, aim)
+    return proxy
+
+
+def complete(proxy: RpcObject) -> None:
+    """The agent is ready, so what its class offers is known: give the proxy those operators."""
+    cls = _class_for(target(proxy))
+    if type(proxy) is not cls:
+        _BECOME(proxy, cls)
+
+
+_BECOME = object.__dict__["__class__"].__set__
+"""``proxy.__class__ = …``, which a proxy does not do: it poses as the agent's class."""
+
+
+def _class_for(aim: Target) -> type[RpcObject]:
     if aim.local is None and aim.about is not None:
         aim.local = _local_class(aim.about)
     about = about_class(aim.local) if aim.local is not None else aim.about
@@ -190,9 +209,7 @@ def make_proxy(aim: Target) -> RpcObject:
     cls = _classes.get(key)
     if cls is None:
         cls = _classes[key] = _proxy_class(*key[:2], unhashable=key[2])
-    proxy = object.__new__(cls)
-    object.__setattr__(proxy, _TARGET, aim)
-    return proxy
+    return cls
 
 
 def _proxy_class(name: str, specials: frozenset[str], *, unhashable: bool) -> type[RpcObject]:
@@ -215,7 +232,7 @@ def _local_class(about: dict[str, Any]) -> type | None:
     found: Any = sys.modules.get(about.get("module", ""))
     for part in str(about.get("qualname", "")).split("."):
         found = getattr(found, part, None)
-    if isinstance(found, type) and about_class(found)["methods"] == about.get("methods"):
+    if isinstance(found, type) and about_class(found) == about:
         return found
     return None
 
@@ -258,6 +275,7 @@ def call(
     aim = target(proxy)
     if aim.creation is not None:
         ensure_ready(aim, deadline)
+        complete(proxy)
     encoded = encode_arguments(args, kwargs)
     codec, payload = session_of(aim).call(aim.agent, "method", name, encoded, deadline)
     return decode_value(proxy, name, codec, payload)
@@ -270,6 +288,7 @@ def _operate(proxy: RpcObject, op: str, name: str, *value: Any) -> Any:
     aim = target(proxy)
     if aim.creation is not None:
         ensure_ready(aim)
+        complete(proxy)
     encoded = (
         serialization.encode(value[0], refs=references.active(), root=f"the new {name}")
         if value
@@ -280,22 +299,24 @@ def _operate(proxy: RpcObject, op: str, name: str, *value: Any) -> Any:
 
 
 def _get(proxy: RpcObject, name: str) -> Any:
-    if name in _offered(target(proxy)):
+    if name in _offered(proxy):
         return RemoteMethod(proxy, name)
     return _operate(proxy, "get", name)
 
 
-def _flags(aim: Target, name: str) -> int:
-    methods = about_class(aim.local)["methods"] if aim.local is not None else _offered(aim)
+def _flags(proxy: RpcObject, name: str) -> int:
+    methods = _offered(proxy)
     return int(methods[name]) if name in methods else 0
 
 
-def _offered(aim: Target) -> Any:
+def _offered(proxy: RpcObject) -> Any:
     """The methods of the agent's class; asks for them if nothing is known yet."""
+    aim = target(proxy)
     if aim.local is not None:
         return about_class(aim.local)["methods"]
     if aim.about is None:
         ensure_ready(aim)
+        complete(proxy)
     return (aim.about or {}).get("methods", ())
 
 

@@ -55,10 +55,9 @@ _serial = 0
 
 def _after_fork() -> None:
     """A child makes its own ids; those made before the fork mean the same classes in both."""
-    global _lock, _nonce, _serial  # noqa: PLW0603  (the documented state of this room)
+    global _lock, _nonce  # noqa: PLW0603  (the documented state of this room)
     _lock = threading.Lock()
     _nonce = os.urandom(12)
-    _serial = 0
 
 
 os.register_at_fork(after_in_child=_after_fork)

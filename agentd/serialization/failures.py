@@ -40,22 +40,19 @@ def reduce_exception(rules: Rules, exc: BaseException) -> Any:
         args = None
     else:
         base = next(base for base in cls.__mro__ if not base.__flags__ & HEAP_TYPE)
-        shell = wire.new_exception, (cls, base, _constructor_args(rules, exc, base, soft))
+        shell = wire.new_exception, (cls, base, _constructor_args(exc, base, soft))
         attributes = _attributes(exc, cls)
         fields = {name: soft(value) for name, value in _fields(exc, base)}
         args = tuple(map(soft, exc.args)) if not isinstance(exc, BaseExceptionGroup) else None
     if rules.soften is not None:
         attributes = _soften_state(attributes, soft)
-    inside: Any = rules.groups.get(id(exc), frozenset())
     state = {
         "state": attributes,
         "setstate": own or _has_own(cls, "__getstate__"),
         "fields": fields,
         "args": args,
-        # A member of a group that was raised while the group was handled: the way back up is left
-        # out, since a group cannot be made before its members.
-        "cause": exc.__cause__ if id(exc.__cause__) not in inside else None,
-        "context": exc.__context__ if id(exc.__context__) not in inside else None,
+        "cause": exc.__cause__,
+        "context": exc.__context__,
         "suppress": exc.__suppress_context__,
     }
     return *shell, state, None, None, wire.fill_exception
@@ -74,29 +71,13 @@ def _own_reduce(cls: type) -> bool:
     return _has_own(cls, "__reduce__") or _has_own(cls, "__reduce_ex__")
 
 
-def _constructor_args(rules: Rules, exc: BaseException, base: type, soft: Any) -> tuple[Any, ...]:
+def _constructor_args(exc: BaseException, base: type, soft: Any) -> tuple[Any, ...]:
     if isinstance(exc, BaseExceptionGroup):
-        for member in _reachable(exc.exceptions):
-            rules.groups.setdefault(id(member), set()).add(id(exc))
         return exc.message, list(exc.exceptions)
     # OSError takes its file names apart from args; its own reduce puts them back.
     reduce: Any = base.__reduce__
     args = reduce(exc)[1]
     return tuple(map(soft, args))
-
-
-def _reachable(members: Any) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    todo = list(members)
-    while todo:
-        exc = todo.pop()
-        if exc is None or id(exc) in seen:
-            continue
-        seen.add(id(exc))
-        yield exc
-        todo += [exc.__cause__, exc.__context__]
-        if isinstance(exc, BaseExceptionGroup):
-            todo += exc.exceptions
 
 
 def _attributes(exc: BaseException, cls: type) -> Any:

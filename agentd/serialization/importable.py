@@ -7,6 +7,7 @@ neither in the standard library nor in ``site-packages``, such as the folder of 
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -15,7 +16,6 @@ from typing import Any, Final
 
 __all__ = ["digest_of", "find_here", "is_foreign", "lookup"]
 
-_STARTED: Final = time.time()
 _MAIN: Final = frozenset({"__main__", "__mp_main__"})
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _STDLIB: Final = os.path.realpath(os.path.dirname(os.__file__)) + os.sep
@@ -91,7 +91,7 @@ def digest_of(module_name: str | None) -> bytes:
         return known[1]
     file = getattr(module, "__file__", None)
     digest = b""
-    if isinstance(file, str) and _modified(file) < _STARTED:
+    if isinstance(file, str) and _modified(file) < _started():
         digest = _digest_file(file)
     return _note(module_name, module, digest)
 
@@ -102,6 +102,18 @@ def _note(module_name: str, module: Any, digest: bytes) -> bytes:
     except TypeError:
         pass  # As above.
     return digest
+
+
+@functools.cache
+def _started() -> float:
+    """When this process started, in seconds since 1970: before any module of it was loaded."""
+    try:
+        with open("/proc/self/stat", "rb") as stat:
+            ticks = int(stat.read().rpartition(b")")[2].split()[19])
+        running = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+        return time.time() - running
+    except (OSError, ValueError, AttributeError, IndexError):
+        return 0.0  # Not known on this system: no file is old enough then.
 
 
 def _modified(file: str) -> float:

@@ -53,7 +53,6 @@ class Rules:
     has_code = False
     has_failures = False
     scope: code.Scope
-    groups: dict[int, set[int]]
 
     def reducer_override(self, obj: Any) -> Any:
         """What both picklers ask about every object that is not a built-in value."""
@@ -113,7 +112,6 @@ class Rules:
         self.soften = soften
         self.inline = inline
         self.scope = code.Scope()
-        self.groups = {}
 
 
 class Fast(Rules, pickle.Pickler):

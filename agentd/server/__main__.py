@@ -23,7 +23,6 @@ from agentd.server.daemon import Daemon
 
 def main() -> int:
     """Run until the parent ends."""
-    os.setsid()  # a Ctrl-C in the terminal is for the client, which then lets us go in order
     told = sys.stdin.readline()
     if not told:
         return 1  # the client ended before it said what to do

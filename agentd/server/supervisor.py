@@ -29,7 +29,7 @@ STABLE_S = 10.0
 """A worker that lived this long is replaced without delay: its death is not a crash loop."""
 EXIT_S = 1.0
 """How long a worker that was asked to end may run exit handlers (temporary files go there)."""
-TAIL_LINES = 20
+TAIL_LINES = 40
 """Lines of standard error told to the callers of a crashed agent."""
 
 

@@ -49,8 +49,13 @@ class Port:
         last = len(frames) - 1
         try:
             for index, frame in enumerate(frames):
-                size = len(frame) if type(frame) is bytes else memoryview(frame).nbytes
-                socket.send(frame, _MORE if index < last else _NOBLOCK, copy=size < BIG)
+                flags = _MORE if index < last else _NOBLOCK
+                if type(frame) is bytes:
+                    socket.send(frame, flags, copy=len(frame) < BIG)
+                else:
+                    # libzmq sends later, from its own thread: what may change until then is copied.
+                    view = memoryview(frame)
+                    socket.send(frame, flags, copy=view.nbytes < BIG or not view.readonly)
         except zmq.ZMQError as error:
             # libzmq takes a message whole or refuses it at its first frame, where the pipe is
             # chosen and its room checked.

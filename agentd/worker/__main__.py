@@ -33,7 +33,7 @@ def main() -> None:
     from agentd.worker.host import Host
     from agentd.worker.output import capture
 
-    faulthandler.enable()
+    faulthandler.enable(all_threads=False)  # the one at fault: the callers see its last lines
     sys.path[:0] = [folder for folder in told.path if folder not in sys.path]
     capture()
     loop = Loop()

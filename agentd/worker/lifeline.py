@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import threading
 from collections.abc import Sequence
@@ -20,19 +21,25 @@ from agentd.transport import rundir
 
 __all__ = ["hold"]
 
+DEATH_MS: Final = 2000
+"""How long a daemon that closed its end of the pipe may take to be gone."""
 PR_SET_PDEATHSIG: Final = 1
 DEATH_SIGNAL: Final = signal.SIGQUIT  # number 3: the seconds ``alarm`` is given
 
 
 def hold(fd: int, parent: int, folder: str, sockets: Sequence[str]) -> None:
     """Tie this process to the pipe ``fd`` and to the process ``parent``."""
+    try:
+        daemon = os.pidfd_open(parent)
+    except OSError:  # it died already, or there is no descriptor to be had
+        daemon = -1
     watch = threading.Thread(
-        target=_watch, args=(fd, folder, sockets), name="agentd-lifeline", daemon=True
+        target=_watch, args=(fd, daemon, folder, sockets), name="agentd-lifeline", daemon=True
     )
     watch.start()
     _ask_kernel()
     if os.getppid() != parent:  # it died before the kernel was asked
-        _end(folder, sockets)
+        _end(daemon, folder, sockets)
 
 
 def _ask_kernel() -> None:
@@ -45,14 +52,20 @@ def _ask_kernel() -> None:
     libc.prctl(PR_SET_PDEATHSIG, int(DEATH_SIGNAL), 0, 0, 0)
 
 
-def _watch(fd: int, folder: str, sockets: Sequence[str]) -> None:
+def _watch(fd: int, daemon: int, folder: str, sockets: Sequence[str]) -> None:
     with contextlib.suppress(OSError):
         while os.read(fd, 1):
             pass
-    _end(folder, sockets)
+    _end(daemon, folder, sockets)
 
 
-def _end(folder: str, sockets: Sequence[str]) -> None:
+def _end(daemon: int, folder: str, sockets: Sequence[str]) -> None:
+    if daemon >= 0:
+        # The kernel closes a dying process's descriptors one by one, this pipe before the locks
+        # and sockets that are to be cleared away; the pidfd tells when all of them are.
+        done = select.poll()
+        done.register(daemon, select.POLLIN)
+        done.poll(DEATH_MS)
     for path in sockets:
         rundir.remove_socket(path)
     rundir.remove_folder(folder)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from agentd_cli import exits
+from agentd_cli.text import escape
 
 __all__ = ["main"]
 
@@ -19,10 +23,15 @@ class _Serve(click.Command):
         from agentd.config import describe
 
         with formatter.section("Settings (flag, then variable, then --config FILE, then default)"):
-            formatter.write_dl([(s.variable, f"{s.why}  [{s.default}]") for s in describe()])
+            formatter.write_dl([(s.variable, s.why + _default(s.default)) for s in describe()])
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(row.code), row.meaning) for row in exits.SERVE])
         super().format_epilog(ctx, formatter)
+
+
+def _default(text: str) -> str:
+    """Show a default; of what is empty the reason says what that means."""
+    return "" if text in ("[]", '""') else f"  [{text}]"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,6 +77,7 @@ def serve(ctx: click.Context, /, file: str | None, **flags: Any) -> None:
     try:
         config = load(file, flags=flags)
         logs.configure(config.log_level, config.log_format)
+        _warn_of_missing(config.path)
         # Only now: a wrong setting is told without the time that the daemon's imports take.
         from agentd.server.daemon import serve as run
 
@@ -75,3 +85,17 @@ def serve(ctx: click.Context, /, file: str | None, **flags: Any) -> None:
     except AgentdError as error:
         click.echo(exits.sentence_of(error), err=True)
         ctx.exit(exits.code_of(error, exits.SERVE))
+    except OSError as error:
+        if error.filename is None:  # not a file or folder of the settings: a bug, or the machine
+            raise
+        click.echo(f"cannot use {escape(str(error.filename))}: {error.strerror}", err=True)
+        ctx.exit(1)
+
+
+def _warn_of_missing(folders: Iterable[str]) -> None:
+    """Tell of a folder that is not there: probably misspelt, though it may still appear."""
+    for folder in folders:
+        if not Path(folder).is_dir():
+            logging.getLogger("agentd").warning(
+                "no such folder to import from", extra={"action": "path_missing", "path": folder}
+            )

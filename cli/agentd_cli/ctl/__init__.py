@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import Any
 
 import click
@@ -20,7 +19,6 @@ from agentd_cli.ctl.logs import logs
 from agentd_cli.ctl.ping import ping
 from agentd_cli.ctl.status import status
 from agentd_cli.ctl.stop import stop
-from agentd_cli.text import escape
 
 __all__ = ["main"]
 
@@ -39,7 +37,7 @@ class _Agentctl(click.Group):
         except Exception as error:
             if not _is_expected(error):
                 raise
-            _tell(ctx.ensure_object(Ctl), error)
+            ctx.ensure_object(Ctl).tell(error)
             ctx.exit(exits.code_of(error, exits.CTL))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -57,17 +55,6 @@ def _is_expected(error: Exception) -> bool:
     from agentd.errors import AgentdError
 
     return isinstance(error, (AgentdError, exits.RemoteRaised))
-
-
-def _tell(ctl: Ctl, error: Exception) -> None:
-    sentence = exits.sentence_of(error)
-    if exits.code_of(error, exits.CTL) == 3 and "agentd serve" not in sentence:
-        bind = f" --bind {ctl.endpoint}" if ctl.endpoint else ""
-        sentence += f"; start one with: agentd serve{bind}"
-    click.echo(sentence, err=True)
-    if ctl.traceback:
-        raised = error.__cause__ if isinstance(error, exits.RemoteRaised) else error
-        click.echo(escape("".join(traceback.format_exception(raised)), keep="\n"), err=True)
 
 
 @click.group(cls=_Agentctl, context_settings={"help_option_names": ["-h", "--help"]})

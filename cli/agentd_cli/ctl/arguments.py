@@ -9,10 +9,19 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-__all__ = ["MethodCommand", "keywords", "method_arguments", "value"]
+from agentd_cli.text import escape
+
+__all__ = ["MethodCommand", "keywords", "method_arguments", "sendable", "value"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _NEGATIVE_NUMBER = re.compile(r"-(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+
+
+def sendable(text: str) -> str:
+    """Refuse bytes that are no UTF-8, which Python keeps as lone surrogates; a type for click."""
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise click.BadParameter(f"{escape(text)} is not UTF-8")
+    return text
 
 
 def value(text: str) -> Any:
@@ -45,7 +54,7 @@ def method_arguments(command: _F) -> _F:
     """Add ``[ARGS]... [--kw K=V]...`` to a command."""
     command = click.argument("args", nargs=-1)(command)
     return click.option(
-        "--kw", "pairs", metavar="K=V", multiple=True, help="A keyword argument of the method."
+        "--kw", "pairs", metavar="K=V", multiple=True, help="A keyword argument; may be repeated."
     )(command)
 
 

@@ -9,7 +9,8 @@ from typing import Any, Protocol, TypeVar, cast
 
 import click
 
-from agentd_cli.text import to_json
+from agentd_cli.ctl import advice
+from agentd_cli.text import escape, to_json
 
 __all__ = ["Client", "Ctl", "Library", "common_options", "pass_ctl"]
 
@@ -72,6 +73,12 @@ class Ctl:
         """Tell people something that is no result; it never stands among a program's input."""
         if not self.as_json:
             click.echo(text, err=True)
+
+    def tell(self, error: Exception) -> None:
+        """Print an error on stderr: one sentence, and more only if it was asked for."""
+        click.echo(advice.sentence(error, self.endpoint), err=True)
+        if self.traceback:
+            click.echo(escape(advice.traceback_of(error), keep="\n").rstrip(), err=True)
 
 
 pass_ctl = click.make_pass_decorator(Ctl)

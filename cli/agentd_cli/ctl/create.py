@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import click
 
-from agentd_cli.ctl.arguments import MethodCommand, keywords, method_arguments, value
+from agentd_cli.ctl.arguments import MethodCommand, keywords, method_arguments, sendable, value
 from agentd_cli.ctl.context import Ctl, common_options, pass_ctl
 
 __all__ = ["create"]
@@ -16,13 +16,30 @@ _TAKEN: Final = frozenset({"self", "path", "options"})
 
 
 @click.command(cls=MethodCommand)
-@click.argument("path", metavar="PKG.MOD:CLASS")
+@click.argument("path", metavar="PKG.MOD:CLASS", type=sendable)
 @method_arguments
-@click.option("--name", metavar="NAME", help="A name, unique in its daemon.")
+@click.option("--name", metavar="NAME", type=sendable, help="A name, unique in its daemon.")
+@click.option(
+    "--get-if-exists", is_flag=True, help="Take the agent of that name and class, if there is one."
+)
+@click.option("--dedicated", is_flag=True, help="Give it a worker process of its own.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Wait no longer for it to be ready; it goes on starting.",
+)
 @common_options
 @pass_ctl
 def create(
-    ctl: Ctl, path: str, args: tuple[str, ...], pairs: tuple[str, ...], name: str | None
+    ctl: Ctl,
+    path: str,
+    args: tuple[str, ...],
+    pairs: tuple[str, ...],
+    name: str | None,
+    get_if_exists: bool,
+    dedicated: bool,
+    timeout: float | None,
 ) -> None:
     """Create an agent, wait until it is ready, and print its id.
 
@@ -31,11 +48,19 @@ def create(
     module, colon, cls = path.partition(":")
     if not (module and colon and cls):
         raise click.UsageError(f"{path}: expected PKG.MOD:CLASS, like shop.stock:Counter")
+    if get_if_exists and name is None:
+        raise click.UsageError("--get-if-exists needs --name NAME")
     kwargs = keywords(pairs, taken=_TAKEN)
-    options = {"lifetime": "daemon"} | ({"name": name} if name else {})
+    options: dict[str, Any] = {"lifetime": "daemon"}
+    if name is not None:
+        options["name"] = name
+    if get_if_exists:
+        options["get_if_exists"] = True
+    if dedicated:
+        options["worker"] = "dedicated"
     with ctl.connect() as client:
         proxy = client.create(path, *map(value, args), options=options, **kwargs)
         handle = ctl.library.handle(proxy)
-        handle.wait()
+        handle.wait(timeout)
         made = {"id": handle.id, "name": handle.name, "cls": path}
     ctl.show(made, lambda: str(made["id"]))

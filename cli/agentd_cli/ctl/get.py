@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from agentd_cli import render
+from agentd_cli.ctl.arguments import sendable
 from agentd_cli.ctl.context import Ctl, common_options, pass_ctl
 from agentd_cli.ctl.remote import agents_code
 
@@ -12,8 +13,8 @@ __all__ = ["get"]
 
 
 @click.command()
-@click.argument("agent")
-@click.argument("attribute", metavar="ATTR")
+@click.argument("agent", type=sendable)
+@click.argument("attribute", metavar="ATTR", type=sendable)
 @common_options
 @pass_ctl
 def get(ctl: Ctl, agent: str, attribute: str) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from agentd_cli import render
+from agentd_cli.ctl.arguments import sendable
 from agentd_cli.ctl.context import Ctl, common_options, pass_ctl
 
 __all__ = ["inspect"]
 
 
 @click.command()
-@click.argument("agent")
+@click.argument("agent", type=sendable)
 @common_options
 @pass_ctl
 def inspect(ctl: Ctl, agent: str) -> None:

@@ -14,7 +14,10 @@ __all__ = ["stop"]
 @common_options
 @pass_ctl
 def stop(ctl: Ctl) -> None:
-    """Stop the daemon; it finishes open calls within its grace period."""
+    """Stop the daemon, in order.
+
+    It finishes open calls within its grace period; asked again, it ends at once.
+    """
     with ctl.connect() as client:
         client.stop()
         endpoint = client.endpoint

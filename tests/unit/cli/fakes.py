@@ -1,5 +1,7 @@
 """A daemon of plain dicts, behind the client's interface that agentctl uses."""
 
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from agentd.errors import AgentNotFound
@@ -43,19 +45,37 @@ INFO = {
 }
 
 
+class Method:
+    """What a proxy gives for a method's name."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(self.function(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def _fail(text: str) -> Any:
+    error = ValueError(text)
+    error.add_note("Remote traceback (most recent call last):\n  in fail")
+    raise error
+
+
 class Proxy:
     """An agent; ``shelf`` is an attribute, the rest are methods."""
 
     shelf = {"apples": 3}
+    add = Method(lambda *args, **kwargs: {"args": list(args), "kwargs": kwargs})
+    opaque = Method(lambda: {1, 2})
+    fail = Method(_fail)
 
-    def add(self, *args: Any, **kwargs: Any) -> Any:
-        return {"args": list(args), "kwargs": kwargs}
-
-    def opaque(self) -> Any:
-        return {1, 2}
-
-    def fail(self, text: str) -> Any:
-        raise ValueError(text)
+    class never:
+        submit = staticmethod(Future)
 
 
 class Handle:
@@ -138,5 +158,6 @@ class FakeAgentd:
 
     def _find(self, ref: str) -> dict[str, Any]:
         if ref not in ("tally", TALLY["id"]):
-            raise AgentNotFound(f"no agent {ref} here", agent=ref)
+            ended = TALLY["id"] if ref == "ended" else None
+            raise AgentNotFound(f"no agent {ref} here", agent=ended)
         return TALLY

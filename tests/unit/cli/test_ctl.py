@@ -99,6 +99,26 @@ class TestCreate:
             "cls": "shop.stock:Counter",
         }
 
+    def test_all_options(self, ctl, fake):
+        ctl("create", "a:B", "--name", "x", "--get-if-exists", "--dedicated", "--timeout", "2.5")
+        assert fake.calls[1][3] == {
+            "options": {
+                "lifetime": "daemon",
+                "name": "x",
+                "get_if_exists": True,
+                "worker": "dedicated",
+            }
+        }
+        assert fake.calls[2] == ("wait", 2.5)
+
+    def test_an_empty_name_is_not_no_name(self, ctl, fake):
+        ctl("create", "a:B", "--name", "")
+        assert fake.calls[1][3]["options"]["name"] == ""
+
+    def test_get_if_exists_needs_a_name(self, ctl):
+        done = ctl("create", "a:B", "--get-if-exists")
+        assert (done.exit_code, "needs --name" in done.stderr) == (2, True)
+
     @pytest.mark.parametrize("path", ["Counter", "shop.stock.Counter", ":Counter", "shop:"])
     def test_a_path_that_is_none(self, ctl, fake, path):
         done = ctl("create", path)
@@ -173,9 +193,27 @@ class TestCall:
 
     def test_and_more_only_when_asked(self, ctl):
         done = ctl("call", "tally", "fail", "no \x1b[31mthing", "--traceback")
-        assert "Traceback (most recent call last)" in done.stderr
-        assert "in fail" in done.stderr
-        assert "\x1b" not in done.stderr
+        assert done.stderr == (
+            "ValueError: no \\x1b[31mthing\n"
+            "ValueError: no \\x1b[31mthing\n"
+            "Remote traceback (most recent call last):\n"
+            "  in fail\n"
+        )
+
+    def test_of_an_error_on_the_way_the_whole_way_is_shown(self, ctl, fake):
+        fake.error = errors.ConnectionLost("broke")
+        assert "in connect" in ctl("ping", "--traceback").stderr
+
+    def test_an_attribute_is_no_method(self, ctl):
+        done = ctl("call", "tally", "shelf")
+        assert (done.exit_code, "read it with: agentctl get tally shelf" in done.stderr) == (2, 1)
+
+    def test_it_waits_no_longer_than_told(self, ctl):
+        done = ctl("call", "tally", "never", "--timeout", "0.01")
+        assert (done.exit_code, done.stdout) == (7, "")
+        assert done.stderr == (
+            "CallTimeout: tally.never is not done after 0.01 s; the agent goes on with it\n"
+        )
 
 
 class TestLogs:
@@ -192,7 +230,9 @@ class TestLogs:
         ]
         done = ctl("logs", "tally")
         assert done.stdout == "22:13:20 stdout one\tcell\n22:13:21 stderr two \\x1b[2J\n"
-        assert [call[2:] for call in fake.calls[1:]] == [(0, 0.0), (1, 0.0), (2, 0.0)]
+        assert [call[1:] for call in fake.calls[1:]] == [
+            (TALLY["id"], after, 0.0) for after in (0, 1, 2)
+        ]
 
     def test_follow_goes_on_until_the_agent_ends(self, ctl, fake):
         fake.pages = [
@@ -209,6 +249,16 @@ class TestLogs:
         done = ctl("logs", "tally", "--json")
         assert [json.loads(line) for line in done.stdout.splitlines()] == list(self.LINES)
 
+    def test_of_an_agent_that_ended(self, ctl, fake):
+        page = {"lines": [self.LINES[0]], "next": 1, "ended": True}
+        fake.pages = [page, page]
+        assert ctl("logs", "ended").stdout == "22:13:20 stdout one\tcell\n"
+
+    def test_of_an_agent_that_ended_and_left_nothing(self, ctl, fake):
+        fake.pages = [{"lines": [], "next": 0, "ended": True}]
+        done = ctl("logs", "ended")
+        assert (done.exit_code, done.stderr) == (4, "AgentNotFound: no agent ended here\n")
+
     def test_nothing_printed_yet(self, ctl, fake):
         fake.pages = [{"lines": [], "next": 0, "ended": False}]
         done = ctl("logs", "tally")
@@ -220,8 +270,16 @@ class TestChanging:
     def test_delete(self, ctl, fake):
         done = ctl("delete", "tally", TALLY["id"])
         assert done.stdout.split() == [TALLY["id"]] * 2
-        assert fake.calls[1] == ("delete", "tally", TALLY["id"])
+        assert fake.calls[1:] == [("delete", "tally"), ("delete", TALLY["id"])]
         assert json.loads(ctl("delete", "tally", "--json").stdout) == [TALLY["id"]]
+
+    def test_one_that_is_not_there_does_not_keep_the_others(self, ctl):
+        done = ctl("delete", "nobody", "tally", "noone")
+        assert (done.exit_code, done.stdout) == (4, TALLY["id"] + "\n")
+        assert done.stderr.splitlines() == [
+            "AgentNotFound: no agent nobody here",
+            "AgentNotFound: no agent noone here",
+        ]
 
     def test_delete_needs_an_agent(self, ctl):
         assert ctl("delete").exit_code == 2
@@ -242,8 +300,49 @@ class TestErrors:
         assert ctl("--endpoint", "ipc:///x", "agents").stderr.endswith("--bind ipc:///x\n")
 
     def test_the_hint_is_not_given_twice(self, ctl, fake):
-        fake.error = errors.DaemonNotFound("nobody listens; run agentd serve")
+        fake.error = errors.DaemonNotFound("nobody listens; start one with: agentd serve")
         assert ctl("agents").stderr.count("agentd serve") == 1
+        assert ctl("--endpoint", "ipc:///x", "agents").stderr.endswith("--bind ipc:///x\n")
+
+    def test_the_hint_names_the_endpoint_of_the_environment(self, ctl, fake, monkeypatch):
+        monkeypatch.setenv("AGENTD_ENDPOINT", "ipc:///my run/x")
+        fake.error = errors.DaemonNotFound("nobody listens")
+        assert ctl("agents").stderr.endswith("agentd serve --bind 'ipc:///my run/x'\n")
+
+    @pytest.mark.parametrize(
+        ("error", "told"),
+        [
+            (
+                errors.NameTaken("it exists, or pass get_if_exists=True to use that one"),
+                "NameTaken: it exists, or use that one with --get-if-exists",
+            ),
+            (
+                errors.AgentCreationError("no stock", agent="0123456789ab", name=None),
+                "AgentCreationError: no stock; its output: agentctl logs 01234567",
+            ),
+            (
+                errors.AgentCrashed("died; its last words:\nbye", name="a b", stderr_tail="bye"),
+                "AgentCrashed: died; its last words: bye",
+            ),
+            (
+                errors.AgentCrashed("died; its last words:\na\nb", name="a b", stderr_tail="a\nb"),
+                "AgentCrashed: died; its last words: agentctl inspect 'a b'",
+            ),
+            (
+                errors.CallTimeout("not ready after 1 s", agent="0123456789ab"),
+                "CallTimeout: not ready after 1 s; it goes on, see: agentctl inspect 01234567",
+            ),
+        ],
+    )
+    def test_what_to_type_next(self, ctl, fake, error, told):
+        fake.error = error
+        assert ctl("status").stderr == told + "\n"
+
+    @pytest.mark.parametrize("verb", ["inspect", "logs", "delete"])
+    def test_a_name_that_is_no_text(self, ctl, fake, verb):
+        done = ctl(verb, "a\udcff")
+        assert (done.exit_code, "a\\udcff is not UTF-8" in done.stderr) == (2, True)
+        assert fake.calls == []
 
     def test_an_agent_that_is_not_there(self, ctl):
         done = ctl("inspect", "nobody")

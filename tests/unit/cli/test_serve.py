@@ -99,6 +99,18 @@ def test_wrong_settings_are_told_before_anything_starts(daemon, args):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_file_that_cannot_be_used_is_a_sentence(daemon):
+    daemon.outcome = PermissionError(13, "Permission denied", "/run/x.lock")
+    done = agentd("serve")
+    assert (done.exit_code, done.stderr) == (1, "cannot use /run/x.lock: Permission denied\n")
+
+
+def test_a_folder_that_is_not_there_is_told(daemon, tmp_path, caplog):
+    agentd("serve", "--path", str(tmp_path), "--path", f"{tmp_path}/nowhere")
+    [record] = caplog.records
+    assert (record.action, record.path) == ("path_missing", f"{tmp_path}/nowhere")
+
+
 def test_tcp_is_refused_with_the_reason(daemon):
     assert "come with the security release" in agentd("serve", "--bind", "tcp://x:1").stderr
 

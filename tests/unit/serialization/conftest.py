@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgpack
 import pytest
@@ -84,7 +84,19 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def receiver_with_path(tmp_path):
-    made = Receiver(str(tmp_path))
-    yield made
-    made.close()
+def start_receiver() -> Iterator[Callable[[str], Receiver]]:
+    """Starts receivers that find modules in a folder."""
+    made: list[Receiver] = []
+
+    def start(path: str) -> Receiver:
+        made.append(Receiver(path))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def receiver_with_path(start_receiver: Callable[[str], Receiver], tmp_path: object) -> Receiver:
+    return start_receiver(str(tmp_path))

@@ -154,6 +154,11 @@ def test_cycles_of_exceptions():
     group.exceptions[0].__context__ = group
     back = through(group)
     assert back.exceptions[0].args == (1,)
+    assert back.exceptions[0].__context__ is back
+    loop = ReducedError("a", 1)
+    loop.__cause__ = ExceptionGroup("g", [loop])
+    back = through(loop)
+    assert back.__cause__.exceptions[0] is back
 
 
 def test_what_cannot_travel_becomes_text():

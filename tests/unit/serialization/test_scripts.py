@@ -1,6 +1,7 @@
 """Scripts, their folders and their classes, as two processes see them."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -17,7 +18,13 @@ def send(value):
 """
 
 
+def written_earlier(path):
+    """A source file counts only if it is older than the process, to the hundredth of a second."""
+    os.utime(path, (1e9, 1e9))
+
+
 def run(path, *arguments):
+    written_earlier(path)
     done = subprocess.run(
         [sys.executable, str(path), *arguments], capture_output=True, text=True, check=True
     )
@@ -52,6 +59,7 @@ def folder(tmp_path):
         "class Tool:\n    def use(self, x): return deep(x) + BASE\n"
         "def deep(x): return x * 2\n"
     )
+    written_earlier(tmp_path / "helpers_beside.py")
     (tmp_path / "script.py").write_text(
         f"{SEND}\nimport helpers_beside\n"
         "class Agent:\n"
@@ -102,26 +110,59 @@ def test_without_leave_nothing_is_imported(receiver_with_path, folder):
 def test_many_threads_that_receive_a_class_at_once_share_it(tmp_path):
     sender = tmp_path / "sender.py"
     sender.write_text(
-        f"{SEND}\nimport enum\nclass Kind(enum.Enum):\n    A = 1\n"
-        "class Agent:\n    kind = Kind.A\nsend(Agent())\nsend([Kind.A, Agent])"
+        f"{SEND}\nimport enum\n"
+        "for n in range(30):\n"
+        "    class Kind(enum.Enum):\n        A = 1\n"
+        "    class Agent:\n        kind = Kind.A\n"
+        "    send(Agent())\n    send([Kind.A, Agent])"
     )
     payloads = run(sender)
+    received = tmp_path / "payloads.json"
+    received.write_text(json.dumps([[p.codec, p.head.hex()] for p in payloads]))
     script = tmp_path / "threads.py"
     script.write_text(
         f"{SEND}\nimport threading\nfrom agentd.serialization import decode\n"
-        "payloads = [(c, bytes.fromhex(h), []) for c, h in json.loads(sys.argv[1])]\n"
+        "payloads = [(c, bytes.fromhex(h), []) for c, h in json.load(open(sys.argv[1]))]\n"
         "sys.setswitchinterval(1e-6)\n"
-        "barrier, found = threading.Barrier(16), []\n"
-        "def work(n):\n"
+        "def work(n, pair, barrier, found):\n"
         "    barrier.wait()\n"
-        "    back = decode(*payloads[n % 2])\n"
-        "    found.append(back[1] if n % 2 else type(back))\n"
-        "threads = [threading.Thread(target=work, args=(n,)) for n in range(16)]\n"
-        "[t.start() for t in threads]\n[t.join() for t in threads]\n"
-        "send([len(found), len(set(found)), len({cls.kind for cls in found})])"
+        "    back = decode(*pair[n % 2])\n"
+        "    found.append((back[1], back[0]) if n % 2 else (type(back), back.kind))\n"
+        "for i in range(0, len(payloads), 2):\n"
+        "    barrier, found = threading.Barrier(6), []\n"
+        "    args = (payloads[i : i + 2], barrier, found)\n"
+        "    threads = [threading.Thread(target=work, args=(n, *args)) for n in range(6)]\n"
+        "    [t.start() for t in threads]\n"
+        "    [t.join() for t in threads]\n"
+        "    send([len(found), len(set(found))])"
     )
-    (answer,) = run(script, json.dumps([[p.codec, p.head.hex()] for p in payloads]))
-    assert decode(*answer) == [16, 1, 1]
+    answers = [decode(*answer) for answer in run(script, str(received))]
+    assert answers == [[6, 1]] * 30
+
+
+def test_a_loaded_module_of_other_source_is_not_used(start_receiver, folder):
+    _, tool, _ = run(folder / "script.py")
+    file = folder / "helpers_beside.py"
+    old = file.read_text()
+    file.write_text(old.replace("x * 2", "x * 200"))
+    written_earlier(file)
+    made = start_receiver(str(folder))
+    assert made.ask("__import__('helpers_beside').Tool().use(1)") == 210
+    made.put(tool, "tool", may_import=True)
+    assert made.ask("tool.use(1)") == 12
+
+
+def test_a_file_that_changed_since_it_was_loaded_vouches_for_nothing(start_receiver, folder):
+    _, tool, _ = run(folder / "script.py")
+    file = folder / "helpers_beside.py"
+    old = file.read_text()
+    file.write_text(old.replace("x * 2", "x * 200"))
+    written_earlier(file)
+    made = start_receiver(str(folder))
+    assert made.ask("__import__('helpers_beside').Tool().use(1)") == 210
+    file.write_text(old)  # The source of the payload again, but not of what is loaded.
+    made.put(tool, "tool", may_import=True)
+    assert made.ask("tool.use(1)") == 12
 
 
 def test_a_second_run_of_a_script_gets_its_own_class_back(tmp_path):
