@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from agentd import errors
 from agentd._version import __version__
-from agentd.client.meta import Agent, RpcMeta, async_func, sync_func
+from agentd.client.meta import Agent, RpcMeta, async_func, idempotent, readonly, sync_func
 
 if TYPE_CHECKING:
+    from agentd.client import aio
     from agentd.client.client import Client, connect
+    from agentd.client.context import current_agent, current_call
     from agentd.client.handle import AgentHandle, handle
+    from agentd.client.host import host
     from agentd.client.options import DistConf
     from agentd.client.proxy import RpcObject
     from agentd.client.results import AsyncResult
+    from agentd.client.retry import Retry
 
 __all__ = [
     "Agent",
@@ -27,13 +31,20 @@ __all__ = [
     "AsyncResult",
     "Client",
     "DistConf",
+    "Retry",
     "RpcMeta",
     "RpcObject",
     "__version__",
+    "aio",
     "async_func",
     "connect",
+    "current_agent",
+    "current_call",
     "errors",
     "handle",
+    "host",
+    "idempotent",
+    "readonly",
     "sync_func",
 ]
 
@@ -42,14 +53,23 @@ _LATER = {
     "AsyncResult": "results",
     "Client": "client",
     "DistConf": "options",
+    "Retry": "retry",
     "RpcObject": "proxy",
     "connect": "client",
+    "current_agent": "context",
+    "current_call": "context",
     "handle": "handle",
+    "host": "host",
 }
 """What a program that only defines agents does not need: imported on first use."""
 
 
 def __getattr__(name: str) -> Any:
+    if name == "aio":  # both a module and a function
+        import agentd.client.aio as aio_module
+
+        globals()["aio"] = aio_module
+        return aio_module
     room = _LATER.get(name)
     if room is None:
         raise AttributeError(f"module 'agentd' has no attribute {name!r}")

@@ -208,8 +208,10 @@ class CallTimeout(CallError, TimeoutError):
 
 
 class CallCancelled(CallError):
-    """The call was given up by its caller, or by an interrupting one. In the agent's own code this
-    is raised at the next opportunity; an ``async def`` method sees ``asyncio.CancelledError``.
+    """The call was given up by its caller, or made way for an interrupting one.
+
+    In the agent's own code this is raised at the next opportunity; an ``async def`` method sees
+    ``asyncio.CancelledError``.
     """
 
     code = "CallCancelled"

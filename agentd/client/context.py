@@ -83,7 +83,7 @@ class CurrentCall:
         return None if self.deadline is None else self.deadline - time.monotonic()
 
     # -- for the worker and the client ------------------------------------------------------------
-    def waits(self, key: bytes, begins: bool) -> None:  # noqa: FBT001 - begins or ends
+    def waits(self, key: bytes, *, begins: bool) -> None:
         """This call begins (or ends) to wait for the call ``key`` that it made."""
         self._on_wait(key, begins)
 
@@ -128,4 +128,4 @@ def current_call() -> CurrentCall | None:
 def current_agent() -> Any:
     """A reference to the agent whose code is running; ``None`` outside of one."""
     call = running.get()
-    return None if call is None else call._me()  # noqa: SLF001 - the same file
+    return None if call is None else call._me()

@@ -32,10 +32,11 @@ def construct(
     Returns at once; with a name, as soon as the daemon has taken it. ``cls`` may be text,
     ``"pkg.mod:Class"``, of which this process needs to know nothing.
     """
-    encoded = serialization.encode_spec(cls, args, kwargs, refs=references.active())
+    refs = references.Collecting(references.active())
+    encoded = serialization.encode_spec(cls, args, kwargs, refs=refs)
     local = cls if isinstance(cls, type) else None
     label = cls if isinstance(cls, str) else _label(cls)
-    return _host("spec", label, local, encoded, conf, session)
+    return _host("spec", label, local, encoded, conf, session, refs)
 
 
 def adopt(obj: object, conf: DistConf) -> RpcObject:
@@ -45,8 +46,9 @@ def adopt(obj: object, conf: DistConf) -> RpcObject:
     """
     if issubclass(type(obj), RpcObject):
         raise ConfigError(f"{obj!r} is hosted already")
-    encoded = serialization.encode_object(obj, refs=references.active())
-    return _host("live", _label(type(obj)), type(obj), encoded, conf, None)
+    refs = references.Collecting(references.active())
+    encoded = serialization.encode_object(obj, refs=refs)
+    return _host("live", _label(type(obj)), type(obj), encoded, conf, None, refs)
 
 
 def _host(
@@ -56,7 +58,11 @@ def _host(
     encoded: Encoded,
     conf: DistConf,
     session: Session | None,
+    refs: references.Collecting,
 ) -> RpcObject:
+    for result in refs.results.values():
+        if hasattr(result, "lend"):
+            result.lend()  # for good: the agent may be started again from the same arguments
     if session is None:
         from agentd.client.runtime import runtime
 
@@ -74,6 +80,8 @@ def _host(
         get_if_exists=conf.get_if_exists,
         ack=conf.name is not None,
         parent=maker.agent if maker is not None else None,
+        options=conf.turns,
+        needs=refs.needs,
     )
     agent: bytes = message.keywords["agent"]
     creation = session.create(message, encoded)
@@ -87,6 +95,8 @@ def _host(
             conf.name,
             local=local,
             direct=session.direct,
+            timeout=conf.timeout,
+            retry=conf.retry,
             creation=creation,
         )
     )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from agentd.client.proxy import RpcObject, complete, ensure_ready, target
 from agentd.errors import AgentNotFound, CallTimeout, ConfigError, ConnectionLost
 from agentd.ids import show
+
+if TYPE_CHECKING:
+    from agentd.client.streaming import Stream
 
 __all__ = ["AgentHandle", "handle"]
 
@@ -68,6 +71,24 @@ class AgentHandle:
 
         ensure_ready(self._target)
         return runtime().session_at(self.endpoint).ping(self._target.agent)
+
+    def stream(self, stream: str, offset: int = 0) -> Stream:
+        """Read a stream of the agent by its id, from an item on, or raise ``ResultExpired``."""
+        from agentd.client.streaming import attach
+
+        ensure_ready(self._target)
+        return attach(self._proxy, stream, offset)
+
+    def kill(self) -> None:
+        """End it though its code does not listen: the calls that run fail at once.
+
+        An agent with a worker of its own (``worker="dedicated"``) ends with that process. In
+        a shared worker its calls are cancelled; code that is stuck in C goes on until it returns.
+        """
+        try:
+            self._ask("kill", agent=self.id)
+        except AgentNotFound:
+            pass
 
     def delete(self) -> None:
         """End it; nothing happens if it has ended already."""

@@ -12,6 +12,7 @@ import os
 import select
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -25,7 +26,7 @@ from agentd.errors import (
     from_wire,
 )
 from agentd.protocol import pack, unpack
-from agentd.protocol.messages import Accepted, Error, Hello, Message, Ping, Welcome
+from agentd.protocol.messages import Accepted, Call, Chunk, Error, Hello, Message, Ping, Welcome
 from agentd.transport.sockets import Breakage, Port, Unreachable, dealer
 
 __all__ = ["Link", "LinkDown", "Pending"]
@@ -41,7 +42,19 @@ class LinkDown(ConnectionLost):
 class Pending:
     """A request on its way. Settled once: with a message and its payload, or with a failure."""
 
-    __slots__ = ("accepted", "callback", "done", "failure", "id", "message", "payload", "waiter")
+    __slots__ = (
+        "accepted",
+        "callback",
+        "chunks",
+        "done",
+        "failure",
+        "id",
+        "message",
+        "on_change",
+        "oneway",
+        "payload",
+        "waiter",
+    )
 
     def __init__(self, number: int, callback: Callable[[Pending], None] | None) -> None:
         self.id = number
@@ -51,6 +64,12 @@ class Pending:
         self.payload: Sequence[Any] = ()
         self.failure: AgentdError | None = None
         self.accepted: Accepted | None = None
+        self.oneway = False
+        """``Accepted`` is all the answer there will be."""
+        self.chunks: deque[tuple[Chunk, Sequence[Any]]] = deque()
+        """Items of a stream that came and were not taken yet."""
+        self.on_change: Callable[[], None] | None = None
+        """Called once, at the next item or the end."""
         self.done = False
         self.waiter: _Waiter | None = None
 
@@ -151,7 +170,9 @@ class Link:
             if self.down is not None:
                 raise LinkDown(self.down.message, endpoint=self.endpoint, sent=False)
             pending = Pending(next(self._numbers), callback)
-            frames = pack(make(pending.id), payload)
+            message = make(pending.id)
+            pending.oneway = isinstance(message, Call) and message.oneway
+            frames = pack(message, payload)
             self._pending[pending.id] = pending
             try:
                 waiting = self._port.send_locked(frames)
@@ -179,6 +200,21 @@ class Link:
                     self._arm(self)
                 return
         callback(pending)
+
+    def on_change(self, pending: Pending, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once, when the next item or the end is there; now, if it is."""
+        with self._lock:
+            if not pending.done and not pending.chunks:
+                pending.on_change = callback
+                if self._leader is None:
+                    self._arm(self)
+                return
+        callback()
+
+    def drop(self, pending: Pending) -> None:
+        """Nobody wants the answer any more."""
+        with self._lock:
+            self._pending.pop(pending.id, None)
 
     def tell(self, message: Message) -> None:
         """Send what has no answer; a broken connection is no error here."""
@@ -301,11 +337,17 @@ class Link:
         pending = self._pending.get(number)
         if pending is None:
             return  # the answer to a request that was given up
-        if isinstance(message, Accepted):
-            pending.accepted = message
-            if pending.waiter is not None:
-                self._rouse(pending.waiter)
+        if isinstance(message, Chunk):
+            if message.items:
+                pending.chunks.append((message, frames[1:]))
+                self._changed(pending, settled)
             return
+        if isinstance(message, Accepted) and pending.accepted is None:
+            pending.accepted = message
+            if not pending.oneway:
+                if pending.waiter is not None:
+                    self._rouse(pending.waiter)
+                return
         del self._pending[number]
         pending.message = message
         pending.payload = frames[1:]
@@ -315,9 +357,14 @@ class Link:
 
     def _settle(self, pending: Pending, settled: list[Pending]) -> None:
         pending.done = True
+        self._changed(pending, settled)
+        if pending.callback is not None and pending not in settled:
+            settled.append(pending)
+
+    def _changed(self, pending: Pending, settled: list[Pending]) -> None:
         if pending.waiter is not None:
             self._rouse(pending.waiter)
-        if pending.callback is not None:
+        if pending.on_change is not None:
             settled.append(pending)
 
     def _break(self, why: str, settled: list[Pending]) -> None:
@@ -376,5 +423,9 @@ def _both(
 def _call_back(settled: list[Pending]) -> None:
     while settled:
         pending = settled.pop(0)
-        assert pending.callback is not None
-        pending.callback(pending)
+        change, pending.on_change = pending.on_change, None
+        if change is not None:
+            change()
+        if pending.done and pending.callback is not None:
+            callback, pending.callback = pending.callback, None
+            callback(pending)

@@ -6,12 +6,12 @@ from abc import ABCMeta
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Never, Self, TypeVar, overload
 
-from agentd.client.about import ASYNC_MARK
+from agentd.client.about import ASYNC_MARK, IDEMPOTENT_MARK, READONLY_MARK
 
 if TYPE_CHECKING:
     from agentd.client.options import ToDist
 
-__all__ = ["Agent", "RpcMeta", "async_func", "sync_func"]
+__all__ = ["Agent", "RpcMeta", "async_func", "idempotent", "readonly", "sync_func"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -97,4 +97,16 @@ def async_func(function: F) -> F:
 def sync_func(function: F) -> F:
     """Mark a method as blocking, which is the default; for special methods and for clarity."""
     setattr(function, ASYNC_MARK, False)
+    return function
+
+
+def readonly(function: F) -> F:
+    """Mark a method that changes nothing: it may run beside the agent's other calls, at once."""
+    setattr(function, READONLY_MARK, True)
+    return function
+
+
+def idempotent(function: F) -> F:
+    """Mark a method that may safely run twice: ``Retry`` repeats it after a crash, too."""
+    setattr(function, IDEMPOTENT_MARK, True)
     return function

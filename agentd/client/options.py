@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from agentd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from agentd.client.retry import Retry
 
 __all__ = ["DistConf", "ToDist", "options_of"]
 
@@ -23,6 +26,12 @@ class DistConf:
     ``"daemon"`` (until somebody deletes it; the default with a name).
     ``worker``: ``"shared"``, or ``"dedicated"`` for a process of its own.
     ``get_if_exists``: take the agent of that name and class if there is one.
+    ``timeout`` (seconds) and ``retry``: for calls that do not say so themselves.
+    ``max_concurrency``: how many calls run at once (threads, tasks for ``async def``).
+    ``reentrant``: a call that comes back to the agent while it waits runs as part of its turn.
+    ``busy``: what a call meets that finds no free turn: ``"queue"``, ``"reject"`` (``Overloaded``)
+    or ``"interrupt"`` (the running call is cancelled).
+    ``mailbox``: how many calls may wait; more are ``Overloaded``.
     """
 
     endpoint: str | None = None
@@ -32,10 +41,25 @@ class DistConf:
     lifetime: Literal["client", "daemon"] | None = None
     worker: Literal["shared", "dedicated"] = "shared"
     get_if_exists: bool = False
+    timeout: float | None = None
+    retry: Retry | None = None
+    max_concurrency: int = 1
+    reentrant: bool = False
+    busy: Literal["queue", "reject", "interrupt"] = "queue"
+    mailbox: int = 16_384
 
     def __post_init__(self) -> None:
         _require("lifetime", self.lifetime, (None, "client", "daemon"))
         _require("worker", self.worker, ("shared", "dedicated"))
+        _require("busy", self.busy, ("queue", "reject", "interrupt"))
+        for key in ("max_concurrency", "mailbox"):
+            number = getattr(self, key)
+            if type(number) is not int or number < 1:
+                raise ConfigError(f"to_dist: {key} is a number from 1 on, not {number!r}")
+        if self.timeout is not None and not (
+            type(self.timeout) in (int, float) and self.timeout > 0
+        ):
+            raise ConfigError(f"to_dist: timeout is in seconds, above 0, not {self.timeout!r}")
         for key in ("endpoint", "host", "name"):
             value = getattr(self, key)
             if value is not None and (not isinstance(value, str) or not value):
@@ -56,10 +80,23 @@ class DistConf:
         return self.endpoint
 
     @property
+    def turns(self) -> dict[str, Any]:
+        """How its calls take turns, as far as that differs from the default."""
+        mine = {
+            "max_concurrency": self.max_concurrency,
+            "reentrant": self.reentrant,
+            "busy": self.busy,
+            "mailbox": self.mailbox,
+        }
+        return {k: v for k, v in mine.items() if v != DEFAULT_TURNS[k]}
+
+    @property
     def effective_lifetime(self) -> str:
         """With the default filled in."""
         return self.lifetime or ("client" if self.name is None else "daemon")
 
+
+DEFAULT_TURNS = {"max_concurrency": 1, "reentrant": False, "busy": "queue", "mailbox": 16_384}
 
 ToDist = bool | str | Mapping[str, Any] | DistConf | None
 """The type of ``to_dist``."""

@@ -11,23 +11,17 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from agentd.client.about import MARKED_ASYNC, about_class
+from agentd.client.about import about_class
 from agentd.client.target import Target
 from agentd.errors import AgentdError, ProtocolError
 
 if TYPE_CHECKING:
-    from agentd.client.results import AsyncResult
     from agentd.client.session import Session
     from agentd.protocol.messages import Ready
-    from agentd.serialization import Encoded
 
 __all__ = [
-    "RemoteMethod",
     "RpcObject",
-    "call",
     "complete",
-    "decode_value",
-    "encode_arguments",
     "ensure_ready",
     "make_proxy",
     "reference",
@@ -52,22 +46,34 @@ class RpcObject:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise _private(self, name)
-        if name == "to_dist" and name not in _offered(self):
+        from agentd.client.calling import offered, operate
+        from agentd.client.method import RemoteMethod
+
+        methods = offered(self)
+        if name in methods:
+            return RemoteMethod(self, name)
+        if name == "to_dist":
             return _already_hosted(self)
-        return _get(self, name)
+        return operate(self, "get", name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_"):
             raise _private(self, name)
-        _operate(self, "set", name, value)
+        from agentd.client.calling import operate
+
+        operate(self, "set", name, value)
 
     def __delattr__(self, name: str) -> None:
         if name.startswith("_"):
             raise _private(self, name)
-        _operate(self, "del", name)
+        from agentd.client.calling import operate
+
+        operate(self, "del", name)
 
     def __dir__(self) -> list[str]:
-        names: list[str] = _operate(self, "dir", "")
+        from agentd.client.calling import operate
+
+        names: list[str] = operate(self, "dir", "")
         return sorted(names)
 
     @property  # type: ignore[misc]  # typeshed has a setter, for no good use
@@ -95,67 +101,6 @@ class RpcObject:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RpcObject:
         return make_proxy(target(self))
-
-
-class RemoteMethod:
-    """A method of a hosted agent; calling it waits for the value."""
-
-    __slots__ = ("_name", "_proxy")
-
-    def __init__(self, proxy: RpcObject, name: str) -> None:
-        self._proxy = proxy
-        self._name = name
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it and wait; raises what the method raises, and as told at ``RpcObject``.
-
-        A method marked ``@agentd.async_func`` gives an ``AsyncResult`` at once.
-        """
-        if _flags(self._proxy, self._name) & MARKED_ASYNC:
-            return self.submit(*args, **kwargs)
-        return call(self._proxy, self._name, args, kwargs)
-
-    def submit(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
-        """Call it without waiting: an ``AsyncResult`` at once."""
-        from agentd.client.results import submit
-
-        return submit(self._proxy, self._name, args, kwargs)
-
-    @property
-    def __name__(self) -> str:
-        return self._name
-
-    @property
-    def __self__(self) -> RpcObject:
-        return self._proxy
-
-    @property
-    def __doc__(self) -> str | None:  # type: ignore[override]
-        local = target(self._proxy).local
-        return getattr(getattr(local, self._name, None), "__doc__", None)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "__wrapped__":  # what ``inspect.signature`` looks at
-            local = target(self._proxy).local
-            if local is not None:
-                return getattr(local, self._name)
-        raise AttributeError(name)
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, RemoteMethod)
-            and self._name == other._name
-            and target(self._proxy).agent == target(other._proxy).agent
-        )
-
-    def __hash__(self) -> int:
-        return hash((target(self._proxy).agent, self._name))
-
-    def __repr__(self) -> str:
-        return f"<method {self._name} of {self._proxy!r}>"
-
-    def __reduce__(self) -> Any:
-        return RemoteMethod, (self._proxy, self._name)
 
 
 # -- making proxies --------------------------------------------------------------------------------
@@ -264,104 +209,12 @@ def ensure_ready(aim: Target, deadline: float | None = None) -> Ready:
     return ready
 
 
-def call(
-    proxy: RpcObject,
-    name: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    deadline: float | None = None,
-) -> Any:
-    """Call a method of the agent and wait for its value."""
-    aim = target(proxy)
-    if aim.creation is not None:
-        ensure_ready(aim, deadline)
-        complete(proxy)
-    encoded = encode_arguments(args, kwargs)
-    codec, payload = session_of(aim).call(aim.agent, "method", name, encoded, deadline)
-    return decode_value(proxy, name, codec, payload)
-
-
-def _operate(proxy: RpcObject, op: str, name: str, *value: Any) -> Any:
-    from agentd import serialization
-    from agentd.client import references
-
-    aim = target(proxy)
-    if aim.creation is not None:
-        ensure_ready(aim)
-        complete(proxy)
-    encoded = (
-        serialization.encode(value[0], refs=references.active(), root=f"the new {name}")
-        if value
-        else None
-    )
-    codec, payload = session_of(aim).call(aim.agent, op, name, encoded, None)
-    return decode_value(proxy, name, codec, payload)
-
-
-def _get(proxy: RpcObject, name: str) -> Any:
-    if name in _offered(proxy):
-        return RemoteMethod(proxy, name)
-    return _operate(proxy, "get", name)
-
-
-def _flags(proxy: RpcObject, name: str) -> int:
-    methods = _offered(proxy)
-    return int(methods[name]) if name in methods else 0
-
-
-def _offered(proxy: RpcObject) -> Any:
-    """The methods of the agent's class; asks for them if nothing is known yet."""
-    aim = target(proxy)
-    if aim.local is not None:
-        return about_class(aim.local)["methods"]
-    if aim.about is None:
-        ensure_ready(aim)
-        complete(proxy)
-    return (aim.about or {}).get("methods", ())
-
-
-def encode_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Encoded:
-    """The payload of a call; raises ``SerializationError`` that names the argument."""
-    from agentd import serialization
-    from agentd.client import references
-
-    return serialization.encode_call(args, kwargs, refs=references.active())
-
-
-def decode_value(proxy: RpcObject, name: str, codec: str, payload: Any) -> Any:
-    """The value in the payload of a result."""
-    from agentd import serialization
-    from agentd.client import references
-
-    if codec == "method":
-        return RemoteMethod(proxy, name)
-    head, *buffers = payload
-    if codec == "iter":
-        import msgpack
-
-        return _items(proxy, str(msgpack.unpackb(head)))
-    return serialization.decode(codec, head, buffers, refs=references.active())
-
-
-def _items(proxy: RpcObject, number: str) -> Iterator[Any]:
-    """The items of an iterator that stays with the agent; leaving early closes it there."""
-    ended = False
-    try:
-        while not ended:
-            items, ended = _operate(proxy, "next", number)
-            yield from items
-    finally:
-        if not ended:
-            try:
-                _operate(proxy, "close", number)
-            except Exception:  # noqa: BLE001, S110 - it ended by itself, or its agent did
-                pass
-
-
 def _special(name: str) -> Callable[..., Any]:
     def special(self: RpcObject, *args: Any, **kwargs: Any) -> Any:
         if name == "__exit__" and len(args) == 3:
             args = (*args[:2], None)  # a traceback belongs to its process
+        from agentd.client.calling import call
+
         value = call(self, name, args, kwargs)
         if name == "__iter__" and not isinstance(value, Iterator):
             raise ProtocolError("the agent's __iter__ did not give an iterator")

@@ -5,30 +5,63 @@ On the wire a reference is ``(agent id, endpoint of its daemon, "pkg.mod:Class",
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from agentd.client.proxy import RpcObject, make_proxy, reference
 from agentd.client.target import Target
 from agentd.errors import DecodeError
 
-__all__ = ["References", "active", "install"]
+__all__ = ["RESULT", "Collecting", "References", "active", "install"]
+
+RESULT: Final = "result"
+"""First in a reference to the outcome of a call (see ``agentd.client.fetching``)."""
 
 
 class References:
     """What a client knows of references: proxies are some."""
 
     def to_wire(self, obj: object) -> tuple[Any, ...] | None:
-        """The reference, if the object is a proxy."""
-        if issubclass(type(obj), RpcObject):  # not isinstance: a proxy poses as its class
+        """The reference, if the object is a proxy or a result that has not been fetched."""
+        kind = type(obj)
+        if issubclass(kind, RpcObject):  # not isinstance: a proxy poses as its class
             return reference(obj)
+        result_reference = getattr(kind, "agentd_reference", None)
+        if result_reference is not None:
+            wire: tuple[Any, ...] | None = result_reference(obj)
+            return wire
         return None
 
     def from_wire(self, wire: tuple[Any, ...]) -> object:
-        """The proxy for a reference."""
+        """The proxy, or the result, for a reference."""
+        if wire and wire[0] == RESULT:
+            from agentd.client.results import AsyncResult
+
+            return AsyncResult.fetched(wire)
         try:
             return make_proxy(Target.from_wire(wire))
         except (TypeError, ValueError) as error:
             raise DecodeError("a reference to an agent is malformed") from error
+
+
+class Collecting:
+    """Notes which results a payload refers to, while it is encoded."""
+
+    def __init__(self, inner: References) -> None:
+        self._inner = inner
+        self.results: dict[bytes, Any] = {}
+        self.needs: list[tuple[Any, ...]] = []
+
+    def to_wire(self, obj: object) -> tuple[Any, ...] | None:
+        """As the inner one."""
+        wire = self._inner.to_wire(obj)
+        if wire is not None and wire[0] == RESULT and wire[1] not in self.results:
+            self.results[wire[1]] = obj
+            self.needs.append(wire)
+        return wire
+
+    def from_wire(self, wire: tuple[Any, ...]) -> object:
+        """As the inner one."""
+        return self._inner.from_wire(wire)
 
 
 _active: list[References] = [References()]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+import threading
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, InvalidStateError
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
+from agentd.client import references
+from agentd.client.calling import decode_value
+from agentd.client.context import current
+from agentd.client.fetching import Outcome, fetch
 from agentd.client.link import LinkDown, Pending
-from agentd.client.proxy import RpcObject, decode_value, encode_arguments, session_of, target
-from agentd.client.session import MOVES, Session, call_message
-from agentd.errors import AgentdError, AgentNotFound, ConnectionLost, ProtocolError
+from agentd.client.outgoing import Outgoing
+from agentd.client.proxy import RpcObject, session_of, target
+from agentd.client.retry import Retry
+from agentd.client.session import MOVES
+from agentd.errors import AgentdError, AgentNotFound, ConnectionLost, ProtocolError, from_wire
 from agentd.protocol.messages import Error, Ready, Result
 
-__all__ = ["AsyncResult", "submit"]
+__all__ = ["AsyncResult", "Sending"]
 
 T = TypeVar("T")
 
@@ -21,8 +28,60 @@ T = TypeVar("T")
 class AsyncResult(Future[T], Generic[T]):
     """A future: the whole interface of ``concurrent.futures.Future``, and awaitable.
 
-    Attribute and item access wait for the value and reach into it.
+    Attribute and item access wait for the value and reach into it. Un-fetched (before anybody asked
+    for the value), it pickles to a reference: handed to a call of a hosted agent, it is resolved
+    there, and the value does not pass through this process. ``cancel`` stops the call itself.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._agentd_lock = threading.Lock()  # protects the rest
+        self._agentd_value: Any = None
+        self._agentd_error: BaseException | None = None
+        self._agentd_opened = False
+        self._agentd_lent = 0
+        self._agentd_sending: Sending | None = None
+        self._agentd_wire: tuple[Any, ...] | None = None
+
+    # -- the value ---------------------------------------------------------------------------------
+    def result(self, timeout: float | None = None) -> T:
+        """The value; raises what the call raised, ``TimeoutError`` after ``timeout`` seconds."""
+        self._open(timeout)
+        if self._agentd_error is not None:
+            raise self._agentd_error
+        return cast(T, self._agentd_value)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the call raised, or ``None``; waits like ``result``."""
+        self._open(timeout)
+        return self._agentd_error
+
+    def update_value(self) -> T:
+        """``result``, by its name in AgentScope."""
+        return self.result()
+
+    def _open(self, timeout: float | None) -> None:
+        if self._agentd_opened:
+            return
+        sending = self._agentd_sending
+        maker = current()
+        sealed: Any
+        if maker is None or sending is None or self.done():
+            sealed = super().result(timeout)
+        else:
+            maker.waits(sending.key, begins=True)
+            try:
+                sealed = super().result(timeout)
+            finally:
+                maker.waits(sending.key, begins=False)
+        with self._agentd_lock:
+            if not self._agentd_opened:
+                try:
+                    self._agentd_value = sealed()
+                except BaseException as error:  # noqa: BLE001 - it is the outcome
+                    self._agentd_error = error
+                self._agentd_opened = True
+        self._release_if_done()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -34,63 +93,168 @@ class AsyncResult(Future[T], Generic[T]):
         return value[key]
 
     def __await__(self) -> Generator[Any, None, T]:
-        import asyncio
+        from agentd.client.aio import wait_in_loop
 
-        return asyncio.wrap_future(self).__await__()
+        return wait_in_loop(self)
 
-    def settle(self, value: Any, error: BaseException | None = None) -> None:
-        """Set the outcome, unless the caller has cancelled in the meantime."""
+    # -- giving up ---------------------------------------------------------------------------------
+    def cancel(self) -> bool:
+        """Give the call up: ``result`` raises ``CancelledError`` at once, and the call ends.
+
+        False if it is done already.
+        """
+        if not super().cancel():
+            return False
+        self.set_running_or_notify_cancel()
+        if self._agentd_sending is not None:
+            self._agentd_sending.cancel()
+        return True
+
+    # -- travelling --------------------------------------------------------------------------------
+    def agentd_reference(self) -> tuple[Any, ...] | None:
+        """The reference as which it travels; ``None`` once the value was asked for."""
+        if self._agentd_opened or self.cancelled():
+            return None
+        if self._agentd_sending is not None:
+            return self._agentd_sending.wire()
+        return self._agentd_wire
+
+    def lend(self) -> None:
+        """A reference to it is on its way to somebody."""
+        with self._agentd_lock:
+            self._agentd_lent += 1
+
+    def give_back(self) -> None:
+        """That one has fetched it, or never will."""
+        with self._agentd_lock:
+            self._agentd_lent -= 1
+        self._release_if_done()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        wire = self.agentd_reference()
+        if wire is None:
+            return _value, (self.result(),)
+        self.lend()  # for good: nobody tells when a pickle is read
+        return _restore, (wire,)
+
+    def _release_if_done(self) -> None:
+        if self._agentd_opened and self._agentd_lent == 0 and self._agentd_sending is not None:
+            self._agentd_sending.release()
+
+    def __del__(self) -> None:
         try:
-            if error is not None:
-                self.set_exception(error)
-            else:
-                self.set_result(value)
-        except InvalidStateError:
+            if self._agentd_lent == 0 and self._agentd_sending is not None:
+                self._agentd_sending.release()
+        except Exception:  # noqa: BLE001, S110 - the process is ending around us
             pass
 
+    # -- for those who settle it -------------------------------------------------------------------
+    def send(self, sending: Sending, retry: Retry | None, flags: int) -> None:
+        """Send the call whose outcome this is; again, as ``retry`` allows."""
+        self._agentd_sending = sending
+        if retry is None:
+            sending.begin(self.settle)
+            return
+        attempts = 0
 
-def submit(
-    proxy: RpcObject, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> AsyncResult[Any]:
-    """Call a method of the agent without waiting for its value.
+        def finish(sealed: Callable[[], Any]) -> None:
+            nonlocal attempts
+            error = sending.error
+            attempts += 1
+            if error is None or attempts > retry.times or not retry.applies(error, flags):
+                self.settle(sealed)
+                return
+            timer = threading.Timer(retry.delay(attempts), sending.begin, (finish,))
+            timer.daemon = True
+            timer.start()
 
-    Raises ``SerializationError`` at once; everything else is the result's.
-    """
-    encoded = encode_arguments(args, kwargs)
-    payload = [encoded.head, *encoded.buffers]
-    result: AsyncResult[Any] = AsyncResult()
-    _Flow(proxy, name, encoded.codec, payload, result).begin()
-    return result
+        sending.begin(finish)
+
+    def settle(self, sealed: Callable[[], Any]) -> None:
+        """``sealed()`` gives the value or raises; it is called by whoever asks first."""
+        try:
+            self.set_result(cast(T, sealed))
+        except InvalidStateError:
+            pass  # it was cancelled in the meantime
+
+    def fail(self, error: BaseException) -> None:
+        """It has no value, but this error."""
+        self.settle(partial(_raise, error))
+
+    @classmethod
+    def fetched(cls, wire: tuple[Any, ...]) -> AsyncResult[Any]:
+        """The result behind a reference; it is fetched from where it waits."""
+        result: AsyncResult[Any] = AsyncResult()
+        result._agentd_wire = wire
+
+        def take(outcome: Outcome | AgentdError) -> None:
+            if isinstance(outcome, AgentdError):
+                result.fail(outcome)
+            else:
+                result.settle(partial(open_outcome, outcome))
+
+        fetch(wire, take)
+        return result
 
 
-class _Flow:
+def open_outcome(outcome: Outcome) -> Any:
+    """The value of an outcome; raises its error."""
+    from agentd import serialization
+
+    message, payload = outcome
+    head, *buffers = payload or (b"",)
+    refs = references.active()
+    if isinstance(message, Result):
+        return serialization.decode(message.codec, head, buffers, refs=refs)
+    if not isinstance(message, Error):
+        raise ProtocolError(f"a call was answered with {message.kind!r}")
+    if message.code == "raised":
+        raise serialization.decode_error(message.facts, message.codec, head, buffers, refs=refs)
+    raise from_wire(message.code, message.message, message.facts)
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+def _value(value: Any) -> Any:
+    return value
+
+
+def _restore(wire: tuple[Any, ...]) -> Any:
+    return references.active().from_wire(tuple(wire))
+
+
+class Sending:
     """One call on its way, moved along by the answers that come; it never waits for the agent."""
 
-    def __init__(
-        self,
-        proxy: RpcObject,
-        name: str,
-        codec: str,
-        payload: Sequence[Any],
-        result: AsyncResult[Any],
-    ) -> None:
+    def __init__(self, proxy: RpcObject, out: Outgoing, done: Callable[[], None]) -> None:
+        """``done`` is called when the call is over, whatever came of it."""
         self._proxy = proxy
         self._aim = target(proxy)
-        self._session: Session = session_of(self._aim)
-        self._name = name
-        self._codec = codec
-        self._payload = payload
-        self._result = result
+        self._session = session_of(self._aim)
+        self._out = out
+        self._done = done
         self._moves = 0
         self._place: Ready | None = None
+        self._released = False
+        self._finish: Callable[[Callable[[], Any]], None] = lambda _sealed: None
+        self.error: AgentdError | None = None
+        """What ended the last attempt, if it was not the agent's own code."""
+        self.key = out.key
 
-    def begin(self) -> None:
-        """Find the agent, then send."""
+    def begin(self, finish: Callable[[Callable[[], Any]], None]) -> None:
+        """Find the agent, then send; ``finish`` gets what opens the outcome, once."""
+        self._finish = finish
+        self._moves = 0
+        self.error = None
+        if self._out.maker is not None:
+            self._out.maker.adopt(self.key, self.cancel)
         creation = self._aim.creation
         try:
             if creation is not None:
                 link, pending = creation
-                link.when_done(pending, self._created)
+                link.when_done(pending, self._located)
                 return
             place = self._session.known_place(self._aim.agent)
             if place is None:
@@ -100,8 +264,20 @@ class _Flow:
         except AgentdError as error:
             self._fail(error)
 
-    def _created(self, pending: Pending) -> None:
-        self._guarded(lambda: self._send(self._session.located(pending)))
+    def wire(self) -> tuple[Any, ...]:
+        """The reference to the outcome."""
+        epoch = self._place.epoch if self._place is not None else 0
+        return (references.RESULT, self.key, self._aim.agent, self._aim.endpoint, epoch)
+
+    def cancel(self) -> None:
+        """Have the worker give the call up."""
+        self._session.cancel(self._aim.agent, self.key)
+
+    def release(self) -> None:
+        """Nobody here will ask for the outcome again."""
+        if not self._released and self._out.hold:
+            self._released = True
+            self._session.release(self._aim.agent, self.key)
 
     def _locate(self) -> None:
         self._session.locate_later(self._aim.agent, self._located)
@@ -111,9 +287,10 @@ class _Flow:
 
     def _send(self, place: Ready) -> None:
         self._place = place
-        make = partial(call_message, place.agent, place.epoch, "method", self._name, self._codec)
+        make = partial(self._out.message, place.epoch)
         try:
-            self._session.worker(place.address).submit(make, self._payload, self._answered)
+            link = self._session.worker(place.address)
+            link.submit(make, self._out.payload, self._answered)
         except LinkDown as error:
             self._moved(error)
 
@@ -146,12 +323,10 @@ class _Flow:
                 raise
             self._moved(error)
             return
-        if isinstance(message, Error):
-            self._result.settle(None, self._session.raised(message, payload))
-        elif isinstance(message, Result):
-            self._result.settle(decode_value(self._proxy, self._name, message.codec, payload))
+        if isinstance(message, Result):
+            self._end(partial(decode_value, self._proxy, self._out.name, message.codec, payload))
         else:
-            raise ProtocolError(f"a call was answered with {message.kind!r}")
+            self._end(partial(open_outcome, Outcome(message, payload)))
 
     def _fate(self, pending: Pending) -> None:
         def tell() -> None:
@@ -166,8 +341,15 @@ class _Flow:
             step()
         except LinkDown as error:
             self._fail(ConnectionLost(error.message, endpoint=self._session.endpoint))
-        except BaseException as error:  # noqa: BLE001 - a value that cannot be decoded, say
+        except BaseException as error:  # noqa: BLE001 - as said
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        self._result.settle(None, error)
+        self.error = error if isinstance(error, AgentdError) else None
+        self._end(partial(_raise, error))
+
+    def _end(self, sealed: Callable[[], Any]) -> None:
+        if self._out.maker is not None:
+            self._out.maker.disown(self.key)
+        self._finish(sealed)
+        self._done()

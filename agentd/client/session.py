@@ -29,10 +29,11 @@ from agentd.errors import (
 )
 from agentd.protocol import PROTOCOL, local_versions
 from agentd.protocol.messages import (
+    Accepted,
     Answer,
     Ask,
     Bye,
-    Call,
+    Cancel,
     Create,
     Error,
     Fate,
@@ -41,6 +42,7 @@ from agentd.protocol.messages import (
     Message,
     Ping,
     Ready,
+    Release,
     Result,
 )
 from agentd.serialization import Encoded
@@ -48,14 +50,19 @@ from agentd.transport import rundir
 from agentd.transport.process import host_identity, process_start
 
 if TYPE_CHECKING:
+    from agentd.client.outgoing import Outgoing
     from agentd.client.runtime import Runtime
 
-__all__ = ["MOVES", "Session", "call_message"]
+__all__ = ["MOVES", "Session"]
 
 CONNECT_TIMEOUT_S = 5.0
 """How long a peer may take to answer ``hello``; it does so before anything else."""
 MOVES = 5
 """How often a call follows an agent that moved before it gives up."""
+LATE_S = 0.5
+"""How much later than a call's deadline the caller itself gives up: a worker answers before."""
+RELEASES = 64
+"""Releases told at once, at most."""
 SILENT_BEATS = 3
 """Heartbeats that may go unanswered before a peer counts as gone."""
 
@@ -72,6 +79,8 @@ class Session:
         self._workers: dict[str, Link | None] = {}
         """By address; ``None``: not to be reached from here, the daemon relays."""
         self._places: dict[bytes, Ready] = {}
+        self._release_lock = threading.Lock()  # protects the next
+        self._released: dict[bytes, list[bytes]] = {}
         self._path = rundir.ipc_path(endpoint)
 
     # -- links -------------------------------------------------------------------------------------
@@ -250,28 +259,44 @@ class Session:
         """Where the agent is, as far as known; else ask."""
         return self._places.get(agent) or self.locate(agent, deadline=deadline)
 
+    def is_connected_for(self, agent: bytes) -> bool:
+        """Whether a call of that agent can be sent without waiting for a connection."""
+        place = self._places.get(agent)
+        if place is None or self._daemon is None or self._daemon.down is not None:
+            return False
+        link = self._workers.get(place.address, self._daemon)
+        return link is None or link.down is None
+
     # -- calls -------------------------------------------------------------------------------------
-    def call(
-        self, agent: bytes, op: str, name: str, encoded: Encoded | None, deadline: float | None
-    ) -> tuple[str, Sequence[Any]]:
-        """Do ``op`` on the agent; the codec and payload of its result.
+    def call(self, out: Outgoing) -> tuple[str, Sequence[Any]]:
+        """Make the call and wait; the codec and payload of its result.
 
         Raises what the agent raised; ``AgentCrashed``, ``AgentNotFound``, ``ConnectionLost``,
         ``CallTimeout``.
         """
-        codec = encoded.codec if encoded is not None else ""
-        payload = [] if encoded is None else [encoded.head, *encoded.buffers]
+        maker = out.maker
+        if maker is None:
+            return self._call(out)
+        maker.waits(out.key, begins=True)
+        maker.adopt(out.key, lambda: self.cancel(out.agent, out.key))
+        try:
+            return self._call(out)
+        finally:
+            maker.disown(out.key)
+            maker.waits(out.key, begins=False)
+
+    def _call(self, out: Outgoing) -> tuple[str, Sequence[Any]]:
         for _ in range(MOVES):
-            place = self.place(agent, deadline)
             try:
-                link = self.worker(place.address)
-                make = partial(call_message, agent, place.epoch, op, name, codec)
-                pending = link.submit(make, payload)
-                message, answer = link.wait(pending, deadline).outcome()
+                place = self.place(out.agent, out.deadline)
+            except CallTimeout:
+                raise out.timed_out("agent") from None
+            try:
+                message, answer = self._call_at(place, out)
             except LinkDown as error:
                 self.forget(place)
                 if error.facts.get("sent"):
-                    raise self._fate(place) from None
+                    raise self.fate(place) from None
                 continue  # it was not sent: ask where the agent is now
             except AgentNotFound as error:
                 if error.facts.get("moved"):
@@ -280,19 +305,64 @@ class Session:
                 raise
             if isinstance(message, Error):
                 raise self.raised(message, answer)
+            if isinstance(message, Accepted):
+                return "", ()
             if not isinstance(message, Result):
                 raise ProtocolError(f"a call was answered with {message.kind!r}")
             return message.codec, answer
         raise AgentNotFound(
-            f"agent {place.cls} moved {MOVES} times while it was being called", agent=agent.hex()
+            f"agent {place.cls} moved {MOVES} times while it was being called",
+            agent=out.agent.hex(),
         )
+
+    def _call_at(self, place: Ready, out: Outgoing) -> tuple[Message, Sequence[Any]]:
+        # The worker tells when the deadline is over; we do so only if it does not.
+        deadline = None if out.deadline is None else out.deadline + LATE_S
+        link = self.worker(place.address)
+        pending = link.submit(partial(out.message, place.epoch), out.payload)
+        try:
+            return link.wait(pending, deadline).outcome()
+        except CallTimeout as error:
+            if error.facts.get("agent"):
+                raise
+            self.cancel(out.agent, out.key)
+            raise out.timed_out(place.cls) from None
+        except (KeyboardInterrupt, SystemExit):
+            self.cancel(out.agent, out.key)
+            raise
+
+    def cancel(self, agent: bytes, key: bytes) -> None:
+        """Have the worker give a call up, if it can be reached."""
+        place = self._places.get(agent)
+        if place is None:
+            return
+        try:
+            self.worker(place.address).tell(Cancel(agent, key))
+        except AgentdError:
+            pass  # the worker is gone, and the call with it
+
+    def release(self, agent: bytes, key: bytes) -> None:
+        """Nobody will fetch that outcome any more; told in batches, with the next heartbeat."""
+        with self._release_lock:
+            keys = self._released.setdefault(agent, [])
+            keys.append(key)
+            if len(keys) < RELEASES:
+                return
+            del self._released[agent]
+        self._tell_released(agent, keys)
+
+    def _tell_released(self, agent: bytes, keys: list[bytes]) -> None:
+        place = self._places.get(agent)
+        link = None if place is None else self._workers.get(place.address) or self._daemon
+        if link is not None:
+            link.tell(Release(agent, keys))
 
     def forget(self, place: Ready) -> None:
         """The agent is not there (any more)."""
         if self._places.get(place.agent) is place:
             self._places.pop(place.agent, None)
 
-    def _fate(self, place: Ready) -> AgentdError:
+    def fate(self, place: Ready) -> AgentdError:
         """What became of a call whose connection broke."""
         try:
             self.request(
@@ -343,6 +413,10 @@ class Session:
                 except AgentdError:
                     pass
             return
+        with self._release_lock:
+            released, self._released = self._released, {}
+        for agent, keys in released.items():
+            self._tell_released(agent, keys)
         beat = daemon.welcome.heartbeat_s
         links = [daemon, *(link for link in list(self._workers.values()) if link is not None)]
         idle = min(daemon.welcome.grace_s / 3, 10 * beat)
@@ -367,8 +441,3 @@ class Session:
             if link is not None:
                 link.close()
         self._places.clear()
-
-
-def call_message(agent: bytes, epoch: int, op: str, name: str, codec: str, number: int) -> Call:
-    """A ``Call`` with its number last, to be filled in by the link."""
-    return Call(number, agent, epoch, op, name, codec)

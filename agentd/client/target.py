@@ -24,6 +24,10 @@ class Target:
     """The class itself, where this process has it."""
     direct: bool = True
     """Calls go straight to the worker where it can be reached; False: always through the daemon."""
+    timeout: float | None = None
+    """Seconds a call may take, if it does not say so itself."""
+    retry: Any = None
+    """A ``Retry`` for calls that do not say so themselves."""
     creation: Any = field(default=None, repr=False)
     """The open request that makes it; only in the process that made it."""
 
@@ -34,17 +38,27 @@ class Target:
             from agentd.client.about import about_class
 
             about = about_class(self.local)
-        return (self.agent, self.endpoint, self.cls, self.name, about)
+        retry = None if self.retry is None else _plain(self.retry)
+        return (self.agent, self.endpoint, self.cls, self.name, about, self.timeout, retry)
 
     @classmethod
     def from_wire(cls, wire: tuple[Any, ...]) -> Target:
         """Back; raises ``ValueError`` or ``TypeError`` for what is no reference."""
-        agent, endpoint, label, name, about = wire
+        agent, endpoint, label, name, about, timeout, retry = wire
         if not isinstance(agent, bytes) or len(agent) != 16 or not isinstance(endpoint, str):
             raise ValueError("not a reference")
-        return cls(agent, endpoint, str(label), name, about)
+        aim = cls(agent, endpoint, str(label), name, about, timeout=timeout)
+        if retry is not None:
+            from agentd.client.retry import Retry
+
+            aim.retry = Retry(*retry)
+        return aim
 
     @property
     def label(self) -> str:
         """How a person recognises it."""
         return self.name or show(self.agent)[:8]
+
+
+def _plain(retry: Any) -> tuple[Any, ...]:
+    return (retry.times, retry.first_s, retry.most_s, retry.factor, retry.jitter)

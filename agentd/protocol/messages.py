@@ -347,7 +347,7 @@ class Chunk(Message):
 
     id: int
     offset: int
-    count: int
+    items: int
     codec: str = ""
 
 
@@ -415,6 +415,8 @@ class Drop(Message):
     agent: bytes
     epoch: int
     reason: str
+    kill: bool = False
+    """Running calls are given up, too."""
 
 
 class Dropped(Message):

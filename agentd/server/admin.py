@@ -68,6 +68,7 @@ class Admin:
             "agents": self._agents,
             "agent": self._agent,
             "delete": self._delete,
+            "kill": self._kill,
             "logs": self._logs,
             "stop": self._do_stop,
         }
@@ -150,6 +151,11 @@ class Admin:
         agent = self._named(params)
         identity = show(agent.id)
         self._hosting.delete(agent, "it was deleted", lambda: reply({"id": identity}))
+
+    def _kill(self, params: dict[str, Any], reply: Reply) -> None:
+        agent = self._named(params)
+        identity = show(agent.id)
+        self._hosting.delete(agent, "it was killed", lambda: reply({"id": identity}), kill=True)
 
     def _logs(self, params: dict[str, Any], reply: Reply) -> None:
         after = _number(params, "after", 0, 2**63)

@@ -95,7 +95,16 @@ class Hosting:
         agent.worker = worker.id
         worker.agents.add(agent.id)
         spec = agent.spec
-        start = Start(agent.id, agent.epoch, spec.cls, spec.mode, spec.codec, spec.name)
+        start = Start(
+            agent.id,
+            agent.epoch,
+            spec.cls,
+            spec.mode,
+            spec.codec,
+            spec.name,
+            spec.options,
+            spec.needs,
+        )
         self.supervisor.tell(worker, start, agent.payload)
 
     def started(self, worker: Worker, message: Started) -> None:
@@ -190,8 +199,18 @@ class Hosting:
             tell(lost)
 
     # -- ending ------------------------------------------------------------------------------------
-    def delete(self, agent: Agent, reason: str, then: Callable[[], None] = lambda: None) -> None:
-        """End it; ``then`` is called when it is gone from its worker."""
+    def delete(
+        self,
+        agent: Agent,
+        reason: str,
+        then: Callable[[], None] = lambda: None,
+        *,
+        kill: bool = False,
+    ) -> None:
+        """End it; ``then`` is called when it is gone from its worker.
+
+        ``kill``: the calls that run are given up, too.
+        """
         if agent.state in (State.REQUESTED, State.RESTARTING):
             agent.happen(Event.STOP_REQUESTED)
             self._bury(agent, reason)
@@ -202,7 +221,7 @@ class Hosting:
             return
         agent.happen(Event.STOP_REQUESTED)
         worker = self.supervisor.workers[agent.worker]
-        self.supervisor.tell(worker, Drop(agent.id, agent.epoch, reason), [])
+        self.supervisor.tell(worker, Drop(agent.id, agent.epoch, reason, kill), [])
         if worker.state != "ready":  # nothing runs yet, and it may be long until something does
             agent.happen(Event.STOPPED)
             self._bury(agent, reason)
@@ -326,9 +345,25 @@ def _check(spec: Create) -> None:
         raise ConfigError(f"lifetime is client or daemon, not {spec.lifetime!r}")
     if spec.placement not in ("shared", "dedicated"):
         raise ConfigError(f"worker is shared or dedicated, not {spec.placement!r}")
+    _check_turns(spec.options)
     name = spec.name
     if name is not None and not (0 < len(name) <= 200 and name.isprintable()):
         raise ConfigError("a name has 1 to 200 printable characters")
+
+
+def _check_turns(options: dict[str, Any]) -> None:
+    """How an agent's calls take turns; see ``DistConf``."""
+    for key, value in options.items():
+        right = {
+            "max_concurrency": type(value) is int and 1 <= value <= 100_000,
+            "mailbox": type(value) is int and 1 <= value <= 10_000_000,
+            "reentrant": type(value) is bool,
+            "busy": value in ("queue", "reject", "interrupt"),
+        }.get(key)
+        if right is None:
+            raise ConfigError(f"an agent has no option {key!r}")
+        if not right:
+            raise ConfigError(f"{key} cannot be {value!r}")
 
 
 def _facts(agent: Agent) -> dict[str, Any]:

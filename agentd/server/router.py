@@ -19,19 +19,24 @@ from agentd.protocol.messages import (
     Accepted,
     Answer,
     Ask,
+    Attach,
     Bye,
     Call,
+    Cancel,
     Create,
+    Credit,
     Drained,
     Dropped,
     Enlist,
     Fate,
+    Fetch,
     Hello,
     Locate,
     Message,
     Ping,
     Pong,
     Ready,
+    Release,
     Started,
     StartFailed,
     Welcome,
@@ -74,7 +79,7 @@ class Router:
         self._supervisor = supervisor
         self._sessions = sessions
         self._asked = asked
-        self._relayed: dict[str, dict[tuple[bytes, int], Call]] = {}
+        self._relayed: dict[str, dict[tuple[bytes, int], Call | Fetch | Attach]] = {}
         self.on_drained: Callable[[], None] = lambda: None
         self.undelivered = 0
         """Answers to clients that had gone away."""
@@ -113,8 +118,10 @@ class Router:
         self, address: Address, session: Session, message: Message, payload: list[Any]
     ) -> None:
         match message:
-            case Call():
+            case Call() | Fetch() | Attach():
                 self._relay_call(address, message, payload)
+            case Cancel() | Release() | Credit():
+                self._relay_note(address, message)
             case Ping():
                 self.answer(address, Pong(message.id))
             case Create():
@@ -222,7 +229,9 @@ class Router:
             log.debug("an answer found its client gone")
 
     # -- relaying ----------------------------------------------------------------------------------
-    def _relay_call(self, address: Address, call: Call, payload: list[Any]) -> None:
+    def _relay_call(
+        self, address: Address, call: Call | Fetch | Attach, payload: list[Any]
+    ) -> None:
         agent = self._hosting.directory.get(call.agent)
         if self._hosting.draining:
             raise Draining("the daemon is stopping and takes no new calls", agent=show(call.agent))
@@ -234,6 +243,17 @@ class Router:
         route = bytes([address[0]]) + address[1]
         self._relayed.setdefault(worker.id, {})[route, call.id] = call
         self._supervisor.relay(worker, route, pack(call, payload))
+
+    def _relay_note(self, address: Address, message: Cancel | Release | Credit) -> None:
+        """Carry what has no answer; an agent that is gone needs it no more."""
+        try:
+            agent = self._hosting.directory.get(message.agent)
+        except AgentNotFound:
+            return
+        worker = self._supervisor.workers.get(agent.worker)
+        if agent.state is State.READY and worker is not None:
+            route = bytes([address[0]]) + address[1]
+            self._supervisor.relay(worker, route, pack(message))
 
     def _from_worker(self, frames: list[Any]) -> None:
         sender, route = frames[0], frames[1]
@@ -248,7 +268,8 @@ class Router:
         elif worker is None:
             log.debug("a message of a worker that is gone")
         elif route:
-            self._relayed.get(worker.id, {}).pop((route, getattr(message, "id", 0)), None)
+            if message.kind not in ("chunk", "accepted"):  # those are not the last answer
+                self._relayed.get(worker.id, {}).pop((route, getattr(message, "id", 0)), None)
             self._send_front((route[0], route[1:]), frames[2:])
         else:
             self._handle_worker(worker, message, frames[3:])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentd.client.about import COROUTINE, READONLY
 from agentd.client.context import CurrentCall, running
+from agentd.client.fetching import Outcome
 from agentd.errors import AgentdError, CallCancelled, CallTimeout
 from agentd.ids import show
 from agentd.protocol import error_message
@@ -32,7 +33,6 @@ from agentd.worker.operations import (
     from_agent,
     operate,
 )
-from agentd.worker.outcomes import Outcome
 from agentd.worker.output import flush
 from agentd.worker.source import Source
 
@@ -80,8 +80,6 @@ class OpenCall:
     def enter(self) -> None:
         """It has come. In the loop's thread."""
         call = self.call
-        if call.hold:
-            self._host.outcomes.expect(call.key)
         if call.timeout is not None:
             self._timer = self._host.loop.later(max(0.0, call.timeout), self._expire)
         if call.needs:
@@ -185,7 +183,7 @@ class OpenCall:
     def _expire(self) -> None:
         self.give_up(
             CallTimeout(
-                f"{self.hosted.cls}.{self.call.name} was not done within {self.call.timeout:g} s",
+                f"{self.hosted.cls}.{self.call.name} was not done within {self.call.timeout:.3g} s",
                 agent=show(self.hosted.id),
                 method=self.call.name,
                 timeout=self.call.timeout,

@@ -129,7 +129,7 @@ class Hosted:
 class _Task:
     """Something of our own that takes a turn: building the agent, letting it go."""
 
-    chain = ()
+    chain: tuple[tuple[bytes, bytes], ...] = ()
     readonly = False
     on_loop = False
 
@@ -143,6 +143,9 @@ class _Task:
         """Never: it is not subject to limits."""
 
     def interrupt(self) -> None:
+        """It goes on."""
+
+    def give_up(self, error: AgentdError) -> None:
         """It goes on."""
 
 

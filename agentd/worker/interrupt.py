@@ -1,8 +1,8 @@
 """Raising an exception in another thread, and only while that thread runs what is meant.
 
-``PyThreadState_SetAsyncExc`` sets an exception that the thread raises at its next bytecode. It could
-be late: the call has returned and the thread runs our own code, or the next call. So the flag is
-set and cleared under a lock, and what is still pending at the end is cleared.
+``PyThreadState_SetAsyncExc`` sets an exception that the thread raises at its next bytecode. It
+could be late: the call has returned and the thread runs our own code, or the next call. So the flag
+is set and cleared under a lock, and what is still pending at the end is cleared.
 """
 
 from __future__ import annotations

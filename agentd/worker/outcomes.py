@@ -6,12 +6,12 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from agentd.client.fetching import Outcome
 from agentd.errors import AgentdError, ResultExpired
-from agentd.protocol.messages import Message
 
-__all__ = ["Outcome", "Outcomes"]
+__all__ = ["Outcomes"]
 
 MAX_COUNT: Final = 10_000
 MAX_BYTES: Final = 256 * 1024 * 1024
@@ -19,13 +19,6 @@ MAX_AGE_S: Final = 600.0
 """What a worker keeps at most. Released outcomes go at once; these bounds are for the forgotten."""
 EARLY_S: Final = 5.0
 """A reference may be quicker than the call that it refers to; so long is an unknown one awaited."""
-
-
-class Outcome(NamedTuple):
-    """A finished call: its answer (``Result`` or ``Error``) and the payload."""
-
-    message: Message
-    payload: Any
 
 
 Taker = Callable[[Outcome | AgentdError], None]
@@ -47,10 +40,13 @@ class Outcomes:
         self._bytes = 0
         self._takers: dict[bytes, list[Taker]] = {}
 
-    def expect(self, key: bytes) -> None:
-        """A call whose outcome is to be held has come."""
+    def expect(self, key: bytes) -> bool:
+        """A call whose outcome is to be held has come; False if it came before."""
         with self._lock:
+            if key in self._open or key in self._done:
+                return False
             self._open.add(key)
+            return True
 
     def put(self, key: bytes, outcome: Outcome) -> None:
         """It is done."""

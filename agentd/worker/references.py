@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from agentd import serialization
 from agentd.client.context import current
+from agentd.client.fetching import Outcome
 from agentd.client.references import RESULT, References
 from agentd.errors import AgentdError, from_wire
 from agentd.protocol.messages import Error, Result
-from agentd.worker.outcomes import Outcome
 
 if TYPE_CHECKING:
     from agentd.worker.hosted import Hosted
@@ -39,7 +39,7 @@ class HostReferences(References):
         found = self._hosted.get(id(obj))
         if found is not None and found[1][0] is obj:
             hosted, (_, name) = found
-            return (hosted.id, self._endpoint, hosted.cls, name, hosted.describe(obj))
+            return (hosted.id, self._endpoint, hosted.cls, name, hosted.describe(obj), None, None)
         return super().to_wire(obj)
 
     def resolving(self, outcomes: Mapping[bytes, Outcome]) -> CallReferences:

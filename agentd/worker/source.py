@@ -22,9 +22,15 @@ class Source:
         self._port = port
         self._prefix = prefix
 
-    def answer(self, message: Message, payload: list[Any] | tuple[Any, ...] = ()) -> None:
-        """Send it; a caller that has gone away gets nothing."""
+    def answer(self, message: Message, payload: list[Any] | tuple[Any, ...] = ()) -> bool:
+        """Send it, from any thread; False if the one who asked is gone."""
         try:
             self._loop.send(self._port, [self._prefix, *pack(message, payload)])
         except Unreachable:
-            pass  # it is gone, and with it whoever could be told
+            return False
+        return True
+
+    @property
+    def who(self) -> tuple[int, bytes]:
+        """Equal for two messages of one connection."""
+        return (self._port.fd, bytes(self._prefix))

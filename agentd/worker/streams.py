@@ -230,8 +230,7 @@ class Streams:
         stream = self._streams.get(message.key)
         if stream is None:
             raise ResultExpired(
-                "the stream is not kept any more: it ended, or nobody read it for "
-                f"{KEEP_S:g} s"
+                f"the stream is not kept any more: it ended, or nobody read it for {KEEP_S:g} s"
             )
         stream.attach(source, message)
 

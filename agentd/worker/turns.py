@@ -1,8 +1,8 @@
 """Whose turn it is: which calls of one agent run when.
 
 One at a time in the order they arrived, unless the agent's options say otherwise:
-``max_concurrency`` lets more run at once, ``@readonly`` methods run beside all others, ``busy`` says
-what a call meets that finds no free turn (``queue``, ``reject``, ``interrupt``).
+``max_concurrency`` lets more run at once, ``@readonly`` methods run beside all others, ``busy``
+says what a call meets that finds no free turn (``queue``, ``reject``, ``interrupt``).
 
 A call that comes back to an agent which waits for it would wait for ever. Each call carries the
 chain of calls that wait for it, and an agent knows for which calls its running ones wait; where the
@@ -48,6 +48,9 @@ class Item(Protocol):
     def interrupt(self) -> None:
         """Another call takes its place: end as soon as possible."""
 
+    def give_up(self, error: AgentdError) -> None:
+        """Answer with the error and end as soon as possible."""
+
 
 @dataclass(frozen=True, slots=True)
 class TurnOptions:
@@ -56,8 +59,8 @@ class TurnOptions:
     max_concurrency: int = 1
     reentrant: bool = False
     busy: str = "queue"
-    mailbox: int = 1000
-    """Calls that may wait; 1,000 of 64 KiB are 64 MiB."""
+    mailbox: int = 16_384
+    """Calls that may wait: room for one event loop with 10,000 in flight."""
 
 
 class Turns:

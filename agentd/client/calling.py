@@ -1,0 +1,240 @@
+"""The forms of a call: blocking, submitted, one-way, streamed. All begin here."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from agentd.client import references
+from agentd.client.about import about_class
+from agentd.client.outgoing import Outgoing, compose
+from agentd.client.proxy import RpcObject, complete, ensure_ready, session_of, target
+from agentd.errors import AgentdError, ConfigError
+
+if TYPE_CHECKING:
+    from agentd.client.results import AsyncResult
+    from agentd.client.retry import Retry
+    from agentd.client.streaming import Stream
+
+__all__ = ["CallOptions", "call", "decode_value", "flags", "oneway", "operate", "stream", "submit"]
+
+
+class CallOptions(NamedTuple):
+    """What ``method.options(...)`` sets; ``None`` takes what the agent's own options say."""
+
+    timeout: float | None = None
+    """Seconds for queueing and running together."""
+    retry: Retry | None = None
+    key: str | None = None
+    """A name for this very call: repeated with the same key it is not run again, but answered with
+    the outcome of the first time, for as long as the worker keeps that (see ``ResultExpired``)."""
+    credit: int = 64
+    """For streams: how many items the agent may be ahead of the reader."""
+
+
+DEFAULT = CallOptions()
+
+
+class Packed(NamedTuple):
+    """Arguments ready to travel."""
+
+    codec: str
+    payload: list[Any]
+    needs: list[Any]
+    lent: list[Any]
+    """Results that the payload refers to; given back when the call is over."""
+
+    def give_back(self) -> None:
+        """The call is over."""
+        for result in self.lent:
+            if hasattr(result, "give_back"):
+                result.give_back()
+
+
+def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Packed:
+    """Encode; raises ``SerializationError`` that names the argument."""
+    from agentd import serialization
+
+    refs = references.Collecting(references.active())
+    encoded = serialization.encode_call(args, kwargs, refs=refs)
+    return _packed(encoded, refs)
+
+
+def _packed(encoded: Any, refs: references.Collecting) -> Packed:
+    lent = list(refs.results.values())
+    for result in lent:
+        if hasattr(result, "lend"):
+            result.lend()
+    return Packed(encoded.codec, [encoded.head, *encoded.buffers], refs.needs, lent)
+
+
+def call(
+    proxy: RpcObject,
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    options: CallOptions = DEFAULT,
+) -> Any:
+    """Call a method and wait for its value."""
+    packed = pack_arguments(args, kwargs)
+    try:
+        return _blocking(proxy, "method", name, packed, options)
+    finally:
+        packed.give_back()
+
+
+def operate(proxy: RpcObject, op: str, name: str, *value: Any) -> Any:
+    """Reach an attribute (``get set del dir``) or an iterator (``next close``)."""
+    if not value:
+        return _blocking(proxy, op, name, Packed("", [], [], []), DEFAULT)
+    from agentd import serialization
+
+    refs = references.Collecting(references.active())
+    packed = _packed(serialization.encode(value[0], refs=refs, root=f"the new {name}"), refs)
+    try:
+        return _blocking(proxy, op, name, packed, DEFAULT)
+    finally:
+        packed.give_back()
+
+
+def _blocking(
+    proxy: RpcObject, op: str, name: str, packed: Packed, options: CallOptions, **more: Any
+) -> Any:
+    aim = target(proxy)
+    retry = options.retry or aim.retry
+    attempt = 0
+    out = _compose(proxy, op, name, packed, options, **more)
+    while True:
+        try:
+            if aim.creation is not None:
+                ensure_ready(aim, out.deadline)
+                complete(proxy)
+            codec, payload = session_of(aim).call(out)
+        except AgentdError as error:
+            attempt += 1
+            if (
+                retry is None
+                or attempt > retry.times
+                or not retry.applies(error, flags(proxy, name))
+            ):
+                raise
+            delay = retry.delay(attempt)
+            if out.deadline is not None and time.monotonic() + delay > out.deadline:
+                raise
+            time.sleep(delay)
+        else:
+            return decode_value(proxy, name, codec, payload)
+
+
+def _compose(
+    proxy: RpcObject, op: str, name: str, packed: Packed, options: CallOptions, **more: Any
+) -> Outgoing:
+    aim = target(proxy)
+    timeout = options.timeout if options.timeout is not None else aim.timeout
+    if timeout is not None and (type(timeout) not in (int, float) or timeout <= 0):
+        raise ConfigError(f"timeout is a number of seconds above 0, not {timeout!r}")
+    out = compose(
+        aim.agent, op, name, packed.codec, packed.payload, packed.needs, timeout=timeout, **more
+    )
+    if options.key is not None:
+        digest = hashlib.blake2b(aim.agent + options.key.encode(), digest_size=24).digest()
+        out = out._replace(key=digest, hold=True)
+    return out
+
+
+def submit(
+    proxy: RpcObject,
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    options: CallOptions = DEFAULT,
+) -> AsyncResult[Any]:
+    """Call a method without waiting. Raises ``SerializationError``; all else is the result's."""
+    from agentd.client.results import AsyncResult, Sending
+
+    packed = pack_arguments(args, kwargs)
+    out = _compose(proxy, "method", name, packed, options, hold=True)
+    result: AsyncResult[Any] = AsyncResult()
+    sending = Sending(proxy, out, packed.give_back)
+    retry = options.retry or target(proxy).retry
+    result.send(sending, retry, flags(proxy, name) if retry is not None else 0)
+    return result
+
+
+def oneway(
+    proxy: RpcObject,
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    options: CallOptions = DEFAULT,
+) -> None:
+    """Call a method; return when the agent's worker has accepted the call."""
+    packed = pack_arguments(args, kwargs)
+    # What is lent stays lent: nobody tells when the call is over.
+    _blocking(proxy, "method", name, packed, options, oneway=True)
+
+
+def stream(
+    proxy: RpcObject,
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    options: CallOptions = DEFAULT,
+) -> Stream:
+    """Call a generator method; its items, one by one."""
+    from agentd.client.streaming import Stream
+
+    packed = pack_arguments(args, kwargs)
+    out = _compose(proxy, "stream", name, packed, options, credit=max(1, options.credit))
+    return Stream(proxy, out)
+
+
+def flags(proxy: RpcObject, name: str) -> int:
+    """What kind of method it is (see ``agentd.client.about``); asks if nothing is known yet."""
+    methods = offered(proxy)
+    return int(methods[name]) if name in methods else 0
+
+
+def offered(proxy: RpcObject) -> Any:
+    """The methods of the agent's class, with their flags."""
+    aim = target(proxy)
+    if aim.local is not None:
+        return about_class(aim.local)["methods"]
+    if aim.about is None:
+        ensure_ready(aim)
+        complete(proxy)
+    return (aim.about or {}).get("methods", ())
+
+
+def decode_value(proxy: RpcObject, name: str, codec: str, payload: Any) -> Any:
+    """The value in the payload of a result."""
+    from agentd import serialization
+
+    if codec == "method":
+        from agentd.client.method import RemoteMethod
+
+        return RemoteMethod(proxy, name)
+    if not codec:
+        return None  # a one-way call
+    head, *buffers = payload
+    if codec == "iter":
+        import msgpack
+
+        return _items(proxy, str(msgpack.unpackb(head)))
+    return serialization.decode(codec, head, buffers, refs=references.active())
+
+
+def _items(proxy: RpcObject, number: str) -> Iterator[Any]:
+    """The items of an iterator that stays with the agent; leaving early closes it there."""
+    ended = False
+    try:
+        while not ended:
+            items, ended = operate(proxy, "next", number)
+            yield from items
+    finally:
+        if not ended:
+            with contextlib.suppress(Exception):  # it ended by itself, or its agent did
+                operate(proxy, "close", number)

@@ -1,0 +1,126 @@
+"""Outcomes of calls that others made: got from the worker where they wait, never from the caller.
+
+A reference to an outcome is ``(RESULT, key, agent, endpoint, epoch)``; ``epoch`` is 0 where the
+maker did not know it yet.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from agentd.errors import AgentdError, ConnectionLost
+from agentd.protocol.messages import Error, Fetch, Message, Ready
+
+if TYPE_CHECKING:
+    from agentd.client.link import Pending
+    from agentd.client.session import Session
+
+__all__ = ["Outcome", "fetch", "fetch_all"]
+
+
+class Outcome(NamedTuple):
+    """A finished call: its answer (``Result`` or ``Error``) and the payload."""
+
+    message: Message
+    payload: Any
+
+
+Take = Callable[[Outcome | AgentdError], None]
+
+
+def fetch(wire: Any, take: Take) -> None:
+    """Get the outcome behind a reference; ``take`` is called once, from any thread."""
+    _Fetching(wire, take).begin()
+
+
+def fetch_all(
+    wires: list[Any], have: Callable[[dict[bytes, Outcome] | AgentdError | Outcome], None]
+) -> None:
+    """Get several; ``have`` is called once: with all by key, or with the first that failed."""
+    lock = threading.Lock()
+    found: dict[bytes, Outcome] = {}
+    keys = {bytes(wire[1]) for wire in wires}
+    over = False
+
+    def take(key: bytes, outcome: Outcome | AgentdError) -> None:
+        nonlocal over
+        with lock:
+            if over:
+                return
+            failed = isinstance(outcome, AgentdError) or isinstance(outcome.message, Error)
+            if isinstance(outcome, Outcome):
+                found[key] = outcome
+            over = failed or len(found) == len(keys)
+            if not over:
+                return
+        have(outcome if failed else found)
+
+    for wire in {bytes(w[1]): w for w in wires}.values():
+        fetch(wire, partial(take, bytes(wire[1])))
+
+
+class _Fetching:
+    """Finds the worker, asks it, and asks again should the agent have moved meanwhile."""
+
+    def __init__(self, wire: Any, take: Take) -> None:
+        from agentd.client.runtime import runtime
+
+        _mark, self._key, self._agent, endpoint, self._epoch = wire
+        self._session: Session = runtime().session_at(endpoint)
+        self._take = take
+
+    def begin(self) -> None:
+        try:
+            place = self._session.known_place(self._agent)
+            if place is None:
+                self._session.locate_later(self._agent, self._located)
+            else:
+                self._ask(place)
+        except AgentdError as error:
+            self._take(error)
+
+    def _located(self, pending: Pending) -> None:
+        try:
+            self._ask(self._session.located(pending))
+        except AgentdError as error:
+            self._take(error)
+
+    def _ask(self, place: Ready) -> None:
+        if self._epoch and self._epoch != place.epoch:
+            # The worker that had it is gone, and the outcome with it.
+            lost = Ready(0, place.agent, place.cls, "", "", self._epoch, {})
+            self._session.fate_later(lost, self._fate)
+            return
+        link = self._session.worker(place.address)
+        link.submit(
+            lambda n: Fetch(n, self._agent, place.epoch, self._key),
+            (),
+            partial(self._answer, place),
+        )
+
+    def _answer(self, place: Ready, pending: Pending) -> None:
+        try:
+            message, payload = pending.outcome()
+        except ConnectionLost as error:
+            self._session.forget(place)
+            try:
+                self._session.fate_later(place, self._fate)
+            except AgentdError:
+                self._take(error)
+        except AgentdError as error:
+            self._take(error)
+        else:
+            self._take(Outcome(message, payload))
+
+    def _fate(self, pending: Pending) -> None:
+        try:
+            pending.outcome()
+        except AgentdError as error:
+            self._take(error)
+
+
+def _fetch_message(agent: bytes, epoch: int, key: bytes, number: int) -> Fetch:
+    return Fetch(number, agent, epoch, key)

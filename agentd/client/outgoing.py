@@ -1,0 +1,113 @@
+"""A call before it is sent: what is to be done, by when, on whose behalf."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from typing import Any, NamedTuple
+
+from agentd.client.context import CurrentCall, current
+from agentd.client.runtime import runtime
+from agentd.errors import CallTimeout
+from agentd.protocol.messages import Call
+
+__all__ = ["Outgoing", "compose"]
+
+_numbers = itertools.count(1)
+
+
+class Outgoing(NamedTuple):
+    """One call, whatever way it goes. Its ``key`` stays the same when it is sent again."""
+
+    agent: bytes
+    op: str
+    name: str
+    codec: str
+    payload: list[Any]
+    needs: list[Any]
+    key: bytes
+    deadline: float | None
+    """Monotonic seconds."""
+    timeout: float | None
+    """What the caller said, for the error's sentence."""
+    chain: list[Any]
+    trace: bytes
+    maker: CurrentCall | None
+    hold: bool = False
+    oneway: bool = False
+    credit: int = 0
+
+    def message(self, epoch: int, number: int) -> Call:
+        """As it is sent now."""
+        left = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+        return Call(
+            number,
+            self.agent,
+            epoch,
+            self.op,
+            self.name,
+            self.codec,
+            self.key,
+            left,
+            self.hold,
+            self.oneway,
+            self.credit,
+            self.needs,
+            self.chain,
+            self.trace,
+        )
+
+    def timed_out(self, label: str) -> CallTimeout:
+        """The error, should nobody else tell it."""
+        limit = "its deadline" if self.timeout is None else f"{self.timeout:g} s"
+        return CallTimeout(
+            f"{label}.{self.name} was not done within {limit}",
+            agent=self.agent.hex(),
+            method=self.name,
+            timeout=self.timeout,
+        )
+
+
+def compose(
+    agent: bytes,
+    op: str,
+    name: str,
+    codec: str = "",
+    payload: Any = (),
+    needs: Any = (),
+    *,
+    timeout: float | None = None,
+    hold: bool = False,
+    oneway: bool = False,
+    credit: int = 0,
+) -> Outgoing:
+    """Complete a call with what it inherits from the call in whose code it is made."""
+    maker = current()
+    # A key is unique for ever: the session of the process is random, the number never repeats.
+    key = runtime().session + next(_numbers).to_bytes(8, "little")
+    deadline = None if timeout is None else time.monotonic() + timeout
+    chain: list[Any] = []
+    trace = b""
+    if maker is not None:
+        chain = [*maker.chain, (maker.agent, key)]
+        trace = maker.trace
+        if maker.deadline is not None and not oneway:
+            deadline = maker.deadline if deadline is None else min(deadline, maker.deadline)
+    return Outgoing(
+        agent,
+        op,
+        name,
+        codec,
+        list(payload),
+        list(needs),
+        key,
+        deadline,
+        timeout,
+        chain,
+        trace or os.urandom(16),
+        maker,
+        hold,
+        oneway,
+        credit,
+    )

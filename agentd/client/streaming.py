@@ -1,0 +1,257 @@
+"""Reading a stream: item by item, with credit, across lost connections."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from functools import partial
+from typing import Any, Self
+
+from agentd.client import references
+from agentd.client.link import Link, LinkDown, Pending
+from agentd.client.outgoing import Outgoing
+from agentd.client.proxy import RpcObject, complete, ensure_ready, session_of, target
+from agentd.client.session import LATE_S, MOVES, Session
+from agentd.errors import AgentdError, AgentNotFound, CallTimeout, ConfigError, ProtocolError
+from agentd.protocol.messages import Attach, Chunk, Credit, End, Error, Ready
+
+__all__ = ["Stream", "attach"]
+
+
+class Stream:
+    """The items of a generator method, for ``for`` and ``async for``.
+
+    ``id`` and ``offset`` name the place: ``agentd.handle(agent).stream(id, offset)`` reads on from
+    there, in this process or another, as far back as the worker keeps items. Leaving early (the
+    end of a ``with``, ``close()``, or letting go of it) closes the generator in the agent.
+    An exception in the agent arrives after the items before it; a crash raises ``AgentCrashed``.
+    """
+
+    def __init__(self, proxy: RpcObject, out: Outgoing, *, offset: int | None = None) -> None:
+        self._proxy = proxy
+        self._out = out
+        self._aim = target(proxy)
+        self._session: Session = session_of(self._aim)
+        self._attached = offset is not None
+        self._offset = offset or 0
+        self._consumed = 0
+        self._pending: Pending | None = None
+        self._link: Link | None = None
+        self._place: Ready | None = None
+        self._over = False
+        self._lock = threading.Lock()  # one reader at a time
+        if not self._attached:
+            self._open()
+
+    @property
+    def id(self) -> str:
+        """Names the stream, for ``handle(agent).stream(id)``."""
+        return self._out.key.hex()
+
+    @property
+    def offset(self) -> int:
+        """The number of the next item; the first is 0."""
+        return self._offset
+
+    # -- reading -----------------------------------------------------------------------------------
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        with self._lock:
+            while True:
+                found, item = self._take()
+                if found:
+                    return item
+                if self._over:
+                    raise StopIteration
+                self._wait()
+
+    def _take(self) -> tuple[bool, Any]:
+        """The next item, if it is here; notices the end. Does not wait."""
+        if self._over:
+            return False, None
+        if self._pending is None:
+            self._open()
+        pending = self._pending
+        assert pending is not None
+        while pending.chunks:
+            chunk, payload = pending.chunks.popleft()
+            if chunk.items and chunk.offset == self._offset:
+                self._offset += 1
+                self._grant()
+                head, *buffers = payload
+                return True, _decode(chunk, head, buffers)
+        if pending.done:
+            self._ended(pending)
+        return False, None
+
+    def _ended(self, pending: Pending) -> None:
+        try:
+            message, payload = pending.outcome()
+        except LinkDown as error:
+            self._lost(error)
+            return
+        except AgentNotFound as error:
+            if error.facts.get("moved") and not self._offset:
+                self._reopen()
+                return
+            self._over = True
+            raise
+        except AgentdError:
+            self._over = True
+            raise
+        self._over = True
+        if isinstance(message, Error):
+            raise self._session.raised(message, payload)
+        if not isinstance(message, End):
+            raise ProtocolError(f"a stream was answered with {message.kind!r}")
+
+    def _lost(self, error: LinkDown) -> None:
+        """The connection broke: go on where the stream was, if its worker still runs."""
+        place = self._place
+        assert place is not None
+        self._session.forget(place)
+        if not error.facts.get("sent"):
+            self._reopen()
+            return
+        now = self._session.locate(self._aim.agent, deadline=self._out.deadline)
+        if now.epoch != place.epoch:
+            self._over = True
+            raise self._session.fate(place)
+        self._attached = True
+        self._reopen()
+
+    def _reopen(self) -> None:
+        self._pending = None
+
+    def _open(self) -> None:
+        if self._aim.creation is not None:
+            ensure_ready(self._aim, self._out.deadline)
+            complete(self._proxy)
+        for _ in range(MOVES):
+            place = self._place = self._session.place(self._aim.agent, self._out.deadline)
+            try:
+                self._link = self._session.worker(place.address)
+                self._pending = self._link.submit(self._message(place), self._payload())
+            except LinkDown:
+                self._session.forget(place)
+            else:
+                self._consumed = 0
+                return
+        raise AgentNotFound(f"agent {self._aim.cls} cannot be reached", agent=self._aim.agent.hex())
+
+    def _message(self, place: Ready) -> Any:
+        out = self._out
+        if not self._attached:
+            return partial(out.message, place.epoch)
+        return lambda n: Attach(n, out.agent, place.epoch, out.key, self._offset, out.credit)
+
+    def _payload(self) -> list[Any]:
+        return [] if self._attached else self._out.payload
+
+    def _grant(self) -> None:
+        self._consumed += 1
+        if self._consumed * 2 >= self._out.credit:
+            assert self._link is not None
+            assert self._pending is not None
+            self._link.tell(Credit(self._pending.id, self._out.agent, self._consumed))
+            self._consumed = 0
+
+    def _wait(self) -> None:
+        pending, link = self._pending, self._link
+        if pending is None:
+            return  # opened anew at the next look
+        assert link is not None
+        deadline = None if self._out.deadline is None else self._out.deadline + LATE_S
+        try:
+            link.wait(pending, deadline, lambda p: p.done or bool(p.chunks))
+        except CallTimeout:
+            self.close()
+            raise self._out.timed_out(self._aim.cls) from None
+        except (KeyboardInterrupt, SystemExit):
+            self.close()
+            raise
+
+    # -- asyncio -----------------------------------------------------------------------------------
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        while True:
+            # Opening and re-opening may wait for a connection; reading never does.
+            if self._pending is None or (self._pending.done and not self._pending.chunks):
+                found, item = await asyncio.to_thread(self._take)
+            else:
+                found, item = self._take()
+            if found:
+                return item
+            if self._over:
+                raise StopAsyncIteration
+            if self._pending is None:
+                continue
+            change: asyncio.Future[None] = loop.create_future()
+            assert self._link is not None
+            self._link.on_change(self._pending, partial(_set_in_loop, loop, change))
+            try:
+                await change
+            except asyncio.CancelledError:
+                self.close()
+                raise
+
+    async def aclose(self) -> None:
+        """``close``, for asynchronous code."""
+        self.close()
+
+    # -- leaving -----------------------------------------------------------------------------------
+    def close(self) -> None:
+        """Read no more; the generator in the agent is closed and runs its ``finally``."""
+        if not self._over:
+            self._over = True
+            if self._pending is not None and self._link is not None:
+                self._link.drop(self._pending)
+            self._session.cancel(self._out.agent, self._out.key)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self.__dict__.get("_over", True):
+            with contextlib.suppress(Exception):  # the process may be ending around us
+                self.close()
+
+    def __repr__(self) -> str:
+        return f"<Stream {self._out.name} of {self._aim.cls} at item {self._offset}>"
+
+
+def attach(proxy: RpcObject, stream: str, offset: int, credit: int = 64) -> Stream:
+    """Read a stream of the agent from an offset on; raises ``ResultExpired`` when it is read."""
+    from agentd.client.outgoing import compose
+
+    try:
+        key = bytes.fromhex(stream)
+    except ValueError:
+        raise ConfigError(f"{stream!r} is not the id of a stream") from None
+    out = compose(target(proxy).agent, "stream", "stream", credit=credit)._replace(key=key)
+    return Stream(proxy, out, offset=offset)
+
+
+def _decode(chunk: Chunk, head: Any, buffers: list[Any]) -> Any:
+    from agentd import serialization
+
+    return serialization.decode(chunk.codec, head, buffers, refs=references.active())
+
+
+def _set_in_loop(loop: Any, change: Any) -> None:
+    def set_it() -> None:
+        if not change.done():
+            change.set_result(None)
+
+    with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+        loop.call_soon_threadsafe(set_it)
