@@ -35,6 +35,10 @@ log = logging.getLogger("agentd.server")
 
 KILL_WAIT_S: Final = 1.0
 """How long the end of killed workers is waited for; one stuck in the kernel may outlast it."""
+READ_S: Final = 0.2
+"""How long clients get to read the last answers: a DEALER that takes nothing while it is not
+connected (ZMQ_IMMEDIATE) loses what it has not read when its peer closes (libzmq,
+``socket_base_t::hiccuped``)."""
 
 
 class Daemon:
@@ -177,7 +181,7 @@ class Daemon:
 
     def _drained(self) -> None:
         if all(w.drained for w in self.supervisor.workers.values()):
-            self._end()
+            self.loop.later(READ_S, self._end)
 
     def _end(self) -> None:
         if not self.supervisor.stopping:
