@@ -342,7 +342,8 @@ class Host:
                 return self._value(hosted, _run(hosted.names), "its names")
             case "next":
                 items = _run(hosted.iterators.take, _number(name))
-                return self._value(hosted, items, "an item of the iterator")
+                # A list: plain items stay plain, for clients in other languages.
+                return self._value(hosted, list(items), "an item of the iterator")
             case "close":
                 _run(hosted.iterators.close, _number(name))
                 return self._value(hosted, None, "")
