@@ -26,7 +26,7 @@ from agentd.server.sessions import Sessions
 from agentd.server.supervisor import EXIT_S, Place, Supervisor
 from agentd.transport import rundir
 from agentd.transport.loop import Loop
-from agentd.transport.process import host_identity
+from agentd.transport.process import host_identity, raise_file_limit
 from agentd.transport.sockets import Port, new_context, router
 
 __all__ = ["Daemon", "serve"]
@@ -87,6 +87,7 @@ class Daemon:
         stop = self.stop if self._parent is None else self._end
         self.loop.on_signal(signal.SIGTERM, stop)
         self.loop.on_signal(signal.SIGINT, stop)
+        raise_file_limit()
         try:
             self._open()
             ready(self.endpoint)
