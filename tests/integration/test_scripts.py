@@ -401,3 +401,20 @@ print(sorted((line["stream"], line["text"]) for line in lines))
 """
     lines = script.run(text, AGENTD_ENDPOINT=shared.endpoint)
     assert lines == ["[('stderr', 'to err'), ('stdout', 'to out')]"]
+
+
+def test_an_interrupted_call_leaves_the_connection_usable(script, shared):
+    text = """
+import agentd, signal, time
+class Sleeper(agentd.Agent):
+    def sleep(self, s): time.sleep(s); return s
+agent = Sleeper(to_dist=True)
+agent.sleep(0)
+def interrupt(*_): raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, interrupt)
+for _ in range(3):
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try: agent.sleep(0.4)
+    except KeyboardInterrupt: print("interrupted", agent.sleep(0))
+"""
+    assert script.run(text, AGENTD_ENDPOINT=shared.endpoint) == ["interrupted 0"] * 3
