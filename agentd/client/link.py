@@ -318,13 +318,15 @@ class Link:
     def _read(self, settled: list[Pending]) -> None:
         if self.down is not None:
             return
+        # Looked at first: what came before it broke is read below, and counts.
+        broken = self._breakage.happened()
         while True:
             messages, more = self._port.receive_locked(100)
             for frames in messages:
                 self._take(frames, settled)
             if not more:
                 break
-        if self._breakage.happened():
+        if broken:
             self._break(f"the connection to {self.endpoint} broke", settled)
 
     def _take(self, frames: list[Any], settled: list[Pending]) -> None:

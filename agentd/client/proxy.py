@@ -177,9 +177,15 @@ def _local_class(about: dict[str, Any]) -> type | None:
     found: Any = sys.modules.get(about.get("module", ""))
     for part in str(about.get("qualname", "")).split("."):
         found = getattr(found, part, None)
-    if isinstance(found, type) and about_class(found) == about:
+    if isinstance(found, type) and _offer(about_class(found)) == _offer(about):
         return found
     return None
+
+
+def _offer(about: dict[str, Any]) -> tuple[Any, ...]:
+    """All but the names of modules: ``__main__`` is ``__mp_main__`` to a child process."""
+    bases = [str(base).rpartition(":")[2] for base in about.get("bases", ())]
+    return about.get("methods"), about.get("specials"), about.get("unhashable"), bases
 
 
 def _restore(wire: tuple[Any, ...]) -> RpcObject:

@@ -26,9 +26,12 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 larger because ``about`` lists the methods of a class."""
 MAX_FRAMES: Final = 1026
 """Header, head and at most 1,024 out-of-band buffers; more are folded into the head."""
-MAX_ITEMS: Final = 10_000
-"""Per container of a header: 64 KiB of one-byte items would otherwise become objects 75 times
-their size."""
+MAX_KEYS: Final = 10_000
+"""Per map of a header: 64 KiB of one-byte items would otherwise become objects 75 times their
+size."""
+MAX_ITEMS: Final = 1_000
+"""Per array of a header. Fewer than keys: msgpack makes an array as long as it says it is, before
+the items are there, and arrays can be nested a thousand deep."""
 
 Frames = list[Any]
 """Objects with the buffer protocol, in wire order."""
@@ -72,7 +75,7 @@ def unpack(frames: Sequence[Any]) -> Message:
             raw[4:],
             ext_hook=_no_extension,
             max_array_len=MAX_ITEMS,
-            max_map_len=MAX_ITEMS,
+            max_map_len=MAX_KEYS,
         )
     except ProtocolError:
         raise

@@ -26,7 +26,7 @@ from agentd.server.sessions import Sessions
 from agentd.server.supervisor import EXIT_S, Place, Supervisor
 from agentd.transport import rundir
 from agentd.transport.loop import Loop
-from agentd.transport.process import host_identity
+from agentd.transport.process import host_identity, raise_file_limit
 from agentd.transport.sockets import Port, new_context, router
 
 __all__ = ["Daemon", "serve"]
@@ -35,6 +35,10 @@ log = logging.getLogger("agentd.server")
 
 KILL_WAIT_S: Final = 1.0
 """How long the end of killed workers is waited for; one stuck in the kernel may outlast it."""
+READ_S: Final = 0.2
+"""How long clients get to read the last answers: a DEALER that takes nothing while it is not
+connected (ZMQ_IMMEDIATE) loses what it has not read when its peer closes (libzmq,
+``socket_base_t::hiccuped``)."""
 
 
 class Daemon:
@@ -83,6 +87,7 @@ class Daemon:
         stop = self.stop if self._parent is None else self._end
         self.loop.on_signal(signal.SIGTERM, stop)
         self.loop.on_signal(signal.SIGINT, stop)
+        raise_file_limit()
         try:
             self._open()
             ready(self.endpoint)
@@ -177,7 +182,7 @@ class Daemon:
 
     def _drained(self) -> None:
         if all(w.drained for w in self.supervisor.workers.values()):
-            self._end()
+            self.loop.later(READ_S, self._end)
 
     def _end(self) -> None:
         if not self.supervisor.stopping:

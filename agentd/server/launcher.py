@@ -13,9 +13,12 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from typing import IO, Protocol
+from typing import IO, Final, Protocol
 
 __all__ = ["Exit", "Launched", "Launcher", "LocalLauncher", "WorkerSettings"]
+
+ROOM: Final = 32
+"""Descriptors that must be free to start a worker: it takes about ten of the daemon's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ class LocalProcess:
     """A process of this host, in a session and process group of its own."""
 
     def __init__(self, settings: WorkerSettings) -> None:
+        _check_room()
         self._process = subprocess.Popen(
             [
                 sys.executable,
@@ -155,6 +159,21 @@ class LocalProcess:
         for pipe in (self._process.stdin, self.stdout, self.stderr):
             with contextlib.suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]
+
+
+def _check_room() -> None:
+    """Raise ``OSError`` unless a worker's descriptors are to be had.
+
+    Its pipes and pidfd, and above all its connection: libzmq aborts the daemon where it cannot
+    accept that (see ``transport.process``).
+    """
+    taken: list[int] = []
+    try:
+        # Not as a list made at once: those taken before the error have to be given back.
+        taken.extend(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(ROOM))
+    finally:
+        for fd in taken:
+            os.close(fd)
 
 
 class LocalLauncher:

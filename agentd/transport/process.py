@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import os
+import resource
+from typing import Final
 
-__all__ = ["alive", "host_identity", "process_start"]
+__all__ = ["alive", "host_identity", "process_start", "raise_file_limit"]
+
+FILES: Final = 65_536
+"""Descriptors a daemon or a worker may have. libzmq aborts the process where it cannot accept
+a connection on ipc for want of one (4.3.5, ipc_listener.cpp), and the usual 1,024 are soon spent;
+far more would slow down programs that agents start and that close all they could have."""
+
+
+def raise_file_limit() -> None:
+    """Allow this process as many open files as it may have, up to ``FILES``."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def alive(pid: int, started: str) -> bool:

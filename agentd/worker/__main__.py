@@ -28,6 +28,7 @@ def main() -> None:
     from agentd.protocol import local_versions, pack
     from agentd.protocol.messages import Enlist
     from agentd.transport.loop import Loop
+    from agentd.transport.process import raise_file_limit
     from agentd.transport.recorder import Recorder
     from agentd.transport.sockets import Port, dealer, new_context, router
     from agentd.worker.host import Host
@@ -36,6 +37,7 @@ def main() -> None:
     faulthandler.enable(all_threads=False)  # the one at fault: the callers see its last lines
     sys.path[:0] = [folder for folder in told.path if folder not in sys.path]
     capture()
+    raise_file_limit()
     loop = Loop()
     loop.on_signal(signal.SIGTERM, loop.stop)
     context = new_context()

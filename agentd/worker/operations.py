@@ -55,7 +55,8 @@ def operate(hosted: Hosted, call: Call, payload: Any, refs: Any) -> tuple[str, l
             return value_of(hosted, agent_code(hosted.names), "its names", refs)
         case "next":
             items = agent_code(hosted.iterators.take, _number(name))
-            return value_of(hosted, items, "an item of the iterator", refs)
+            # A list: plain items stay plain, for clients in other languages.
+            return value_of(hosted, list(items), "an item of the iterator", refs)
         case "close":
             agent_code(hosted.iterators.close, _number(name))
             return value_of(hosted, None, "", refs)

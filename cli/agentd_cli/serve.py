@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,9 @@ def serve(ctx: click.Context, /, file: str | None, **flags: Any) -> None:
         # Only now: a wrong setting is told without the time that the daemon's imports take.
         from agentd.server.daemon import serve as run
 
-        ctx.exit(run(config))
+        code = run(config)
+        _ignore_signals()
+        ctx.exit(code)
     except AgentdError as error:
         click.echo(exits.sentence_of(error), err=True)
         ctx.exit(exits.code_of(error, exits.SERVE))
@@ -90,6 +93,12 @@ def serve(ctx: click.Context, /, file: str | None, **flags: Any) -> None:
             raise
         click.echo(f"cannot use {escape(str(error.filename))}: {error.strerror}", err=True)
         ctx.exit(1)
+
+
+def _ignore_signals() -> None:
+    """Let no further signal end a daemon that has stopped: that would look like a crash."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _warn_of_missing(folders: Iterable[str]) -> None:

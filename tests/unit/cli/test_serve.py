@@ -33,6 +33,7 @@ def daemon(monkeypatch):
     module.serve = fake.serve
     monkeypatch.setitem(sys.modules, "agentd.server.daemon", module)
     monkeypatch.setattr(logs, "configure", lambda *args: None)
+    monkeypatch.setattr("agentd_cli.serve._ignore_signals", lambda: None)
     return fake
 
 

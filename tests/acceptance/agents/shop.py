@@ -1,0 +1,68 @@
+"""Agents for a daemon that is started with ``--path`` and this folder: they fail on demand."""
+
+import os
+import sys
+import threading
+import time
+
+import agentd
+
+
+class Stock(agentd.Agent):
+    def __init__(self, start=0, *rest, step=1, **more):
+        self.count = start
+        self.given = [start, *rest, {"step": step, **more}]
+        print("in stock:", start)
+
+    def add(self, n=None):
+        self.count += 1 if n is None else n
+        return self.count
+
+    def echo(self, *args, **kwargs):
+        return [list(args), kwargs]
+
+    def say(self, text):
+        print(text)
+        print(f"err: {text}", file=sys.stderr)
+
+    def seven(self):
+        return {7}
+
+    def me(self):
+        return self
+
+    def pid(self):
+        return os.getpid()
+
+    def nap(self, seconds):
+        print("good night")
+        time.sleep(seconds)
+        return "rested"
+
+    @agentd.async_func
+    def later(self):
+        return "came later"
+
+    def fail(self, text):
+        raise ValueError(text)
+
+    def die(self, code):
+        print("last words", file=sys.stderr)
+        os._exit(code)
+
+    def die_loudly(self):
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+        os._exit(1)
+
+
+class Broken(agentd.Agent):
+    def __init__(self):
+        print("trying")
+        raise RuntimeError("no \x1b[31mstock\nat all")
+
+
+class Slow(agentd.Agent):
+    def __init__(self, seconds):
+        time.sleep(seconds)

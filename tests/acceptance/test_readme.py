@@ -1,0 +1,236 @@
+"""The README is true: its lines run as they are written, its tables name what there is."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import agentd
+from agentd_cli.ctl import main as agentctl_main
+from tests.acceptance.harness import (
+    LONG_S,
+    ROOT,
+    Done,
+    environment,
+    listens,
+    processes_of,
+    run,
+    wait_until,
+)
+
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def blocks(kind: str) -> list[str]:
+    return [text for found, text in BLOCKS if found == kind]
+
+
+FIVE_LINES, TWO_WAYS, SUBMIT, CONNECT = blocks("python")
+
+LIBRARIAN = """
+import agentd
+
+class Librarian(agentd.Agent):
+    def __init__(self, shelf): self.shelf = shelf
+    def ask(self, question): return f"{self.shelf}: {question}"
+"""
+
+
+def table(head: str) -> list[list[str]]:
+    """The cells of the table with that head, without backquotes."""
+    lines = TEXT[TEXT.index(head) :].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def run_python(text: str, tmp_path: Path, run_dir: str) -> str:
+    """What it prints; it must not complain, and leave nothing behind."""
+    file = tmp_path / "program.py"
+    file.write_text(text)
+    done = run(sys.executable, file, env=environment(run_dir), cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    return done.out
+
+
+def test_all_blocks_are_known():
+    assert [kind for kind, _ in BLOCKS] == [
+        *("sh", "python", "python", "", "python", "console", "python")
+    ]
+
+
+def test_the_two_commands_at_the_top_are_targets(run_dir):
+    env = {k: v for k, v in environment(run_dir).items() if not k.startswith("MAKE")}
+    [text] = blocks("sh")
+    for line in text.splitlines():
+        command = shlex.split(line, comments=True)
+        dry = subprocess.run(
+            [*command, "--dry-run"], cwd=ROOT, env=env, text=True, capture_output=True, check=False
+        )
+        assert dry.returncode == 0, dry.stderr
+        expected = {"run": "examples/librarian.py", "test": "pytest"}[command[1]]
+        assert expected in dry.stdout
+
+
+def test_five_lines(tmp_path, run_dir):
+    assert run_python(FIVE_LINES, tmp_path, run_dir) == "6\n"
+    assert processes_of(run_dir) == {}
+
+
+def test_two_ways(tmp_path, run_dir):
+    check = """
+import inspect
+assert type(a) is type(b) and isinstance(b, Librarian)
+assert a.ask("why") == b.ask("why") == "stdlib: why"
+"""
+    run_python(LIBRARIAN + TWO_WAYS + check, tmp_path, run_dir)
+    assert processes_of(run_dir) == {}
+
+
+def test_what_cannot_travel_is_named_in_these_words(tmp_path, run_dir):
+    [text] = blocks("")
+    program = """
+import sqlite3
+import agentd
+
+class Index:
+    def __init__(self): self.conn = sqlite3.connect(":memory:")
+
+class Shelf(agentd.Agent):
+    def __init__(self): self.index = Index()
+
+try:
+    Shelf().to_dist()
+except agentd.errors.AgentdError as error:
+    print(f"{error.code}: {error}")
+"""
+    shown = text.strip().removesuffix("…").strip()
+    assert run_python(program, tmp_path, run_dir).startswith(shown)
+
+
+def test_results_and_handles(tmp_path, run_dir):
+    prelude = LIBRARIAN + 'agent = Librarian("stdlib", to_dist=True)\n'
+    check = """
+assert result.result() == "stdlib: …"
+try:
+    agent.ask("…")
+except agentd.errors.AgentNotFound:
+    print("deleted at the end")
+"""
+    assert run_python(prelude + SUBMIT + check, tmp_path, run_dir) == "deleted at the end\n"
+
+
+class Shell:
+    """One interactive-like bash in the clone's root, fed line by line."""
+
+    def __init__(self, run_dir: str) -> None:
+        self.process = subprocess.Popen(
+            ["bash", "--norc", "--noprofile"],
+            cwd=ROOT,
+            env=environment(run_dir),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def type(self, line: str) -> str:
+        """What the line printed."""
+        self.process.stdin.write(f'{line}\necho "done: $?"\n')
+        self.process.stdin.flush()
+        printed = ""
+        while not (answer := self.process.stdout.readline()).startswith("done: "):
+            assert answer, "the shell ended"
+            printed += answer
+        assert answer == "done: 0\n", line
+        return printed
+
+    def end(self) -> Done:
+        out, err = self.process.communicate(timeout=LONG_S)
+        return Done(self.process.returncode, out, err)
+
+
+@pytest.fixture
+def shell(run_dir):
+    one = Shell(run_dir)
+    yield one
+    one.process.kill()
+    one.process.communicate()
+
+
+def test_a_daemon_for_several_programs(shell, tmp_path, run_dir):
+    [text] = blocks("console")
+    prompts = re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]
+    for prompt in prompts:
+        line, _, shown = prompt.partition("\n")
+        printed = shell.type(line)
+        if line.endswith("&"):
+            wait_until(lambda: listens(f"ipc://{run_dir}/agentd/agentd.sock"), line)
+        elif shown:
+            id_or_text = [re.sub(r"^[0-9a-f]{32}$", "ID", s, flags=re.M) for s in (printed, shown)]
+            assert id_or_text[0] == id_or_text[1]
+    assert re.search(r" tally +counter:Counter +ready ", printed)
+
+    check = '\nassert tally.value == 7\nassert agentd.connect().endpoint.endswith("agentd.sock")\n'
+    run_python(CONNECT + check, tmp_path, run_dir)
+    assert shell.type("agentctl get tally value") == "7\n"
+    shell.type("agentctl stop")
+    shell.type("wait %1")
+    assert shell.end().code == 0
+    assert processes_of(run_dir) == {}
+
+
+def test_every_verb_is_named():
+    line = re.search(r"`agentctl (status \| [^`]*)`", TEXT).group(1)
+    named = {word.strip().removesuffix(" [-f]") for word in line.split("|")}
+    assert named | {"completion"} == set(agentctl_main.commands)
+
+
+def test_every_option_is_named():
+    named = {cells[0].strip("`") for cells in table("| option | default |")}
+    assert named | {"host", "port"} == {field.name for field in fields(agentd.DistConf)}
+
+
+def test_the_defaults_are_true():
+    defaults = agentd.DistConf()
+    for option, default, _ in table("| option | default |"):
+        match option.strip("`"):
+            case "get_if_exists" | "worker" as name:
+                assert repr(getattr(defaults, name)).replace("'", '"') == default.strip("`")
+            case "lifetime":
+                assert default == '`"client"`; with a name `"daemon"`'
+                assert defaults.effective_lifetime == "client"
+                assert agentd.DistConf(name="x").effective_lifetime == "daemon"
+
+
+def test_the_errors_are_there():
+    for named, _, _ in table("| you see | it means |"):
+        for name in re.findall(r"`(\w+)`", named):
+            assert issubclass(getattr(agentd.errors, name), agentd.errors.AgentdError)
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#:]+)\)", TEXT):
+        assert (ROOT / target).exists(), target
+
+
+def test_ctrl_c_ends_a_daemon_of_the_foreground(run_dir):
+    """As the README says nothing else, a person will press it."""
+    process = subprocess.Popen(
+        ["agentd", "serve", "--workers", "1"],
+        env=environment(run_dir),
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+    )
+    wait_until(lambda: listens(f"ipc://{run_dir}/agentd/agentd.sock"), "agentd serve")
+    # A terminal sends it to the whole foreground group, workers and all.
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=LONG_S)
+    assert process.returncode == 0
+    assert b"Traceback" not in err
+    assert processes_of(run_dir) == {}

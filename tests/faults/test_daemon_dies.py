@@ -1,0 +1,165 @@
+"""kill -9 of the daemon, at any moment: nothing of it is left, and nobody waits for it."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+import agentd
+from agentd.errors import AgentdError, ConnectionLost, DaemonNotFound, TransportError
+from tests.faults.harness import ROUNDS, Daemon, Thread, dice, measured, wait_until
+from tests.faults.victims import Victim
+
+
+def host(daemon, *args):
+    agent = Victim(*args, to_dist=daemon.endpoint)
+    agentd.handle(agent).wait()
+    return agent
+
+
+def test_an_idle_daemon_leaves_nothing(start):
+    daemon = start()
+    daemon.workers_ready()
+
+    daemon.kill()
+
+    measured("kill -9 of an idle daemon until all is gone", daemon.clean())
+
+
+def test_callers_are_told_at_once(start):
+    daemon = start()
+    agent = host(daemon)
+    call = Thread(lambda: agent.slow(60))
+    creation = Victim(0, 60, to_dist=daemon.endpoint)
+    waiting = Thread(lambda: agentd.handle(creation).wait())
+    question = Thread(lambda: daemon.client.logs(agentd.handle(agent).id, 0, wait=25))
+    time.sleep(0.2)
+    began = time.monotonic()
+
+    daemon.kill()
+
+    assert isinstance(call.done(), ConnectionLost)
+    measured("kill -9 of the daemon to ConnectionLost of a call", time.monotonic() - began)
+    assert isinstance(waiting.done(), TransportError)
+    assert isinstance(question.done(), TransportError)
+    daemon.clean()
+    with pytest.raises(DaemonNotFound):
+        daemon.client.ping()
+    with pytest.raises(TransportError):
+        agent.add()
+
+
+@pytest.mark.parametrize("delay", [0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6])
+def test_killed_while_it_starts(start, delay):
+    daemon = start(wait=False)
+    time.sleep(delay * dice().uniform(0.8, 1.2))
+
+    daemon.kill()
+
+    daemon.clean()
+    daemon.start()  # and another one takes its place
+    assert host(daemon).add() == 1
+
+
+def test_killed_under_load(start):
+    daemon = start()
+    agents = [host(daemon) for _ in range(4)]
+
+    def load(agent):
+        while True:
+            agent.add()
+
+    threads = [Thread(lambda a=a: load(a)) for a in agents]
+    time.sleep(0.3)
+
+    daemon.kill()
+
+    for thread in threads:
+        assert isinstance(thread.done(), TransportError), thread.outcome
+    measured("kill -9 of a busy daemon until all is gone", daemon.clean())
+
+
+def test_killed_while_workers_are_replaced(start):
+    chance = dice()
+    for _ in range(3 * ROUNDS):
+        daemon = start(worker_backoff_s=0.01)
+        agent = host(daemon)
+        for _ in range(2):
+            with pytest.raises(AgentdError):
+                agent.kill()
+        time.sleep(chance.uniform(0, 0.2))
+        daemon.kill()
+        daemon.clean()
+
+
+def test_a_worker_stuck_in_c_code_ends_too(start):
+    daemon = start()
+    agent = host(daemon)
+    call = Thread(agent.hold_interpreter)
+    time.sleep(0.3)
+
+    daemon.kill()
+
+    measured("kill -9 of the daemon until a worker without interpreter is gone", daemon.clean(15))
+    assert isinstance(call.done(), AgentdError)
+
+
+def test_a_process_that_an_agent_started_ends_too(start):
+    daemon = start()
+    child = host(daemon).start_process()
+    assert child in daemon.processes()
+
+    daemon.kill()
+
+    daemon.clean()
+
+
+def test_a_new_daemon_takes_over_at_once(start):
+    """However soon it comes: its predecessor's workers may still be clearing up."""
+    daemon = start()
+    for _ in range(4 * ROUNDS):
+        daemon.workers_ready()
+        daemon.kill()
+        daemon.start()
+        assert host(daemon).add() == 1
+    daemon.signal(signal.SIGTERM)
+    assert daemon.process.wait(20) == 0
+    daemon.clean()
+
+
+def test_a_proxy_of_the_old_daemon_says_that_its_agent_is_gone(start):
+    daemon = start()
+    agent = host(daemon)
+    agent.add()
+    daemon.kill()
+    daemon.start()
+
+    with pytest.raises(AgentdError) as caught:
+        agent.add()
+
+    assert isinstance(caught.value, agentd.errors.AgentNotFound | TransportError)
+    with pytest.raises(agentd.errors.AgentNotFound):
+        agent.add()
+
+
+def test_random_moments(start):
+    chance = dice()
+    for _ in range(4 * ROUNDS):
+        daemon = start(wait=False)
+        time.sleep(chance.uniform(0, 0.5))
+        daemon.kill()
+        daemon.clean()
+
+
+def test_a_lock_file_that_was_removed_does_not_let_a_second_daemon_in(start):
+    daemon = start()
+    Path(f"{daemon.folder}/s.lock").unlink()
+    second = Daemon(bind=(daemon.endpoint,), run_dir=daemon.folder)
+    try:
+        second.start(wait=False)
+        assert second.process.wait(20) == 1
+        assert "EndpointInUse" in second.said()
+        wait_until(daemon.listens, "the first one to answer")
+    finally:
+        second.end()

@@ -1,0 +1,92 @@
+"""Agents that come to harm."""
+
+import ctypes
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import agentd
+
+
+class Victim(agentd.Agent):
+    """Counts, and dies in many ways."""
+
+    def __init__(self, start: int = 0, init_s: float = 0.0) -> None:
+        self.value = start
+        time.sleep(init_s)
+
+    def add(self, n: int = 1) -> int:
+        self.value += n
+        return self.value
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def slow(self, seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
+    def big(self, size: int) -> bytes:
+        return bytes(size)
+
+    def leave(self, code: int) -> None:
+        print("last words", file=sys.stderr)
+        os._exit(code)
+
+    def segfault(self) -> None:
+        ctypes.string_at(0)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        print("no end of line", end="", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), number)
+
+    def hoard(self) -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (600_000_000, resource.RLIM_INFINITY))
+        raise MemoryError if bytearray(2_000_000_000) else None
+
+    def hold_interpreter(self) -> None:
+        """C code that keeps the GIL for years."""
+        re.match(r"(a+)+$", "a" * 64 + "b")
+
+    def start_process(self) -> int:
+        return subprocess.Popen(["sleep", "1000"]).pid
+
+    def start_noise(self) -> None:
+        """A process out of this one's group, which prints where this one does."""
+        subprocess.Popen(["timeout", "20", "yes", "noise"], start_new_session=True)
+
+    def say(self, lines: int, text: str = "line") -> None:
+        for number in range(lines):
+            print(text, number)
+
+
+class DiesInInit(agentd.Agent):
+    """Its worker dies while it is built: always, or only the first time (``once``: a file)."""
+
+    def __init__(self, once: str = "") -> None:
+        if not once or not Path(once).exists():
+            if once:
+                Path(once).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.alive = True
+
+
+class Maker(agentd.Agent):
+    """Makes another agent, which ends with it."""
+
+    def __init__(self) -> None:
+        self.made: Any = None
+
+    def make(self) -> Any:
+        self.made = Victim(to_dist=True)
+        self.made.add()
+        return self.made
+
+    def leave(self) -> None:
+        os._exit(3)

@@ -1,0 +1,219 @@
+"""The defects of AgentScope 0.1's distributed mode, one test each: they must not come back.
+
+The numbers are the rows of the study that this project began with.
+"""
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import agentd
+from agentd.errors import AgentCreationError, DecodeError
+from tests.integration.agents import Counter, Everything, Initialised, Maker, noted
+from tests.integration.conftest import LONG_S, ROOT, environment, wait_until
+
+
+def test_row_01_to_dist_keeps_what_was_done_to_the_object_since_construction():
+    """Was: ``to_dist()`` sent the constructor arguments again; a note added before was gone."""
+    local = Counter(1)
+    local.add(4)
+    local.note = ["added"]
+    agent = local.to_dist()
+    assert (agent.value, agent.note) == (5, ["added"])
+
+
+def test_row_02_init_runs_once(tmp_path):
+    """Was: two pids in the log."""
+    for number, make in enumerate(
+        (lambda f: Initialised(f, to_dist=True), lambda f: Initialised(f).to_dist())
+    ):
+        file = str(tmp_path / f"notes{number}")
+        agent = make(file)
+        assert agent.value == 0
+        assert [what for what, _pid in noted(file)].count("init") == 1
+
+
+def test_row_06_concurrent_calls_lose_no_update():
+    """Was: 20 concurrent ``+1`` calls ended at 1."""
+    agent = Careless(to_dist=True)
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(lambda _: agent.add(), range(20)))
+    assert agent.value == 20
+
+
+class Careless(agentd.Agent):
+    def __init__(self):
+        self.value = 0
+
+    def add(self):
+        value = self.value
+        time.sleep(0.01)
+        self.value = value + 1
+
+
+def test_row_09_exceptions_keep_type_cause_and_frames():
+    """Was: one ``AgentCallError`` with text, and a bare ``AgentCreationError(host, port)``."""
+    with pytest.raises(LookupError) as caught:
+        Fragile(to_dist=True).look()
+    assert caught.value.args == ("gone", 5)
+    assert type(caught.value.__cause__) is ZeroDivisionError
+    assert "in look" in "".join(traceback.format_exception(caught.value))
+    with pytest.raises(AgentCreationError, match="no good") as caught:
+        Fragile(fail=True, to_dist=True).look()
+    assert type(caught.value.__cause__) is ValueError
+    assert "in __init__" in "".join(traceback.format_exception(caught.value))
+
+
+class Fragile(agentd.Agent):
+    def __init__(self, fail=False):
+        if fail:
+            raise ValueError("no good")
+
+    def look(self):
+        try:
+            return 1 / 0
+        except ZeroDivisionError as error:
+            raise LookupError("gone", 5) from error
+
+
+def test_row_10_hasattr_getattr_and_attribute_writes_reach_the_agent():
+    """Was: ``hasattr`` and ``getattr`` with default raised; writes stayed on the proxy."""
+    agent = Counter(1, to_dist=True)
+    other = copy.copy(agent)
+    assert not hasattr(agent, "nothing")
+    assert getattr(agent, "nothing", 7) == 7
+    agent.value = 10
+    assert agent.add(1) == other.value == 11
+
+
+def test_row_11_keyword_arguments_arrive():
+    """Was: ``reply(x, y=5)`` silently dropped them."""
+    agent = Everything(to_dist=True)
+    assert agent.args(1, b=5, c=6, d=7) == (1, 5, (), 6, {"d": 7})
+    assert agent(1, y=5) == ("called", (1,), {"y": 5})
+
+
+def test_row_12_the_callers_dict_stays_as_it_is(shared):
+    """Was: emptied, so that its second use silently started a child server."""
+    conf = {"endpoint": shared.endpoint, "lifetime": "client"}
+    for value in (1, 2):
+        assert agentd.handle(Counter(value, to_dist=conf)).endpoint == shared.endpoint
+        assert agentd.handle(Counter(value).to_dist(conf)).endpoint == shared.endpoint
+        assert conf == {"endpoint": shared.endpoint, "lifetime": "client"}
+
+
+def test_row_13_the_folder_for_agents_is_used_and_stop_succeeds(tmp_path, short):
+    """Was: ``--agent-dir`` ignored; ``stop`` said that it failed when it had not."""
+    # Given
+    (tmp_path / "my_dir_agent.py").write_text("class MyDirAgent:\n    def hi(self): return 'hi'\n")
+    endpoint = f"ipc://{short}/d.sock"
+    daemon = command(
+        "serve", "serve", "--bind", endpoint, "--workers", "1", "--path", str(tmp_path), cwd=short
+    )
+    try:
+        wait_until(lambda: listens(endpoint), "the daemon to listen")
+        # When
+        agent = agentd.connect(endpoint).create("my_dir_agent:MyDirAgent")
+        # Then
+        assert agent.hi() == "hi"
+        stop = command("ctl", "--endpoint", endpoint, "stop")
+        out, err = stop.communicate(timeout=LONG_S)
+        assert stop.returncode == 0, err
+        assert "fail" not in (out + err).lower()
+        assert daemon.wait(LONG_S) == 0
+    finally:
+        daemon.kill()
+        daemon.communicate()
+
+
+def command(room, *args, cwd=None):
+    env = environment()
+    env["PYTHONPATH"] = os.pathsep.join([env["PYTHONPATH"], str(ROOT / "cli")])
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", f"from agentd_cli.{room} import main; main()", *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+        cwd=cwd,
+    )
+
+
+def listens(endpoint):
+    try:
+        return agentd.connect(endpoint).ping()
+    except agentd.errors.DaemonNotFound:
+        return False
+
+
+def test_row_15_classes_of_the_same_name_do_not_mix(shared):
+    """Was: a registry by bare class name, in which the first one won."""
+    first, second = make_class("first"), make_class("second")
+    assert first.__qualname__ == second.__qualname__
+    agents = [cls(to_dist=shared.endpoint) for cls in (first, second, first)]
+    agents += [cls().to_dist(shared.endpoint) for cls in (first, second, first)]
+    assert [agent.who() for agent in agents] == ["first", "second", "first"] * 2
+    assert [isinstance(agent, first) for agent in agents[:2]] == [True, False]
+
+
+def make_class(who):
+    class Same(agentd.Agent):
+        def who(self):
+            return who
+
+    return Same
+
+
+def test_row_19_arguments_that_cannot_be_read_are_an_error_at_once():
+    """Was: unpickling sat outside the ``try``; a timeout of 100 s and no error."""
+    agent = Counter(1, to_dist=True)
+    agent.add()
+    started = time.monotonic()
+    with pytest.raises(DecodeError, match="unreadable"):
+        agent.echo(Unreadable())
+    with pytest.raises(AgentCreationError, match="unreadable"):
+        agentd.handle(Counter(Unreadable(), to_dist=True)).wait(LONG_S)
+    assert time.monotonic() - started < 10
+    assert agent.add() == 3
+
+
+class Unreadable:
+    def __reduce__(self):
+        return complain, ()
+
+
+def complain():
+    raise RuntimeError("unreadable")
+
+
+def test_row_20_references_say_where_the_agent_really_is(shared):
+    """Was: the server's own idea of its host ("localhost"); copies lost the options."""
+    # Given
+    conf = {"endpoint": shared.endpoint, "name": "row 20", "lifetime": "client"}
+    agent = Counter(1, to_dist=conf)
+    elsewhere = Counter(to_dist=True)
+    maker = Maker(to_dist=shared.endpoint)
+    # When
+    copies = [
+        copy.copy(agent),
+        copy.deepcopy(agent),
+        pickle.loads(pickle.dumps(agent)),
+        agent.me(),
+        elsewhere.echo(agent),
+        elsewhere.ask(agent, "me"),
+    ]
+    # Then
+    for found in copies:
+        handle = agentd.handle(found)
+        assert (handle.endpoint, handle.name) == (shared.endpoint, "row 20")
+        assert handle.info()["id"] == agentd.handle(agent).id
+    made = maker.make(1)[0]
+    assert agentd.handle(made).endpoint == shared.endpoint
+    agentd.handle(agent).delete()
