@@ -183,13 +183,18 @@ def stream(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     options: CallOptions = DEFAULT,
+    *,
+    now: bool = True,
 ) -> Stream:
-    """Call a generator method; its items, one by one."""
+    """Call a generator method: its items, one by one.
+
+    ``now=False``: nothing is sent before the first item is asked for.
+    """
     from agentd.client.streaming import Stream
 
     packed = pack_arguments(args, kwargs)
     out = _compose(proxy, "stream", name, packed, options, credit=max(1, options.credit))
-    return Stream(proxy, out)
+    return Stream(proxy, out, now=now)
 
 
 def flags(proxy: RpcObject, name: str) -> int:

@@ -38,7 +38,8 @@ class RemoteMethod:
         """
         kind = flags(self._proxy, self._name)
         if kind & GENERATOR:
-            return stream(self._proxy, self._name, args, kwargs, self._options)
+            # As in Python, nothing of a generator runs before its first item is asked for.
+            return stream(self._proxy, self._name, args, kwargs, self._options, now=False)
         if kind & (MARKED_ASYNC | COROUTINE):
             return submit(self._proxy, self._name, args, kwargs, self._options)
         return call(self._proxy, self._name, args, kwargs, self._options)

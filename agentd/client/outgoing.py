@@ -8,6 +8,7 @@ import time
 from typing import Any, NamedTuple
 
 from agentd.client.context import CurrentCall, current
+from agentd.client.farewell import say_all
 from agentd.client.runtime import runtime
 from agentd.errors import CallTimeout
 from agentd.protocol.messages import Call
@@ -83,6 +84,7 @@ def compose(
     credit: int = 0,
 ) -> Outgoing:
     """Complete a call with what it inherits from the call in whose code it is made."""
+    say_all()
     maker = current()
     # A key is unique for ever: the session of the process is random, the number never repeats.
     key = runtime().session + next(_numbers).to_bytes(8, "little")

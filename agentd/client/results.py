@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar, cast
 from agentd.client import references
 from agentd.client.calling import decode_value
 from agentd.client.context import current
+from agentd.client.farewell import leave
 from agentd.client.fetching import Outcome, fetch
 from agentd.client.link import LinkDown, Pending
 from agentd.client.outgoing import Outgoing
@@ -142,11 +143,9 @@ class AsyncResult(Future[T], Generic[T]):
             self._agentd_sending.release()
 
     def __del__(self) -> None:
-        try:
-            if self._agentd_lent == 0 and self._agentd_sending is not None:
-                self._agentd_sending.release()
-        except Exception:  # noqa: BLE001, S110 - the process is ending around us
-            pass
+        sending = self.__dict__.get("_agentd_sending")
+        if sending is not None and self._agentd_lent == 0:
+            leave(sending.release)
 
     # -- for those who settle it -------------------------------------------------------------------
     def send(self, sending: Sending, retry: Retry | None, flags: int) -> None:

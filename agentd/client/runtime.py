@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from agentd.client.embedded import Embedded
+from agentd.client.farewell import say_all
 from agentd.client.pump import Pump
 from agentd.client.session import Session
 from agentd.errors import DaemonNotFound
@@ -80,6 +81,7 @@ class Runtime:
             return self._embedded.endpoint
 
     def _beat(self) -> None:
+        say_all()
         now = time.monotonic()
         for session in list(self._sessions.values()):
             session.beat(now)

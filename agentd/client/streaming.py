@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Self
 
 from agentd.client import references
+from agentd.client.farewell import leave
 from agentd.client.link import Link, LinkDown, Pending
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import RpcObject, complete, ensure_ready, session_of, target
@@ -27,7 +28,9 @@ class Stream:
     An exception in the agent arrives after the items before it; a crash raises ``AgentCrashed``.
     """
 
-    def __init__(self, proxy: RpcObject, out: Outgoing, *, offset: int | None = None) -> None:
+    def __init__(
+        self, proxy: RpcObject, out: Outgoing, *, offset: int | None = None, now: bool = True
+    ) -> None:
         self._proxy = proxy
         self._out = out
         self._aim = target(proxy)
@@ -40,7 +43,7 @@ class Stream:
         self._place: Ready | None = None
         self._over = False
         self._lock = threading.Lock()  # one reader at a time
-        if not self._attached:
+        if now and not self._attached:
             self._open()
 
     @property
@@ -209,10 +212,11 @@ class Stream:
     # -- leaving -----------------------------------------------------------------------------------
     def close(self) -> None:
         """Read no more; the generator in the agent is closed and runs its ``finally``."""
-        if not self._over:
-            self._over = True
-            if self._pending is not None and self._link is not None:
-                self._link.drop(self._pending)
+        if self._over:
+            return
+        self._over = True
+        if self._pending is not None and self._link is not None:
+            self._link.drop(self._pending)
             self._session.cancel(self._out.agent, self._out.key)
 
     def __enter__(self) -> Self:
@@ -222,9 +226,8 @@ class Stream:
         self.close()
 
     def __del__(self) -> None:
-        if not self.__dict__.get("_over", True):
-            with contextlib.suppress(Exception):  # the process may be ending around us
-                self.close()
+        if not self.__dict__.get("_over", True) and self._pending is not None:
+            leave(partial(self._session.cancel, self._out.agent, self._out.key))
 
     def __repr__(self) -> str:
         return f"<Stream {self._out.name} of {self._aim.cls} at item {self._offset}>"

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from agentd.client.about import COROUTINE, READONLY
 from agentd.client.context import CurrentCall, running
@@ -61,6 +61,7 @@ class OpenCall:
         self._task: Any = None
         self._work = Interruptible()
         self.chain = tuple((bytes(agent), bytes(key)) for agent, key in call.chain)
+        self.who = source.who
         flags = hosted.flags(call.name) if call.op in ("method", "stream") else 0
         self.readonly = bool(flags & READONLY)
         self.on_loop = bool(flags & COROUTINE) and call.op == "method"
@@ -119,7 +120,7 @@ class OpenCall:
         slot = self._host.recorder.enter(self.hosted.id)
         message: Message
         try:
-            codec, frames = self._work.run(self._operate)
+            codec, frames = self._run_code()
             message = Result(self.call.id, codec)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
             message, frames = self._failed(error)
@@ -127,6 +128,13 @@ class OpenCall:
             flush()
             self._host.recorder.leave(slot)
         self._answer(message, frames)
+
+    def _run_code(self) -> tuple[str, list[Any]]:
+        return cast(tuple[str, list[Any]], self._work.run(self._operate))
+
+    def _stop_code(self) -> None:
+        """Have the running code raise ``CallCancelled``."""
+        self._work.stop()
 
     def _operate(self) -> tuple[str, list[Any]]:
         return operate(self.hosted, self.call, self._payload, self._refs)
@@ -221,7 +229,7 @@ class OpenCall:
         if not started:
             return
         if not self.on_loop:
-            self._work.stop()
+            self._stop_code()
         elif self._task is not None:
             coroutines.event_loop().call_soon_threadsafe(self._task.cancel)
 

@@ -130,6 +130,7 @@ class _Task:
     """Something of our own that takes a turn: building the agent, letting it go."""
 
     chain: tuple[tuple[bytes, bytes], ...] = ()
+    who = None
     readonly = False
     on_loop = False
 

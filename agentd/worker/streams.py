@@ -19,6 +19,7 @@ from agentd.protocol import error_message
 from agentd.protocol.messages import Attach, Chunk, End, Message
 from agentd.worker import coroutines
 from agentd.worker.calls import OpenCall
+from agentd.worker.interrupt import Interruptible
 from agentd.worker.operations import agent_code, arguments, encode_value
 from agentd.worker.source import Source
 
@@ -71,19 +72,29 @@ class OpenStream(OpenCall):
         self._read(self._source, self.call.id, 0, self.call.credit)
 
     # -- producing ---------------------------------------------------------------------------------
+    def _run_code(self) -> tuple[str, list[Any]]:
+        return self._operate()
+
+    def _step(self, function: Callable[..., Any], *args: Any) -> Any:
+        """One step of the agent's code: it can be interrupted, what follows it cannot.
+
+        So a generator that is closed runs its ``finally`` undisturbed.
+        """
+        step = self._work = Interruptible()
+        if self._stopped:
+            step.stop()
+        return step.run(agent_code, function, *args)
+
     def _operate(self) -> tuple[str, list[Any]]:
         args, kwargs = arguments(self.call, self._payload, self._refs)
-        value = agent_code(self.hosted.call, self.call.name, args, kwargs)
+        value = self._step(self.hosted.call, self.call.name, args, kwargs)
         if coroutines.is_async(value):
             value = agent_code(coroutines.settle, value)
-        items: Iterator[Any] = agent_code(iter, value)
+        items: Iterator[Any] = self._step(iter, value)
         what = f"an item of {self.call.name}"
         try:
             while self._wait_for_credit():
-                try:
-                    item = agent_code(next, items, _DONE)
-                except StopIteration:  # ``agent_code`` wraps it otherwise
-                    break
+                item = self._step(next, items, _DONE)
                 if item is _DONE:
                     break
                 codec, frames = encode_value(self.hosted, item, what, self._refs)
@@ -96,12 +107,20 @@ class OpenStream(OpenCall):
 
     def _wait_for_credit(self) -> bool:
         with self._change:
-            while not self._stopped:
-                if any(reader.credit > 0 for reader in self._readers.values()):
-                    return True
-                if not self._change.wait(PROBE_S):
-                    self._probe()
-            return False
+            if self._may_go_on():
+                return not self._stopped
+            self.hosted.turns.stall(self)
+        try:
+            with self._change:
+                while not self._may_go_on():
+                    if not self._change.wait(PROBE_S):
+                        self._probe()
+                return not self._stopped
+        finally:
+            self.hosted.turns.resume(self)
+
+    def _may_go_on(self) -> bool:
+        return self._stopped or any(reader.credit > 0 for reader in self._readers.values())
 
     def _probe(self) -> None:
         """Find readers that are gone; end a stream that nobody has read for long."""
@@ -177,6 +196,7 @@ class OpenStream(OpenCall):
         """As for any call; the generator is closed and runs its ``finally``."""
         with self._change:
             self._stopped = True
+            self.hosted.turns.unstall(self)
             self._change.notify_all()
         super().give_up(error)
 

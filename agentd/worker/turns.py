@@ -4,6 +4,9 @@ One at a time in the order they arrived, unless the agent's options say otherwis
 ``max_concurrency`` lets more run at once, ``@readonly`` methods run beside all others, ``busy``
 says what a call meets that finds no free turn (``queue``, ``reject``, ``interrupt``).
 
+A stream whose reader takes no more stands still in the middle of its turn, like any generator
+between two items. Its own reader may call the agent then, as with a local object; nobody else.
+
 A call that comes back to an agent which waits for it would wait for ever. Each call carries the
 chain of calls that wait for it, and an agent knows for which calls its running ones wait; where the
 two meet, the call runs as part of the present turn (``reentrant``) or fails with ``WouldDeadlock``.
@@ -32,6 +35,8 @@ class Item(Protocol):
     """Something to be run in its turn. Nothing here may raise."""
 
     chain: tuple[tuple[bytes, bytes], ...]
+    who: Any
+    """Equal for the calls of one client."""
     readonly: bool
     on_loop: bool
     """It runs as a task of the event loop, not on a thread."""
@@ -71,6 +76,9 @@ class Turns:
         self._executor = executor
         self._options = options
         self._lock = threading.Lock()  # protects all below
+        self._guests_gone = threading.Condition(self._lock)
+        self._stalled: list[Item] = []
+        self._guests: list[Item] = []
         self._waiting: deque[Item] = deque()
         self._running: list[Item] = []
         self._awaited: set[bytes] = set()
@@ -86,6 +94,9 @@ class Turns:
                 if len(self._running) < self._options.max_concurrency and not self._waiting:
                     start = True
                 elif item.readonly and self._running:
+                    start = True
+                elif self._is_guest(item):
+                    self._guests.append(item)
                     start = True
                 elif self._comes_back(item, self._awaited):
                     if self._options.reentrant:
@@ -160,6 +171,15 @@ class Turns:
     def _next(self, item: Item) -> Item | None:
         with self._lock:
             self._running.remove(item)
+            if item in self._guests:
+                self._guests.remove(item)
+                self._guests_gone.notify_all()
+                following = next((i for i in self._waiting if self._is_guest(i)), None)
+                if following is not None:
+                    self._waiting.remove(following)
+                    self._guests.append(following)
+                    self._running.append(following)
+                return following
             if self._waiting and len(self._running) < self._options.max_concurrency:
                 following = self._waiting.popleft()
                 self._running.append(following)
@@ -174,6 +194,40 @@ class Turns:
             except ValueError:
                 return False
             return True
+
+    # -- streams that stand still ------------------------------------------------------------------
+    def stall(self, item: Item) -> None:
+        """The running stream ``item`` waits for its reader, who may call the agent meanwhile."""
+        with self._lock:
+            self._stalled.append(item)
+            guest = next((i for i in self._waiting if self._is_guest(i)), None)
+            if guest is not None:
+                self._waiting.remove(guest)
+                self._guests.append(guest)
+                self._running.append(guest)
+        if guest is not None:
+            self._start(guest)
+
+    def unstall(self, item: Item) -> None:
+        """No further call is let in for its sake."""
+        with self._lock:
+            if item in self._stalled:
+                self._stalled.remove(item)
+
+    def resume(self, item: Item) -> None:
+        """It goes on, as soon as no such call is running."""
+        self.unstall(item)
+        with self._lock:
+            while self._guests and not self._stalled:
+                self._guests_gone.wait()
+
+    def _is_guest(self, item: Item) -> bool:
+        """One of the reader of a stream that stands still; one at a time."""
+        return (
+            not self._guests
+            and any(stream.who == item.who for stream in self._stalled)
+            and all(i in self._stalled or i.readonly for i in self._running)
+        )
 
     # -- chains ------------------------------------------------------------------------------------
     def waits(self, key: bytes, *, begins: bool) -> None:

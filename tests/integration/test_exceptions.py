@@ -406,10 +406,10 @@ def test_an_exception_as_an_argument_and_a_result():
 
 def test_async_methods_are_waited_for():
     agent = Waiter(to_dist=True)
-    assert agent.later(3) == 3
+    assert agent.later(3).result() == 3
     assert list(agent.several(3)) == [0, 1, 2]
     with pytest.raises(ValueError, match="async"):
-        agent.fails()
+        agent.fails().result()
 
 
 class Waiter(agentd.Agent):

@@ -1,0 +1,29 @@
+"""What an object says as it is collected: later, in a place where locks may be taken.
+
+``__del__`` may run at any moment, also while this very thread holds the lock of a connection. So it
+only leaves a note; the next call sends what is noted, or the pump within half a second.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+__all__ = ["leave", "say_all"]
+
+_notes: deque[Callable[[], None]] = deque()
+
+
+def leave(note: Callable[[], None]) -> None:
+    """Call ``note`` soon; from ``__del__``."""
+    _notes.append(note)
+
+
+def say_all() -> None:
+    """Call all that is noted."""
+    while _notes:
+        try:
+            note = _notes.popleft()
+        except IndexError:
+            return  # another thread was faster
+        note()
