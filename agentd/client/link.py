@@ -104,6 +104,8 @@ class Link:
         """Why it is of no use any more."""
         self.heard = self._clock()
         """When something last arrived, on the monotonic clock."""
+        self.pinged: float | None = None
+        """Since when a ping has had no answer, nor anything else arrived."""
 
     # -- opening -----------------------------------------------------------------------------------
     def open(self, hello: Callable[[int], Hello], timeout: float) -> Welcome:
@@ -295,6 +297,7 @@ class Link:
 
     def _take(self, frames: list[Any], settled: list[Pending]) -> None:
         self.heard = self._clock()
+        self.pinged = None
         try:
             message = unpack(frames)
         except ProtocolError:
@@ -344,6 +347,8 @@ class Link:
 
     def ping(self) -> None:
         """Ask for a sign of life; ``heard`` tells when one came."""
+        if self.pinged is None:
+            self.pinged = self._clock()
         try:
             self.submit(Ping, callback=lambda _pending: None)
         except LinkDown:

@@ -350,7 +350,8 @@ class Session:
             quiet = now - link.heard
             if link.down is None and quiet >= (beat if link.waiting else idle):
                 link.ping()
-        if daemon.waiting and now - daemon.heard > SILENT_BEATS * beat + 1.0:
+        # Counted from the ping: nothing had to come before it, however long that was.
+        if daemon.pinged is not None and now - daemon.pinged > SILENT_BEATS * beat + 1.0:
             daemon.fail(
                 f"the daemon at {self.endpoint} has been silent for {now - daemon.heard:.1f} s"
             )
