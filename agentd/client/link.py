@@ -26,10 +26,13 @@ from agentd.errors import (
 )
 from agentd.protocol import pack, unpack
 from agentd.protocol.messages import Accepted, Error, Hello, Message, Ping, Welcome
+from agentd.transport import rundir
 from agentd.transport.sockets import Breakage, Port, Unreachable, dealer
 
 __all__ = ["Link", "LinkDown", "Pending"]
 
+LOOK_S = 0.25
+"""How often somebody who waits for a connection looks whether there is still a listener."""
 MAX_FOLLOW_S = 1.0
 """A follower looks at least this often whether it has to lead."""
 
@@ -111,7 +114,11 @@ class Link:
     def open(self, hello: Callable[[int], Hello], timeout: float) -> Welcome:
         """Meet the peer; raises ``DaemonNotFound`` or ``VersionMismatch``."""
         deadline = self._clock() + timeout
-        if not self._port.wait_connected(timeout):
+        path = rundir.ipc_path(self.endpoint)
+        while not self._port.wait_connected(LOOK_S):
+            # Its process may have ended since somebody last looked.
+            if self._clock() < deadline and rundir.is_listening(path):
+                continue
             self.close()
             raise DaemonNotFound(
                 f"nobody answers at {self.endpoint}; is the daemon running? Start one with: "

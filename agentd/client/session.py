@@ -133,7 +133,10 @@ class Session:
                     raise LinkDown("the worker is gone", endpoint=address, sent=False)
                 self._workers[address] = None
                 return self.connect()
-            opened = self._workers[address] = self._open(address)
+            try:
+                opened = self._workers[address] = self._open(address)
+            except (DaemonNotFound, LinkDown) as error:  # it died while we came
+                raise LinkDown(error.message, endpoint=address, sent=False) from None
             return opened
 
     # -- requests to the daemon --------------------------------------------------------------------
