@@ -75,7 +75,7 @@ class ServerConfig:
     )
     log_level: str = _setting(
         "info",
-        "Least level that is logged: info is one line per lifecycle change, debug one per message.",
+        "Least level that is logged: info is one line per lifecycle change, debug adds details.",
         choices=_LOG_LEVELS,
     )
     log_format: str = _setting(

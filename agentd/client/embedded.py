@@ -46,8 +46,10 @@ class Embedded:
         assert stdout is not None
         deadline = time.monotonic() + START_TIMEOUT_S
         line = b""
+        waiting = select.poll()  # unlike select(), it knows descriptors from 1024 on
+        waiting.register(stdout, select.POLLIN | select.POLLHUP)
         while not line.endswith(b"\n"):
-            ready, _, _ = select.select([stdout], [], [], 0.1)
+            ready = waiting.poll(100)
             part = os.read(stdout.fileno(), 65536) if ready else b""
             if not ready and self.running() and time.monotonic() < deadline:
                 continue

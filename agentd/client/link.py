@@ -27,10 +27,13 @@ from agentd.errors import (
 )
 from agentd.protocol import pack, unpack
 from agentd.protocol.messages import Accepted, Call, Chunk, Error, Hello, Message, Ping, Welcome
+from agentd.transport import rundir
 from agentd.transport.sockets import Breakage, Port, Unreachable, dealer
 
 __all__ = ["Link", "LinkDown", "Pending"]
 
+LOOK_S = 0.25
+"""How often somebody who waits for a connection looks whether there is still a listener."""
 MAX_FOLLOW_S = 1.0
 """A follower looks at least this often whether it has to lead."""
 
@@ -123,12 +126,18 @@ class Link:
         """Why it is of no use any more."""
         self.heard = self._clock()
         """When something last arrived, on the monotonic clock."""
+        self.pinged: float | None = None
+        """Since when a ping has had no answer, nor anything else arrived."""
 
     # -- opening -----------------------------------------------------------------------------------
     def open(self, hello: Callable[[int], Hello], timeout: float) -> Welcome:
         """Meet the peer; raises ``DaemonNotFound`` or ``VersionMismatch``."""
         deadline = self._clock() + timeout
-        if not self._port.wait_connected(timeout):
+        path = rundir.ipc_path(self.endpoint)
+        while not self._port.wait_connected(LOOK_S):
+            # Its process may have ended since somebody last looked.
+            if self._clock() < deadline and rundir.is_listening(path):
+                continue
             self.close()
             raise DaemonNotFound(
                 f"nobody answers at {self.endpoint}; is the daemon running? Start one with: "
@@ -331,6 +340,7 @@ class Link:
 
     def _take(self, frames: list[Any], settled: list[Pending]) -> None:
         self.heard = self._clock()
+        self.pinged = None
         try:
             message = unpack(frames)
         except ProtocolError:
@@ -391,6 +401,8 @@ class Link:
 
     def ping(self) -> None:
         """Ask for a sign of life; ``heard`` tells when one came."""
+        if self.pinged is None:
+            self.pinged = self._clock()
         try:
             self.submit(Ping, callback=lambda _pending: None)
         except LinkDown:

@@ -142,7 +142,10 @@ class Session:
                     raise LinkDown("the worker is gone", endpoint=address, sent=False)
                 self._workers[address] = None
                 return self.connect()
-            opened = self._workers[address] = self._open(address)
+            try:
+                opened = self._workers[address] = self._open(address)
+            except (DaemonNotFound, LinkDown) as error:  # it died while we came
+                raise LinkDown(error.message, endpoint=address, sent=False) from None
             return opened
 
     # -- requests to the daemon --------------------------------------------------------------------
@@ -424,7 +427,8 @@ class Session:
             quiet = now - link.heard
             if link.down is None and quiet >= (beat if link.waiting else idle):
                 link.ping()
-        if daemon.waiting and now - daemon.heard > SILENT_BEATS * beat + 1.0:
+        # Counted from the ping: nothing had to come before it, however long that was.
+        if daemon.pinged is not None and now - daemon.pinged > SILENT_BEATS * beat + 1.0:
             daemon.fail(
                 f"the daemon at {self.endpoint} has been silent for {now - daemon.heard:.1f} s"
             )

@@ -110,6 +110,9 @@ class Message(tuple[Any, ...]):
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and tuple.__eq__(self, other)
 
+    def __ne__(self, other: object) -> bool:  # the tuple's own would compare values only
+        return not self == other
+
     __hash__ = tuple.__hash__
 
     def __repr__(self) -> str:

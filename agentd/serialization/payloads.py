@@ -188,8 +188,8 @@ def _import_class(target: str) -> Any:
         found = getattr(found, part, None)
     if not isinstance(found, type):
         raise DecodeError(
-            f"module {module_name} has no class {qualname} here. Is it another version than that "
-            "of the caller?",
+            f"module {module_name} has no class {qualname} in the daemon; look for a misspelt "
+            "name, or for another version of the module there",
             culprit=target,
         )
     return found

@@ -212,7 +212,8 @@ class Daemon:
         for lock in self._locks:
             lock.release()
         self._context.term()
-        log.info("stopped", extra={"action": "stopped"})
+        if self._fronts:
+            log.info("stopped", extra={"action": "stopped"})
 
     def _echo_line(self, source: bytes | str, stream: str, text: str) -> None:
         assert self._echo is not None

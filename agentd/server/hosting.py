@@ -291,13 +291,14 @@ class Hosting:
             for tell in self._fates.pop((agent.id, agent.epoch), ()):
                 tell(fate)
             if agent.state is State.RESTARTING and not self.draining:
-                self._restart(agent, fate, culprit=agent.id in running or never_ran)
+                # A worker that could not even start is nobody's fault, but not tried for ever.
+                agent.isolated = agent.isolated or agent.id in running
+                self._restart(agent, fate, charged=agent.id in running or never_ran)
         self.on_worker_lost(worker)
 
-    def _restart(self, agent: Agent, fate: AgentCrashed, *, culprit: bool) -> None:
+    def _restart(self, agent: Agent, fate: AgentCrashed, *, charged: bool) -> None:
         now = self._loop.clock()
-        if culprit:
-            agent.isolated = True
+        if charged:
             agent.charged.append(now)
             while agent.charged[0] < now - self._config.restart_window_s:
                 agent.charged.popleft()
@@ -319,7 +320,7 @@ class Hosting:
             return
         agent.restarts += 1
         log.warning("agent restarts", extra={"action": "agent_restarts", **_facts(agent)})
-        self._assign(agent, self.supervisor.delay_for(deaths) if culprit else 0.0)
+        self._assign(agent, self.supervisor.delay_for(deaths) if charged else 0.0)
 
 
 def creation_error(tomb: Tombstone) -> AgentCreationError:

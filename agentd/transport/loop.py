@@ -102,7 +102,7 @@ class Loop:
         os.eventfd_read(self._wake)
 
     def _run_soon(self) -> None:
-        while self._soon:
+        for _ in range(len(self._soon)):  # what these add comes after the sockets had their turn
             _done(self._soon.popleft())
 
     def later(self, seconds: float, action: Callable[[], None]) -> Timer:

@@ -1,5 +1,6 @@
 """Real daemons and real client processes, all in a run folder of their own."""
 
+import atexit
 import os
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ LONG_S = 30.0
 # at most 107 bytes, which a folder of pytest's would use up.
 _RUN = tempfile.mkdtemp(prefix="agd", dir="/tmp")
 os.environ["XDG_RUNTIME_DIR"] = _RUN
+atexit.register(shutil.rmtree, _RUN, ignore_errors=True)  # also if no test of ours was selected
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,7 +33,6 @@ def _run_folder() -> Iterator[None]:
     from agentd.client.runtime import runtime
 
     runtime().close()  # this process's embedded daemon
-    shutil.rmtree(_RUN, ignore_errors=True)
 
 
 class Daemon:

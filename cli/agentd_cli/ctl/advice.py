@@ -54,9 +54,12 @@ def _is_remote(error: BaseException | None) -> bool:
 
 
 def _no_daemon(text: str, endpoint: str | None) -> str:
-    what, _, _ = text.partition("; start one with:")
+    if "accepts connections" in text:
+        return text  # there is one, though silent: a second would be refused
     bind = f" --bind {escape(shlex.quote(endpoint))}" if endpoint else ""
-    return f"{what}; start one with: agentd serve{bind}"
+    command = f"tart one with: agentd serve{bind}"
+    what, found, _ = text.partition("tart one with:")  # "…; start …" or "…? Start …"
+    return what + command if found else f"{text}; s{command}"
 
 
 def _crashed(error: BaseException) -> str:

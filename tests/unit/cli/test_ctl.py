@@ -304,6 +304,12 @@ class TestErrors:
         assert ctl("agents").stderr.count("agentd serve") == 1
         assert ctl("--endpoint", "ipc:///x", "agents").stderr.endswith("--bind ipc:///x\n")
 
+    def test_one_that_is_there_and_does_not_answer(self, ctl, fake):
+        fake.error = errors.DaemonNotFound("is it running? Start one with: agentd serve")
+        assert ctl("ping").stderr == (
+            "DaemonNotFound: is it running? Start one with: agentd serve\n"
+        )
+
     def test_the_hint_names_the_endpoint_of_the_environment(self, ctl, fake, monkeypatch):
         monkeypatch.setenv("AGENTD_ENDPOINT", "ipc:///my run/x")
         fake.error = errors.DaemonNotFound("nobody listens")

@@ -1,0 +1,169 @@
+"""A loop without time, workers without processes."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from agentd.config import ServerConfig
+from agentd.protocol import unpack
+from agentd.protocol.messages import Create, Enlist
+from agentd.server.directory import Directory
+from agentd.server.hosting import Hosting
+from agentd.server.launcher import Exit
+from agentd.server.output import OutputBook
+from agentd.server.supervisor import Place, Supervisor
+from agentd.transport.loop import Timer
+from agentd.transport.recorder import SLOT
+
+
+class FakeLoop:
+    """Time passes when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.timers: list[tuple[float, Timer]] = []
+        self.watched: dict[int, Any] = {}
+        self.sent: list[list[Any]] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def later(self, seconds: float, action: Any) -> Timer:
+        timer = Timer(action)
+        self.timers.append((self.now + seconds, timer))
+        return timer
+
+    def watch(self, fd: int, action: Any) -> None:
+        self.watched[fd] = action
+
+    def unwatch(self, fd: int) -> None:
+        self.watched.pop(fd, None)
+
+    def send(self, _port: Any, frames: list[Any]) -> None:
+        self.sent.append(frames)
+
+    def pass_time(self, seconds: float) -> None:
+        until = self.now + seconds
+        while due := [t for t in self.timers if t[0] <= until]:
+            first = min(due, key=lambda t: t[0])
+            self.timers.remove(first)
+            self.now = max(self.now, first[0])
+            if not first[1].cancelled:
+                first[1].action()
+        self.now = until
+
+    def told(self, route: bytes) -> list[Any]:
+        """The messages sent to a worker."""
+        return [unpack(frames[2:]) for frames in self.sent if frames[0] == route]
+
+
+class FakeProcess:
+    """A worker that ends when told to."""
+
+    def __init__(self, settings: Any, pid: int) -> None:
+        self.settings = settings
+        self.pid = pid
+        self.exit: Exit | None = None
+        self.killed = self.asked = self.closed = False
+        self.exit_fd, self._exit_end = os.pipe()
+        out, self.out_end = os.pipe()
+        err, self.err_end = os.pipe()
+        for fd in (out, err):
+            os.set_blocking(fd, False)
+        self.stdout, self.stderr = os.fdopen(out, "rb"), os.fdopen(err, "rb")
+
+    def exited(self) -> Exit | None:
+        return self.exit
+
+    def terminate(self) -> None:
+        self.asked = True
+
+    def kill(self) -> None:
+        self.killed = True
+
+    def close(self) -> None:
+        assert not self.closed
+        self.closed = True
+        for fd in (self.exit_fd, self._exit_end, self.out_end, self.err_end):
+            os.close(fd)
+        self.stdout.close()
+        self.stderr.close()
+
+
+class FakeLauncher:
+    """Starts fakes; ``broken`` makes it fail."""
+
+    def __init__(self) -> None:
+        self.started: list[FakeProcess] = []
+        self.broken: OSError | None = None
+
+    def start(self, settings: Any) -> FakeProcess:
+        if self.broken is not None:
+            raise self.broken
+        self.started.append(FakeProcess(settings, 100 + len(self.started)))
+        return self.started[-1]
+
+
+class World:
+    """Hosting and supervisor of a daemon, without its sockets and processes."""
+
+    def __init__(self, folder: Any, **settings: Any) -> None:
+        self.config = ServerConfig(**{"workers": 2, **settings})
+        self.loop = FakeLoop()
+        self.launcher = FakeLauncher()
+        self.book = OutputBook(100, None)
+        self.directory = Directory(self.config.tombstones)
+        loop: Any = self.loop
+        self.hosting = Hosting(self.config, loop, self.directory, self.book)
+        place = Place(str(folder), "ipc:///back", "ipc:///front", ("/front",))
+        back: Any = None
+        self.supervisor = Supervisor(
+            self.config, loop, self.launcher, back, place, self.book, self.hosting.worker_lost
+        )
+        self.hosting.supervisor = self.supervisor
+        self.folder = folder
+        self.supervisor.fill()
+
+    @property
+    def pool(self) -> list[Any]:
+        return [w for w in self.supervisor.workers.values() if not w.dedicated]
+
+    @property
+    def own(self) -> list[Any]:
+        return [w for w in self.supervisor.workers.values() if w.dedicated]
+
+    def enlist(self, worker: Any, token: bytes | None = None) -> Any:
+        message = Enlist(
+            token if token is not None else worker.token, worker.id, 1, worker.address, "0", "3"
+        )
+        return self.supervisor.enlist(b"route-" + worker.id.encode(), message)
+
+    def enlist_all(self) -> None:
+        for worker in list(self.supervisor.workers.values()):
+            if worker.state == "starting":
+                self.enlist(worker)
+
+    def worker_of(self, agent: Any) -> Any:
+        return self.supervisor.workers[agent.worker]
+
+    def die(self, worker: Any, *running: bytes, code: int | None = None) -> None:
+        """The worker ends; ``running`` is what its record says."""
+        Path(worker.recorder).write_bytes(b"".join(running).ljust(SLOT * 8, b"\0"))
+        worker.process.exit = Exit(code, None if code is not None else "SIGKILL")
+        self.loop.watched[worker.process.exit_fd]()
+
+    def create(self, number: int, **options: Any) -> Any:
+        spec = Create(number, bytes([number]) * 16, "m:C", "spec", "data", **options)
+        return self.hosting.create(spec, [b"payload"], b"s" * 16)[0]
+
+    def ready(self, agent: Any) -> Any:
+        from agentd.protocol.messages import Started
+
+        worker = self.worker_of(agent)
+        self.hosting.started(worker, Started(agent.id, agent.epoch, {"methods": {}}))
+        return agent
+
+    def close(self) -> None:
+        for process in self.launcher.started:
+            if not process.closed:
+                process.close()

@@ -1,0 +1,165 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from agentd.protocol.messages import Start
+from agentd.server.supervisor import STABLE_S
+
+
+def test_the_pool_is_started_and_reports(world):
+    one = world(workers=3, enlisted=False)
+    assert [w.state for w in one.pool] == ["starting"] * 3
+
+    one.enlist_all()
+
+    assert [w.state for w in one.pool] == ["ready"] * 3
+
+
+@pytest.mark.parametrize("token", [b"", b"x" * 16])
+def test_a_stranger_is_not_enlisted(world, token):
+    one = world(enlisted=False)
+
+    assert one.enlist(one.pool[0], token) is None
+    assert one.pool[0].state == "starting"
+
+
+def test_nobody_enlists_twice(world):
+    one = world()
+
+    assert one.enlist(one.pool[0]) is None
+
+
+def test_what_is_said_before_a_worker_reports_is_kept_for_it(world):
+    one = world(workers=1, enlisted=False)
+    agent = one.create(1)
+    assert one.loop.sent == []
+
+    one.enlist_all()
+
+    (message,) = one.loop.told(b"route-w1")
+    assert isinstance(message, Start)
+    assert message.agent == agent.id
+
+
+def test_agents_go_to_the_least_loaded(world):
+    one = world(workers=3)
+    agents = [one.create(n) for n in range(1, 10)]
+
+    assert sorted(len(w.agents) for w in one.pool) == [3, 3, 3]
+    one.hosting.delete(agents[0], "x")
+    one.hosting.dropped(one.worker_of(agents[0]), agents[0].id, 1)
+    assert one.create(20).worker == agents[0].worker
+
+
+def test_a_dedicated_agent_has_a_worker_of_its_own_which_ends_with_it(world):
+    one = world()
+    agent = one.ready(one.create(1, placement="dedicated"))
+    (worker,) = one.own
+    assert agent.worker == worker.id
+    one.enlist_all()
+
+    one.hosting.delete(agent, "x")
+    one.hosting.dropped(worker, agent.id, 1)
+
+    assert worker.process.asked
+    assert not worker.process.killed
+    one.loop.pass_time(5)
+    assert worker.process.killed
+
+
+def test_the_first_death_costs_no_time_and_the_next_ones_more_and_more(world):
+    one = world(workers=1, worker_backoff_s=0.125, worker_backoff_max_s=0.5)
+    waits = []
+    for _ in range(6):
+        one.die(one.pool[0])
+        waited = 0.0
+        while one.pool[0].state == "waiting":
+            one.loop.pass_time(0.0625)
+            waited += 0.0625
+        waits.append(waited)
+        one.enlist_all()
+
+    assert waits == [0, 0.125, 0.25, 0.5, 0.5, 0.5]
+    assert one.pool[0].restarts == 6
+
+
+def test_a_worker_that_lived_long_is_replaced_at_once(world):
+    one = world(workers=1)
+    for _ in range(5):
+        one.loop.pass_time(STABLE_S + 1)
+        one.die(one.pool[0])
+        assert one.pool[0].state == "starting"
+        one.enlist_all()
+
+
+def test_a_new_agent_does_not_wait_with_a_worker_that_waits(world):
+    one = world(workers=2, worker_backoff_s=10)
+    busy = one.pool[0]
+    one.create(1)
+    if not busy.agents:
+        busy = one.pool[1]
+    for _ in range(2):
+        one.die(next(w for w in one.pool if w is not busy))
+        one.enlist_all()
+    assert {w.state for w in one.pool} == {"ready", "waiting"}
+
+    assert one.create(2).worker == busy.id
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EAGAIN, errno.ENOMEM])
+def test_a_worker_that_cannot_be_started_is_tried_again(world, code):
+    one = world(workers=1, enlisted=False)
+    one.launcher.broken = OSError(code, os.strerror(code))
+    one.die(one.pool[0])
+    assert one.pool[0].state == "waiting"
+    one.loop.pass_time(60)
+    assert one.pool[0].state == "waiting"
+
+    one.launcher.broken = None
+    one.loop.pass_time(60)
+
+    assert one.pool[0].state == "starting"
+
+
+def test_what_a_dead_worker_left_is_cleared_away(world):
+    one = world(workers=1)
+    worker = one.pool[0]
+    Path(worker.address.removeprefix("ipc://")).touch()
+
+    one.die(worker)
+
+    assert list(one.folder.iterdir()) == []
+    assert worker.process.killed  # its group
+
+
+def test_while_it_drains_nobody_is_replaced(world):
+    one = world(workers=2)
+    one.supervisor.draining = True
+
+    one.die(one.pool[0])
+
+    assert len(one.pool) == 1
+
+
+def test_at_the_end_every_worker_is_asked_and_then_made(world):
+    one = world(workers=2)
+    processes = list(one.launcher.started)
+
+    one.supervisor.end_all()
+
+    assert all(p.asked and not p.killed for p in processes)
+    one.loop.pass_time(2)
+    assert all(p.killed for p in processes)
+
+
+def test_last_words_are_read_although_somebody_holds_the_pipe_open(world):
+    one = world(workers=1)
+    worker = one.pool[0]
+    agent = one.ready(one.create(1))
+    os.write(worker.process.err_end, b"\0" + agent.id.hex().encode() + b" mine\nnobody's")
+
+    one.die(worker, agent.id)
+
+    assert agent.fates[1].stderr_tail == "mine\nnobody's"

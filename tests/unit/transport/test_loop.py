@@ -1,0 +1,172 @@
+import logging
+import os
+import signal
+import threading
+
+import pytest
+
+from agentd.transport.loop import Loop
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def loop(clock):
+    return Loop(clock)
+
+
+def turn(loop, clock=None, to=0.0):
+    """One turn that does not wait."""
+    if clock is not None:
+        clock.now = to
+    loop.call_soon(lambda: None)
+    loop.turn()
+
+
+def test_timers_run_in_their_order_once(loop, clock):
+    done = []
+    for seconds in (3, 1, 2):
+        loop.later(seconds, lambda s=seconds: done.append(s))
+    turn(loop, clock, 0.5)
+    assert done == []
+
+    turn(loop, clock, 2.5)
+    assert done == [1, 2]
+
+    turn(loop, clock, 10)
+    turn(loop, clock, 20)
+    assert done == [1, 2, 3]
+
+
+def test_timers_of_one_moment_run_in_the_order_they_were_made(loop, clock):
+    done = []
+    for number in range(20):
+        loop.later(1, lambda n=number: done.append(n))
+
+    turn(loop, clock, 1)
+
+    assert done == list(range(20))
+
+
+def test_a_cancelled_timer_does_not_run(loop, clock):
+    done = []
+    timer = loop.later(1, lambda: done.append("no"))
+    loop.later(1, lambda: done.append("yes"))
+    timer.cancel()
+
+    turn(loop, clock, 2)
+
+    assert done == ["yes"]
+
+
+def test_one_timer_can_cancel_or_make_another(loop, clock):
+    done = []
+    first = loop.later(1, lambda: (second.cancel(), loop.later(0, lambda: done.append("made"))))
+    second = loop.later(1, lambda: done.append("cancelled"))
+    assert first is not second
+
+    turn(loop, clock, 2)
+    turn(loop, clock, 2)
+
+    assert done == ["made"]
+
+
+def test_an_action_that_raises_is_logged_and_the_others_go_on(loop, clock, caplog):
+    done = []
+    loop.later(1, lambda: 1 / 0)
+    loop.later(1, lambda: done.append("timer"))
+    loop.call_soon(lambda: 1 / 0)
+    loop.call_soon(lambda: done.append("soon"))
+
+    with caplog.at_level(logging.ERROR):
+        turn(loop, clock, 1)
+
+    assert done == ["soon", "timer"]
+    assert [r.action for r in caplog.records] == ["defect", "defect"]
+
+
+def test_a_descriptor_whose_action_raises_is_let_go(loop, caplog):
+    read, write = os.pipe()
+    os.write(write, b"x")
+    calls = []
+
+    def action():
+        calls.append(1)
+        raise ValueError
+
+    loop.watch(read, action)
+    turn(loop)
+    turn(loop)
+
+    assert calls == [1]
+    assert len(caplog.records) == 1
+    os.close(read)
+    os.close(write)
+
+
+def test_a_descriptor_is_watched_until_it_is_not(loop):
+    read, write = os.pipe()
+    got = []
+    loop.watch(read, lambda: got.append(os.read(read, 1)))
+    os.write(write, b"abc")
+    turn(loop)
+    turn(loop)
+    loop.unwatch(read)
+    loop.unwatch(read)
+
+    turn(loop)
+
+    assert got == [b"a", b"b"]
+    os.close(read)
+    os.close(write)
+
+
+def test_another_thread_wakes_it(loop):
+    done = []
+    thread = threading.Thread(target=lambda: loop.call_soon(lambda: done.append(1)))
+    thread.start()
+
+    while not done:
+        loop.turn()  # waits without limit
+
+    thread.join()
+
+
+def test_signals_run_in_the_loop(loop):
+    before = signal.getsignal(signal.SIGUSR1)
+    done = []
+    try:
+        loop.on_signal(signal.SIGUSR1, lambda: done.append(threading.get_ident()))
+        os.kill(os.getpid(), signal.SIGUSR1)
+        while not done:
+            loop.turn()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        signal.set_wakeup_fd(-1)
+
+    assert done == [threading.get_ident()]
+
+
+def test_it_runs_until_it_is_stopped(loop):
+    turns = []
+
+    def again():
+        turns.append(1)
+        if len(turns) == 5:
+            loop.stop()
+        loop.call_soon(again)
+
+    loop.call_soon(again)
+    loop.run()
+
+    assert len(turns) >= 5

@@ -1,0 +1,73 @@
+import threading
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentd.transport import recorder
+from agentd.transport.recorder import SLOTS, Recorder, running
+
+A, B = b"a" * 16, b"b" * 16
+
+
+def test_who_runs_is_on_record(tmp_path):
+    path = str(tmp_path / "r")
+    book = Recorder(path)
+    assert running(path) == set()
+    first = book.enter(A)
+    second = book.enter(B)
+    third = book.enter(A)
+    assert running(path) == {A, B}
+
+    book.leave(first)
+    assert running(path) == {A, B}
+    book.leave(third)
+    book.leave(second)
+    assert running(path) == set()
+
+
+def test_more_than_it_holds_go_unrecorded(tmp_path):
+    path = str(tmp_path / "r")
+    book = Recorder(path)
+    slots = [book.enter(A) for _ in range(SLOTS)]
+
+    extra = book.enter(B)
+    assert extra == -1
+    book.leave(extra)
+    assert running(path) == {A}
+
+    book.leave(slots[0])
+    assert book.enter(B) == slots[0]
+    assert running(path) == {A, B}
+
+
+def test_no_record_is_nobody(tmp_path):
+    assert running(str(tmp_path / "none")) == set()
+
+
+def test_the_file_is_private(tmp_path):
+    Recorder(str(tmp_path / "r"))
+    assert (tmp_path / "r").stat().st_mode & 0o077 == 0
+
+
+def test_from_many_threads(tmp_path):
+    book = Recorder(str(tmp_path / "r"))
+
+    def run(agent):
+        for _ in range(500):
+            book.leave(book.enter(agent))
+
+    threads = [threading.Thread(target=run, args=(bytes([n]) * 16,)) for n in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert running(str(tmp_path / "r")) == set()
+
+
+@given(data=st.binary(max_size=200))
+def test_a_torn_record_is_read(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("r") / "r"
+    path.write_bytes(data)
+
+    assert isinstance(recorder.running(str(path)), set)
