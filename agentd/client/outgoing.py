@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from typing import Any, NamedTuple
 
@@ -107,7 +106,7 @@ def compose(
         deadline,
         timeout,
         chain,
-        trace or os.urandom(16),
+        trace,
         maker,
         hold,
         oneway,

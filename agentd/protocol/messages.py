@@ -300,7 +300,7 @@ class Call(Message):
     chain: list[Any] = []
     """``[agent, key]`` of each call that waits for this one, outermost first."""
     trace: bytes = b""
-    """16 bytes shared by all calls that one outermost call led to."""
+    """The key of the outermost call, shared by all that it led to; empty: this is that call."""
 
 
 class Cancel(Message):

@@ -72,7 +72,7 @@ class OpenCall:
             call.name,
             None if call.timeout is None else time.monotonic() + call.timeout,
             self.chain,
-            call.trace,
+            call.trace or call.key,
             hosted.proxy,
             hosted.waits,
         )
