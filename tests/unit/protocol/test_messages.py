@@ -2,7 +2,7 @@ import pytest
 
 from agentd.errors import AgentCrashed, AgentdError, NameTaken, from_wire
 from agentd.protocol import error_message
-from agentd.protocol.messages import KINDS, Call, Create, Ping, Pong, StartFailed
+from agentd.protocol.messages import KINDS, Call, Cancel, Create, Ping, Pong, StartFailed
 
 
 def test_kinds_are_named_after_their_classes():
@@ -14,7 +14,7 @@ def test_a_message_is_a_value():
     assert Ping(1) == Ping(id=1)
     assert Ping(1) != Pong(1)
     assert Ping(1) != (1,)
-    assert hash(Call(1, b"a", 1, "get")) == hash(Call(1, b"a", 1, "get"))
+    assert hash(Cancel(b"a", b"k")) == hash(Cancel(b"a", b"k"))
     assert repr(Ping(1)) == "Ping(id=1)"
     with pytest.raises(AttributeError):
         Ping(1).id = 2

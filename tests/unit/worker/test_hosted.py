@@ -1,29 +1,17 @@
 """The mailbox: one at a time, in order, whatever happens."""
 
 import threading
-from collections import deque
 
 import pytest
 
 from agentd.errors import AgentNotFound, ProtocolError
 from agentd.worker.executor import Executor
-from agentd.worker.hosted import MAX_ITERATORS, TURN, Hosted, Iterators
+from agentd.worker.hosted import Hosted
+from agentd.worker.iterators import MAX_ITERATORS, Iterators
+from agentd.worker.turns import IN_A_ROW, TurnOptions
+from tests.unit.worker.fakes import Call, Later
 
 LONG_S = 20
-
-
-class Later:
-    """An executor that runs when told to, in this thread."""
-
-    def __init__(self):
-        self.tasks = deque()
-
-    def submit(self, task):
-        self.tasks.append(task)
-
-    def run(self):
-        while self.tasks:
-            self.tasks.popleft()()
 
 
 @pytest.fixture
@@ -32,7 +20,7 @@ def later():
 
 
 def hosted(executor, number=1):
-    return Hosted(bytes([number]) * 16, 1, "m:C", executor)
+    return Hosted(bytes([number]) * 16, 1, "m:C", executor, TurnOptions(), lambda: None)
 
 
 def test_in_the_order_they_came(later):
@@ -48,13 +36,13 @@ def test_in_the_order_they_came(later):
 def test_a_busy_agent_lets_others_have_their_turn(later):
     busy, other = hosted(later), hosted(later, 2)
     done = []
-    for _ in range(10 * TURN):
+    for _ in range(10 * IN_A_ROW):
         busy.post(lambda: done.append("busy"))
     other.post(lambda: done.append("other"))
 
     later.run()
 
-    assert done.index("other") == TURN
+    assert done.index("other") == IN_A_ROW
 
 
 def test_one_at_a_time_under_many_posters():
@@ -100,16 +88,19 @@ def test_a_task_that_raises_does_not_silence_the_agent(later, capsys, error):
 
 
 def test_ending_refuses_what_waits_and_lets_go_in_its_turn(later):
-    agent, done, refused = hosted(later), [], []
+    agent = hosted(later)
     agent.object = object()
-    for number in range(3):
-        agent.post(lambda n=number: done.append(n), lambda n=number: refused.append(n))
+    calls = [Call(number) for number in range(3)]
+    for call in calls:
+        agent.turns.post(call)
 
-    agent.end("it was deleted")
+    still = agent.end("it was deleted")
     assert agent.object is not None
     later.run()
 
-    assert (done, refused) == ([], [0, 1, 2])
+    assert still == [calls[0]]  # it had its turn already
+    assert [call.ran for call in calls] == [1, 0, 0]
+    assert all("deleted" in str(call.refused) for call in calls[1:])
     assert agent.object is None
     with pytest.raises(AgentNotFound, match="deleted"):
         agent.check_takes_calls(1)

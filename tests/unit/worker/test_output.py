@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from agentd.client.context import Running, running
+from agentd.client.context import CurrentCall, running
 from agentd.worker.output import ATOMIC, TaggedStream
 
 AGENT = b"\x0a" * 16
@@ -22,7 +22,7 @@ def stream():
 
 @pytest.fixture
 def as_agent():
-    token = running.set(Running(AGENT, 1))
+    token = running.set(CurrentCall(AGENT, 1))
     yield
     running.reset(token)
 
@@ -76,11 +76,11 @@ def test_empty_lines_are_kept(stream):
 
 def test_partial_lines_of_two_agents_do_not_mix(stream):
     for name in (b"\x01", b"\x02"):
-        token = running.set(Running(name * 16, 1))
+        token = running.set(CurrentCall(name * 16, 1))
         stream.write(f"{name[0]}")
         running.reset(token)
     for name in (b"\x01", b"\x02"):
-        token = running.set(Running(name * 16, 1))
+        token = running.set(CurrentCall(name * 16, 1))
         stream.write("!\n")
         running.reset(token)
 

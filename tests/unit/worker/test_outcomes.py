@@ -1,0 +1,149 @@
+"""Outcomes that wait to be fetched, with a clock that is told the time."""
+
+import pytest
+
+from agentd.client.fetching import Outcome
+from agentd.errors import ResultExpired
+from agentd.protocol.messages import Result
+from agentd.worker import outcomes as module
+from agentd.worker.outcomes import EARLY_S, MAX_AGE_S, Outcomes
+from tests.unit.worker.fakes import Clock
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def held(clock):
+    return Outcomes(clock.later, clock)
+
+
+def outcome(size=1):
+    return Outcome(Result(1, "data"), [bytes(size)])
+
+
+def fetched(held, key):
+    """What a fetch gives, in the order it comes."""
+    found = []
+    held.fetch(key, found.append)
+    return found
+
+
+def keep(held, key, size=1):
+    made = outcome(size)
+    assert held.expect(key)
+    held.put(key, made)
+    return made
+
+
+def test_it_is_held_for_any_number_of_fetches(held):
+    made = keep(held, b"k")
+    assert fetched(held, b"k") == [made]
+    assert fetched(held, b"k") == [made]
+
+
+def test_a_fetch_before_it_is_done_gets_it_then(held, clock):
+    held.expect(b"k")
+    one, two = fetched(held, b"k"), fetched(held, b"k")
+    clock.advance(10 * EARLY_S)
+    assert (one, two) == ([], [])
+    made = outcome()
+    held.put(b"k", made)
+    assert (one, two) == ([made], [made])
+
+
+def test_a_fetch_that_is_quicker_than_the_call_waits_for_it(held, clock):
+    early = fetched(held, b"k")
+    clock.advance(EARLY_S / 2)
+    held.expect(b"k")
+    clock.advance(EARLY_S)
+    assert early == []
+    made = outcome()
+    held.put(b"k", made)
+    clock.advance(EARLY_S)
+    assert early == [made]
+
+
+def test_a_fetch_of_what_never_comes_is_told_so(held, clock):
+    early = fetched(held, b"k")
+    clock.advance(EARLY_S - 0.1)
+    assert early == []
+    clock.advance(0.2)
+    assert [type(error) for error in early] == [ResultExpired]
+
+
+def test_an_outcome_that_nobody_expected_is_not_held(held, clock):
+    held.put(b"k", outcome())
+    assert_expired(held, clock, b"k")
+
+
+def test_the_same_call_again_is_known(held):
+    assert held.expect(b"k")
+    assert not held.expect(b"k")
+    held.put(b"k", outcome())
+    assert not held.expect(b"k")
+
+
+@pytest.mark.parametrize("when", ["running", "done"])
+def test_released_it_is_gone(held, clock, when):
+    held.expect(b"k")
+    if when == "done":
+        held.put(b"k", outcome())
+    held.release(b"k")
+    if when == "running":
+        held.put(b"k", outcome())
+    assert_expired(held, clock, b"k")
+    held.release(b"never there")
+
+
+def test_a_release_does_not_hurt_those_who_wait(held):
+    held.expect(b"k")
+    waits = fetched(held, b"k")
+    held.release(b"k")
+    made = outcome()
+    held.put(b"k", made)
+    assert waits == [made]
+
+
+def test_bounded_by_count_the_oldest_goes_first(held, clock, monkeypatch):
+    monkeypatch.setattr(module, "MAX_COUNT", 3)
+    made = {key: keep(held, key) for key in (b"1", b"2", b"3", b"4")}
+    for key in (b"2", b"3", b"4"):
+        assert fetched(held, key) == [made[key]]
+    assert_expired(held, clock, b"1")
+
+
+def test_bounded_by_bytes(held, clock, monkeypatch):
+    monkeypatch.setattr(module, "MAX_BYTES", 100)
+    keep(held, b"1", 60)
+    newer = keep(held, b"2", 60)
+    assert fetched(held, b"2") == [newer]
+    assert_expired(held, clock, b"1")
+    held.release(b"2")
+    small, other = keep(held, b"3", 50), keep(held, b"4", 50)
+    assert fetched(held, b"3") + fetched(held, b"4") == [small, other]
+
+
+def test_bounded_by_age(held, clock):
+    keep(held, b"1")
+    clock.advance(MAX_AGE_S + 1)
+    newer = keep(held, b"2")
+    assert fetched(held, b"2") == [newer]
+    assert_expired(held, clock, b"1")
+
+
+def test_after_8192_newer_ones_it_is_still_there(held):
+    """Row 17 of the study: results vanished after so many."""
+    made = keep(held, b"first")
+    for number in range(8_192):
+        keep(held, number.to_bytes(4, "big"))
+    assert fetched(held, b"first") == [made]
+
+
+def assert_expired(held, clock, key):
+    found = fetched(held, key)
+    clock.advance(EARLY_S + 0.1)
+    assert [type(error) for error in found] == [ResultExpired]
+    assert f"{MAX_AGE_S:g} s" in str(found[0])

@@ -1,0 +1,330 @@
+"""Whose turn it is, with an executor that runs when told to."""
+
+import threading
+
+import pytest
+
+from agentd.errors import AgentNotFound, Overloaded, WouldDeadlock
+from agentd.worker.executor import Executor
+from agentd.worker.turns import TurnOptions, Turns
+from tests.unit.worker.fakes import Call, Later
+
+A, B = b"a" * 16, b"b" * 16
+LONG_S = 20
+
+
+@pytest.fixture
+def later():
+    return Later()
+
+
+def turns(executor, **options):
+    return Turns(A, executor, TurnOptions(**options))
+
+
+def posted(to, *calls):
+    for call in calls:
+        to.post(call)
+    return calls
+
+
+def ran(calls):
+    return [call.ran for call in calls]
+
+
+# -- one at a time ---------------------------------------------------------------------------------
+def test_in_the_order_they_came(later):
+    mine, done = turns(later), []
+    for number in range(200):
+        mine.post(Call(does=lambda n=number: done.append(n)))
+    later.run()
+    assert done == list(range(200))
+    assert mine.depth == 0
+
+
+@pytest.mark.parametrize("on_loop", [False, True])
+def test_the_next_one_begins_when_the_one_before_has_ended(later, on_loop):
+    mine = turns(later)
+    first, second = posted(mine, Call(on_loop=True), Call(on_loop=on_loop))
+    later.run()
+    assert ran((first, second)) == [1, 0]
+    first.done()
+    later.run()
+    assert ran((first, second)) == [1, 1]
+
+
+def test_threads_and_the_event_loop_take_turns_in_one_queue(later):
+    mine = turns(later)
+    calls = posted(mine, *(Call(n, on_loop=n % 2 == 1) for n in range(6)))
+    for number in range(6):
+        later.run()
+        assert ran(calls) == [1] * min(6, number // 2 * 2 + 2) + [0] * (4 - number // 2 * 2)
+        if number % 2 == 1:
+            calls[number].done()
+
+
+def test_a_call_that_raises_is_told_and_its_turn_ends(later, capsys):
+    def fail():
+        raise SystemExit("a defect")
+
+    mine = turns(later)
+    _bad, good = posted(mine, Call(does=fail), Call())
+    later.run()
+    assert good.ran == 1
+    assert "a defect" in capsys.readouterr().err
+
+
+def test_one_at_a_time_on_real_threads():
+    mine, inside, most, done = turns(Executor()), [], [], threading.Semaphore(0)
+
+    def work():
+        inside.append(1)
+        most.append(len(inside))
+        inside.pop()
+        done.release()
+
+    def post():
+        for _ in range(300):
+            mine.post(Call(does=work))
+
+    threads = [threading.Thread(target=post) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(1_200):
+        assert done.acquire(timeout=LONG_S)
+    for thread in threads:
+        thread.join()
+    assert set(most) == {1}
+
+
+# -- more than one at a time -----------------------------------------------------------------------
+def test_max_concurrency_is_how_many_run_at_once(later):
+    mine = turns(later, max_concurrency=3)
+    calls = posted(mine, *(Call(n, on_loop=True) for n in range(5)))
+    assert ran(calls) == [1, 1, 1, 0, 0]
+    calls[1].done()
+    assert ran(calls) == [1, 1, 1, 1, 0]
+    calls[0].done()
+    calls[2].done()
+    assert ran(calls) == [1] * 5
+
+
+def test_readonly_runs_beside_a_running_call_and_those_that_wait(later):
+    mine = turns(later)
+    busy, waits, reads = posted(mine, *(Call(n, on_loop=True, readonly=n == 2) for n in range(3)))
+    assert ran((busy, waits, reads)) == [1, 0, 1]
+    reads.done()
+    assert waits.ran == 0
+    busy.done()
+    assert waits.ran == 1
+
+
+def test_a_turn_that_ends_beside_a_readonly_call_does_not_let_two_in(later):
+    mine = turns(later)
+    busy, reads, one, two = posted(
+        mine, *(Call(n, on_loop=True, readonly=n == 1) for n in range(4))
+    )
+    busy.done()
+    reads.done()
+    assert ran((one, two)) == [1, 0]
+    one.done()
+    assert two.ran == 1
+
+
+# -- a busy agent ----------------------------------------------------------------------------------
+def test_a_full_queue_is_overloaded(later):
+    mine = turns(later, mailbox=2)
+    busy, one, two, three = posted(mine, *(Call(n, on_loop=True) for n in range(4)))
+    assert isinstance(three.refused, Overloaded)
+    assert (three.refused.limit, three.refused.retry_after) == (2, 0.1)
+    assert three.refused.agent == A.hex()
+    busy.done()
+    four, five = posted(mine, Call(on_loop=True), Call(on_loop=True))
+    assert (four.refused is None, isinstance(five.refused, Overloaded)) == (True, True)
+    assert one.ran == 1
+    one.done()
+    assert ran((two, three, four)) == [1, 0, 0]
+
+
+def test_reject_takes_no_call_while_one_runs(later):
+    mine = turns(later, busy="reject")
+    busy, other, reads = posted(mine, *(Call(on_loop=True, readonly=n == 2) for n in range(3)))
+    assert isinstance(other.refused, Overloaded)
+    assert other.refused.limit == 0
+    assert reads.ran == 1
+    busy.done()
+    reads.done()
+    (again,) = posted(mine, Call(on_loop=True))
+    assert again.ran == 1
+
+
+def test_interrupt_stops_the_running_call_and_comes_next(later):
+    mine = turns(later, busy="interrupt")
+    busy, newer = posted(mine, Call(on_loop=True), Call(on_loop=True))
+    assert (busy.interrupted, newer.ran) == (1, 0)
+    busy.done()
+    assert newer.ran == 1
+    assert newer.interrupted == 0
+
+
+def test_a_withdrawn_call_never_starts(later):
+    mine = turns(later)
+    busy, waits = posted(mine, Call(on_loop=True), Call())
+    assert mine.withdraw(waits)
+    assert not mine.withdraw(waits)
+    assert not mine.withdraw(busy)
+    busy.done()
+    later.run()
+    assert waits.ran == 0
+
+
+# -- chains ----------------------------------------------------------------------------------------
+def back(key=b"k", **more):
+    """A call on behalf of one that this agent waits for."""
+    return Call(on_loop=True, chain=((A, key), (B, b"other")), **more)
+
+
+def test_a_call_that_comes_back_is_told_so_with_its_chain(later):
+    mine = turns(later)
+    (busy,) = posted(mine, Call(on_loop=True))
+    mine.waits(b"k", begins=True)
+    (again,) = posted(mine, back())
+    assert isinstance(again.refused, WouldDeadlock)
+    assert again.refused.chain == [A.hex()[:8], B.hex()[:8], A.hex()[:8]]
+    assert " -> ".join(again.refused.chain) in str(again.refused)
+    assert "reentrant=True" in str(again.refused)
+    assert again.ran == 0
+    busy.done()
+
+
+def test_a_call_that_waits_is_told_so_when_the_waiting_for_it_begins_later(later):
+    mine = turns(later)
+    posted(mine, Call(on_loop=True))
+    again, stranger = posted(mine, back(), back(b"no"))
+    assert again.refused is None
+    mine.waits(b"k", begins=True)
+    assert isinstance(again.refused, WouldDeadlock)
+    assert stranger.refused is None
+
+
+def test_a_call_that_nobody_waits_for_any_more_is_queued(later):
+    mine = turns(later)
+    (busy,) = posted(mine, Call(on_loop=True))
+    mine.waits(b"k", begins=True)
+    mine.waits(b"k", begins=False)
+    (again,) = posted(mine, back())
+    assert (again.refused, again.ran) == (None, 0)
+    busy.done()
+    assert again.ran == 1
+
+
+@pytest.mark.parametrize("first", ["waits", "call"])
+def test_reentrant_runs_it_as_part_of_the_turn(later, first):
+    mine = turns(later, reentrant=True)
+    again, other = back(), Call(on_loop=True)
+    (busy,) = posted(mine, Call(on_loop=True))
+    if first == "waits":
+        mine.waits(b"k", begins=True)
+        posted(mine, again, other)
+    else:
+        posted(mine, again, other)
+        assert again.ran == 0
+        mine.waits(b"k", begins=True)
+    assert ran((again, other)) == [1, 0]
+    again.done()
+    assert other.ran == 0, "the turn is not over yet"
+    mine.waits(b"k", begins=False)
+    busy.done()
+    assert other.ran == 1
+
+
+# -- ending ----------------------------------------------------------------------------------------
+def test_close_refuses_what_waits_and_what_comes(later):
+    mine = turns(later)
+    busy, waits = posted(mine, Call(on_loop=True), Call())
+    error = AgentNotFound("it ended")
+    assert mine.close(error) == [busy]
+    (late,) = posted(mine, Call())
+    assert (busy.refused, waits.refused, late.refused) == (None, error, error)
+    last = Call()
+    mine.post_always(last)
+    assert last.ran == 0
+    busy.done()
+    later.run()
+    assert ran((waits, late, last)) == [0, 0, 1]
+
+
+def test_post_always_knows_no_limit(later):
+    mine = turns(later, mailbox=1)
+    (busy, waits) = posted(mine, Call(on_loop=True), Call())
+    last = Call()
+    mine.post_always(last)
+    busy.done()
+    later.run()
+    assert ran((waits, last)) == [1, 1]
+
+
+# -- streams that stand still ----------------------------------------------------------------------
+def test_a_stalled_stream_lets_in_its_own_reader_only(later):
+    mine = turns(later)
+    (stream,) = posted(mine, Call(on_loop=True, who="reader"))
+    mine.stall(stream)
+    other, own = posted(mine, Call(on_loop=True, who="other"), Call(on_loop=True, who="reader"))
+    assert ran((other, own)) == [0, 1]
+    own.done()
+    assert other.ran == 0
+    mine.resume(stream)
+    stream.done()
+    assert other.ran == 1
+
+
+def test_one_of_the_readers_calls_at_a_time(later):
+    mine = turns(later)
+    (stream,) = posted(mine, Call(on_loop=True))
+    mine.stall(stream)
+    calls = posted(mine, *(Call(n, on_loop=True) for n in range(3)))
+    assert ran(calls) == [1, 0, 0]
+    calls[0].done()
+    assert ran(calls) == [1, 1, 0]
+    mine.unstall(stream)
+    calls[1].done()
+    assert ran(calls) == [1, 1, 0], "the stream goes on first"
+    stream.done()
+    assert ran(calls) == [1, 1, 1]
+
+
+def test_a_call_that_waits_already_is_let_in_when_the_stream_stands_still(later):
+    mine = turns(later)
+    stream, other, own = posted(
+        mine, Call(on_loop=True), Call(on_loop=True, who="other"), Call(on_loop=True)
+    )
+    assert ran((other, own)) == [0, 0]
+    mine.stall(stream)
+    assert ran((other, own)) == [0, 1]
+
+
+def test_the_stream_goes_on_after_the_call_it_let_in(later):
+    mine = turns(later)
+    (stream,) = posted(mine, Call(on_loop=True))
+    mine.stall(stream)
+    (own,) = posted(mine, Call(on_loop=True))
+    went_on = threading.Event()
+
+    def resume():
+        mine.resume(stream)
+        went_on.set()
+
+    threading.Thread(target=resume, daemon=True).start()
+    assert not went_on.wait(0.05)
+    own.done()
+    assert went_on.wait(LONG_S)
+    (late,) = posted(mine, Call(on_loop=True))
+    assert late.ran == 0
+
+
+def test_a_stream_beside_another_running_call_lets_nobody_in(later):
+    mine = turns(later, max_concurrency=2)
+    stream, _busy = posted(mine, Call(on_loop=True), Call(on_loop=True))
+    mine.stall(stream)
+    (own,) = posted(mine, Call(on_loop=True))
+    assert own.ran == 0
