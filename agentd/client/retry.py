@@ -6,7 +6,14 @@ import random
 from dataclasses import dataclass
 
 from agentd.client.about import IDEMPOTENT
-from agentd.errors import AgentCrashed, ConfigError, ConnectionLost, DaemonNotFound, Overloaded
+from agentd.errors import (
+    AgentCrashed,
+    ConfigError,
+    ConnectionLost,
+    DaemonNotFound,
+    Draining,
+    Overloaded,
+)
 
 __all__ = ["Retry"]
 
@@ -15,8 +22,8 @@ __all__ = ["Retry"]
 class Retry:
     """Try a call again where that is safe.
 
-    Safe is: the call provably did not start (``Overloaded``, ``DaemonNotFound``, a connection that
-    broke before anything was sent), or its method is marked ``@agentd.idempotent`` (then also after
+    Safe is: the call provably did not start (``Overloaded``, ``DaemonNotFound``,
+    ``Draining``, a connection that broke before anything was sent), or its method is marked ``@agentd.idempotent`` (then also after
     ``AgentCrashed`` and ``ConnectionLost``). What the agent's own code raises is never retried.
     """
 
@@ -49,7 +56,7 @@ class Retry:
 
     def applies(self, error: BaseException, flags: int) -> bool:
         """Whether a call of a method with these flags may be tried again after the error."""
-        if isinstance(error, (Overloaded, DaemonNotFound)):
+        if isinstance(error, (Overloaded, DaemonNotFound, Draining)):
             return True
         if isinstance(error, ConnectionLost) and error.facts.get("sent") is False:
             return True
