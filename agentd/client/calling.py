@@ -134,7 +134,7 @@ def _compose(
 ) -> Outgoing:
     aim = target(proxy)
     timeout = options.timeout if options.timeout is not None else aim.timeout
-    if timeout is not None and (type(timeout) not in (int, float) or timeout <= 0):
+    if timeout is not None and not (type(timeout) in (int, float) and timeout > 0):
         raise ConfigError(f"timeout is a number of seconds above 0, not {timeout!r}")
     out = compose(
         aim.agent, op, name, packed.codec, packed.payload, packed.needs, timeout=timeout, **more
