@@ -22,9 +22,10 @@ __all__ = ["Retry"]
 class Retry:
     """Try a call again where that is safe.
 
-    Safe is: the call provably did not start (``Overloaded``, ``DaemonNotFound``,
-    ``Draining``, a connection that broke before anything was sent), or its method is marked ``@agentd.idempotent`` (then also after
-    ``AgentCrashed`` and ``ConnectionLost``). What the agent's own code raises is never retried.
+    Safe is: the call provably did not start (``Overloaded``, ``Draining``, ``DaemonNotFound``, a
+    connection that broke before anything was sent), or its method is marked ``@agentd.idempotent``
+    (then also after ``AgentCrashed`` and ``ConnectionLost``). What the agent's own code raises is
+    never retried.
     """
 
     times: int
