@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
@@ -237,6 +237,7 @@ class Sending:
         self._moves = 0
         self._place: Ready | None = None
         self._released = False
+        self._given_up = False
         self._finish: Callable[[Callable[[], Any]], None] = lambda _sealed: None
         self.error: AgentdError | None = None
         """What ended the last attempt, if it was not the agent's own code."""
@@ -249,19 +250,17 @@ class Sending:
         self.error = None
         if self._out.maker is not None:
             self._out.maker.adopt(self.key, self.cancel)
-        creation = self._aim.creation
-        try:
-            if creation is not None:
-                link, pending = creation
-                link.when_done(pending, self._located)
-                return
-            place = self._session.known_place(self._aim.agent)
-            if place is None:
-                self._locate()
-            else:
-                self._send(place)
-        except AgentdError as error:
-            self._fail(error)
+        self._find()
+
+    def _find(self) -> None:
+        agent, session = self._aim.agent, self._session
+        place = session.known_place(agent)
+        first = session.lines.join(agent, self._located, known=place is not None)
+        if first is None:
+            assert place is not None
+            self._guarded(partial(self._send, place))
+        elif first:
+            session.find(agent, self._aim.creation)
 
     def wire(self) -> tuple[Any, ...]:
         """The reference to the outcome."""
@@ -269,8 +268,12 @@ class Sending:
         return (references.RESULT, self.key, self._aim.agent, self._aim.endpoint, epoch)
 
     def cancel(self) -> None:
-        """Have the worker give the call up."""
+        """Have the worker give the call up; if it has not been sent, it never is."""
+        self._given_up = True
         self._session.cancel(self._aim.agent, self.key)
+
+    def _unwanted(self) -> bool:
+        return self._given_up
 
     def release(self) -> None:
         """Nobody here will ask for the outcome again."""
@@ -278,13 +281,19 @@ class Sending:
             self._released = True
             self._session.release(self._aim.agent, self.key)
 
-    def _locate(self) -> None:
-        self._session.locate_later(self._aim.agent, self._located)
+    def _located(self, found: Pending | AgentdError) -> None:
+        def send() -> None:
+            if isinstance(found, AgentdError):
+                raise found
+            place = self._session.located(found)
+            self._aim.creation = None
+            self._send(place)
 
-    def _located(self, pending: Pending) -> None:
-        self._guarded(lambda: self._send(self._session.located(pending)))
+        self._guarded(send)
 
     def _send(self, place: Ready) -> None:
+        if self._unwanted():
+            raise CancelledError
         self._place = place
         make = partial(self._out.message, place.epoch)
         try:
@@ -292,6 +301,9 @@ class Sending:
             link.submit(make, self._out.payload, self._answered)
         except LinkDown as error:
             self._moved(error)
+            return
+        if self._unwanted():  # since just now; whoever did that may not have known where the call is
+            self._session.cancel(self._aim.agent, self.key)
 
     def _moved(self, error: AgentdError) -> None:
         assert self._place is not None
@@ -300,7 +312,7 @@ class Sending:
         if self._moves > MOVES:
             self._fail(error)
         else:
-            self._locate()
+            self._find()
 
     def _answered(self, pending: Pending) -> None:
         self._guarded(lambda: self._take(pending))

@@ -17,6 +17,7 @@ import msgpack
 
 from agentd import serialization
 from agentd.client import references
+from agentd.client.lines import Lines
 from agentd.client.link import Link, LinkDown, Pending
 from agentd.errors import (
     AgentCreationError,
@@ -79,6 +80,7 @@ class Session:
         self._workers: dict[str, Link | None] = {}
         """By address; ``None``: not to be reached from here, the daemon relays."""
         self._places: dict[bytes, Ready] = {}
+        self.lines = Lines()
         self._release_lock = threading.Lock()  # protects the next
         self._released: dict[bytes, list[bytes]] = {}
         self._path = rundir.ipc_path(endpoint)
@@ -229,6 +231,19 @@ class Session:
         """Ask where an agent is; ``callback`` gets the request to give to ``located``."""
         self.ask_later(lambda n: Locate(n, agent), callback)
 
+    def find(self, agent: bytes, creation: tuple[Link, Pending] | None) -> None:
+        """Find out where the agent is and have its line move, with the settled request."""
+        move = partial(self.lines.move, agent)
+        try:
+            if creation is not None:
+                link, pending = creation
+                if link is self._daemon or pending.done:  # else made before a fork, by the parent
+                    link.when_done(pending, move)
+                    return
+            self.locate_later(agent, move)
+        except AgentdError as error:
+            move(error)
+
     def located(self, pending: Pending) -> Ready:
         """The outcome of a settled ``create`` or ``locate``; raises why the agent is nowhere."""
         try:
@@ -259,7 +274,10 @@ class Session:
         return self._places.get(agent)
 
     def place(self, agent: bytes, deadline: float | None = None) -> Ready:
-        """Where the agent is, as far as known; else ask."""
+        """Where the agent is, as far as known; else ask. After the calls that wait for that."""
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if not self.lines.wait(agent, left):
+            raise CallTimeout("the agent was not found in time")
         return self._places.get(agent) or self.locate(agent, deadline=deadline)
 
     def is_connected_for(self, agent: bytes) -> bool:
