@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from agentd.client.fetching import Outcome
-from agentd.errors import AgentdError, ResultExpired
+from agentd.errors import AgentdError, Overloaded, ResultExpired
 
 __all__ = ["Outcomes"]
 
@@ -41,8 +41,14 @@ class Outcomes:
         self._takers: dict[bytes, list[Taker]] = {}
 
     def expect(self, key: bytes) -> bool:
-        """A call whose outcome is to be held has come; False if it came before."""
+        """A call whose outcome is to be held has come; False if it came before.
+
+        One that was refused as there was no room has not been started, and is new each time.
+        """
         with self._lock:
+            found = self._done.get(key)
+            if found is not None and getattr(found[0].message, "code", "") == Overloaded.code:
+                self._drop(key)
             if key in self._open or key in self._done:
                 return False
             self._open.add(key)
