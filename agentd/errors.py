@@ -14,6 +14,7 @@
     │  ├─ AgentNotFound            no such agent, or it ended: when and why
     │  ├─ AgentCreationError       its ``__init__`` (or its unpickling) failed
     │  ├─ AgentCrashed             the worker that hosted it died during the call
+    │  ├─ StateConflict            an attribute has another version than was expected
     │  └─ NameTaken                another agent has that name
     └─ CallError                   one call
        ├─ CallTimeout              not done in time
@@ -53,6 +54,7 @@ __all__ = [
     "RemoteError",
     "ResultExpired",
     "SerializationError",
+    "StateConflict",
     "TransportError",
     "VersionMismatch",
     "WouldDeadlock",
@@ -184,6 +186,16 @@ class AgentCrashed(AgentError):
     signal: str | None = None
     stderr_tail: str | None = None
     worker: str | None = None
+
+
+class StateConflict(AgentError):
+    """An attribute has another version than the writer expected; nothing was written.
+
+    ``version`` is the present one.
+    """
+
+    code = "StateConflict"
+    version: int | None = None
 
 
 class NameTaken(AgentError):

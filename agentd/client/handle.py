@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from agentd.client.proxy import RpcObject, complete, ensure_ready, target
+from agentd.client.watching import Seen, Watch, fetch, look, put, watch
 from agentd.errors import AgentNotFound, CallTimeout, ConfigError, ConnectionLost
 from agentd.ids import show
 
@@ -78,6 +79,28 @@ class AgentHandle:
 
         ensure_ready(self._target)
         return attach(self._proxy, stream, offset)
+
+    def fetch(self) -> Any:
+        """A local copy of the agent's object as it is now: the way back from ``.to_dist()``.
+
+        Raises ``SerializationError`` if part of it cannot travel.
+        """
+        return fetch(self._proxy)
+
+    def look(self, name: str) -> Seen:
+        """An attribute and its version, to be given to ``set``."""
+        return look(self._proxy, name)
+
+    def watch(self, name: str) -> Watch:
+        """The attribute, as ``Seen(value, version)``, now and after each turn that changed it."""
+        return watch(self._proxy, name)
+
+    def set(self, name: str, value: Any, expect: int | None = None) -> int:
+        """Set an attribute, only if nobody else did since version ``expect``; the new version.
+
+        Raises ``StateConflict``, and writes nothing, if it has another version.
+        """
+        return put(self._proxy, name, value, expect)
 
     def kill(self) -> None:
         """End it though its code does not listen: the calls that run fail at once.

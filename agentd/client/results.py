@@ -302,7 +302,9 @@ class Sending:
         except LinkDown as error:
             self._moved(error)
             return
-        if self._unwanted():  # since just now; whoever did that may not have known where the call is
+        if (
+            self._unwanted()
+        ):  # since just now; whoever did that may not have known where the call is
             self._session.cancel(self._aim.agent, self.key)
 
     def _moved(self, error: AgentdError) -> None:

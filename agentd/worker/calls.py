@@ -35,11 +35,12 @@ from agentd.worker.operations import (
 )
 from agentd.worker.output import flush
 from agentd.worker.source import Source
+from agentd.worker.state import Watcher
 
 if TYPE_CHECKING:
     from agentd.worker.host import Host
 
-__all__ = ["OpenCall"]
+__all__ = ["OpenCall", "OpenWatch"]
 
 
 class OpenCall:
@@ -99,8 +100,7 @@ class OpenCall:
             self._post()
 
     def _post(self) -> None:
-        self.hosted.turns.post(self)
-        if self.call.oneway and not self._answered:
+        if self.hosted.turns.post(self) and self.call.oneway:
             self._source.answer(Accepted(self.call.id, self.hosted.id))
 
     # -- running -----------------------------------------------------------------------------------
@@ -125,9 +125,14 @@ class OpenCall:
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
             message, frames = self._failed(error)
         finally:
-            flush()
-            self._host.recorder.leave(slot)
+            self._end_turn(slot)
         self._answer(message, frames)
+
+    def _end_turn(self, slot: int) -> None:
+        flush()
+        if not self.readonly:
+            self.hosted.watchers.turn_ended()
+        self._host.recorder.leave(slot)
 
     def _run_code(self) -> tuple[str, list[Any]]:
         return cast(tuple[str, list[Any]], self._work.run(self._operate))
@@ -183,8 +188,7 @@ class OpenCall:
         except BaseException as error:  # noqa: BLE001 - as above
             message, frames = self._failed(error)
         finally:
-            flush()
-            self._host.recorder.leave(slot)
+            self._end_turn(slot)
         self._answer(message, frames)
 
     # -- giving up ---------------------------------------------------------------------------------
@@ -259,3 +263,22 @@ class OpenCall:
             print(facts.get("traceback") or message, flush=True)  # noqa: T201 - the agent's stdout
         elif message.kind == "error":
             self._source.answer(message, [])
+
+
+class OpenWatch(OpenCall):
+    """Somebody watches an attribute: it begins in a turn and lasts until he stops."""
+
+    _watcher: Watcher | None = None
+
+    def _run_code(self) -> tuple[str, list[Any]]:
+        watcher = Watcher(self._source, self.call.id, self.call.name, self.call.credit)
+        agent_code(self.hosted.watchers.add, watcher)
+        self._watcher = watcher
+        return "", []
+
+    def _answer(self, message: Message, frames: list[Any]) -> None:
+        if message.kind == "result":
+            return  # the values are the answer
+        if self._watcher is not None:
+            self.hosted.watchers.remove(self._watcher)
+        super()._answer(message, frames)

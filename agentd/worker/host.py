@@ -43,7 +43,7 @@ from agentd.protocol.messages import (
 from agentd.transport.loop import Loop
 from agentd.transport.recorder import Recorder
 from agentd.transport.sockets import Port
-from agentd.worker.calls import OpenCall
+from agentd.worker.calls import OpenCall, OpenWatch
 from agentd.worker.executor import Executor
 from agentd.worker.hosted import Hosted, moved
 from agentd.worker.operations import from_agent, payload_of
@@ -127,7 +127,7 @@ class Host:
                 case Call():
                     self._accept(source, message, frames[1:])
                 case Credit():
-                    self._streams.grant(source, message.id, message.more)
+                    self._credit(source, message)
                 case Cancel():
                     self._cancel(message)
                 case Fetch():
@@ -287,14 +287,17 @@ class Host:
             self.outcomes.fetch(call.key, partial(_pass_on, source, call.id))
             return
         opened: OpenCall
-        if call.op == "stream":
+        if call.op == "watch":
+            opened = OpenWatch(self, hosted, source, call, payload)
+        elif call.op == "stream":
             stream = OpenStream(self, hosted, source, call, payload)
             self._streams.add(stream)
             opened = stream
         else:
             opened = OpenCall(self, hosted, source, call, payload)
         with self._lock:
-            self._open[opened] = None
+            if call.op != "watch":  # it has no end that could be waited for
+                self._open[opened] = None
             if call.key:
                 self._by_key[call.key] = opened
         opened.enter()
@@ -307,6 +310,14 @@ class Host:
             drained = self._draining and not self._open
         if drained:
             self._tell(Drained())
+
+    def _credit(self, source: Source, message: Credit) -> None:
+        hosted = self._agents.get(message.agent)
+        if hosted is not None and hosted.watchers.grant(source.who, message.id, message.more):
+            # A look in its turn: there may be a newer value than the last one sent.
+            hosted.post(hosted.watchers.turn_ended)
+        else:
+            self._streams.grant(source, message.id, message.more)
 
     def _cancel(self, message: Cancel) -> None:
         with self._lock:

@@ -11,6 +11,7 @@ from agentd.errors import AgentdError, AgentNotFound
 from agentd.ids import show
 from agentd.worker.executor import Executor
 from agentd.worker.iterators import Iterators
+from agentd.worker.state import Seen, Watchers
 from agentd.worker.turns import Item, TurnOptions, Turns
 
 __all__ = ["Hosted"]
@@ -39,6 +40,7 @@ class Hosted:
         self.gone: str = ""
         """Why it takes no more calls; empty while it does."""
         self.turns = Turns(agent, executor, options)
+        self.watchers = Watchers(self.look)
 
     def post(self, task: Callable[[], None]) -> None:
         """Run ``task`` after all that was posted before, whatever the limits."""
@@ -65,6 +67,7 @@ class Hosted:
         """Refuse what waits; the object goes when the running calls are done. Returns those."""
         self.gone = reason
         still = self.turns.close(self.ended_error())
+        self.watchers.close(self.ended_error())
         self.post(self.let_go)
         return still
 
@@ -103,6 +106,11 @@ class Hosted:
         if name.startswith("_"):
             raise private(self.object, name)
         setattr(self.object, name, value)
+
+    def look(self, name: str) -> Seen:
+        """An attribute and its version. In the agent's turn."""
+        value = self.get(name)
+        return Seen(value, self.watchers.version(name, value))
 
     def delete(self, name: str) -> None:
         """Delete an attribute."""

@@ -8,7 +8,8 @@ from typing import Any
 import msgpack
 
 from agentd import serialization
-from agentd.errors import ProtocolError, SerializationError
+from agentd.errors import ProtocolError, SerializationError, StateConflict
+from agentd.ids import show
 from agentd.protocol import fit
 from agentd.protocol.messages import Call, Error
 from agentd.serialization import Encoded
@@ -60,7 +61,40 @@ def operate(hosted: Hosted, call: Call, payload: Any, refs: Any) -> tuple[str, l
         case "close":
             agent_code(hosted.iterators.close, _number(name))
             return value_of(hosted, None, "", refs)
+    return _state(hosted, call, payload, refs)
+
+
+def _state(hosted: Hosted, call: Call, payload: Any, refs: Any) -> tuple[str, list[Any]]:
+    """What concerns the agent's state as such."""
+    name = call.name
+    match call.op:
+        case "look":
+            seen = agent_code(hosted.look, name)
+            return value_of(hosted, list(seen), f"the attribute {name}", refs)
+        case "put":
+            head, *buffers = payload
+            new, expect = serialization.decode(
+                call.codec, head, buffers, refs=refs, may_import=True
+            )
+            return value_of(hosted, _put(hosted, name, new, expect), "", refs)
+        case "copy":
+            return payload_of(serialization.encode_object(hosted.object, refs=refs))
     raise ProtocolError(f"a call cannot be of the kind {call.op!r}")
+
+
+def _put(hosted: Hosted, name: str, value: Any, expect: int | None) -> int:
+    if expect is not None:
+        seen = agent_code(hosted.look, name)
+        if seen.version != expect:
+            raise StateConflict(
+                f"{hosted.cls}.{name} has version {seen.version} now, not {expect}: somebody else "
+                "changed it; read it again and decide anew",
+                agent=show(hosted.id),
+                version=seen.version,
+            )
+    agent_code(hosted.set, name, value)
+    version: int = agent_code(hosted.look, name).version
+    return version
 
 
 def arguments(call: Call, payload: Any, refs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

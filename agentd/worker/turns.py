@@ -76,16 +76,17 @@ class Turns:
         self._executor = executor
         self._options = options
         self._lock = threading.Lock()  # protects all below
-        self._guests_gone = threading.Condition(self._lock)
+        self._shift = threading.Condition(self._lock)  # the three below changed
         self._stalled: list[Item] = []
-        self._guests: list[Item] = []
+        self._resuming: list[Item] = []  # of the stalled ones: they wait to go on
+        self._sharing: list[Item] = []  # one turn: streams that stood still, calls let in meanwhile
         self._waiting: deque[Item] = deque()
         self._running: list[Item] = []
         self._awaited: set[bytes] = set()
         self._closed: AgentdError | None = None
 
-    def post(self, item: Item) -> None:
-        """Run it in its turn, or refuse it."""
+    def post(self, item: Item) -> bool:
+        """Run it in its turn, or refuse it: then False."""
         with self._lock:
             error = self._closed
             interrupted: list[Item] = []
@@ -96,7 +97,7 @@ class Turns:
                 elif item.readonly and self._running:
                     start = True
                 elif self._is_guest(item):
-                    self._guests.append(item)
+                    self._sharing.append(item)
                     start = True
                 elif self._comes_back(item, self._awaited):
                     if self._options.reentrant:
@@ -113,6 +114,7 @@ class Turns:
             self._start(item)
         elif error is not None:
             item.refuse(error)
+        return error is None
 
     def post_always(self, item: Item) -> None:
         """Run it after all that waits, whatever the limits and though the agent ends."""
@@ -171,14 +173,11 @@ class Turns:
     def _next(self, item: Item) -> Item | None:
         with self._lock:
             self._running.remove(item)
-            if item in self._guests:
-                self._guests.remove(item)
-                self._guests_gone.notify_all()
-                following = next((i for i in self._waiting if self._is_guest(i)), None)
-                if following is not None:
-                    self._waiting.remove(following)
-                    self._guests.append(following)
-                    self._running.append(following)
+            if item in self._sharing:
+                self._sharing.remove(item)
+                self._shift.notify_all()
+            following = self._let_in()
+            if following is not None:
                 return following
             if self._waiting and len(self._running) < self._options.max_concurrency:
                 following = self._waiting.popleft()
@@ -200,34 +199,44 @@ class Turns:
         """The running stream ``item`` waits for its reader, who may call the agent meanwhile."""
         with self._lock:
             self._stalled.append(item)
-            guest = next((i for i in self._waiting if self._is_guest(i)), None)
-            if guest is not None:
-                self._waiting.remove(guest)
-                self._guests.append(guest)
-                self._running.append(guest)
+            if not item.readonly and item not in self._sharing:
+                self._sharing.append(item)
+            self._shift.notify_all()
+            guest = self._let_in()
         if guest is not None:
             self._start(guest)
 
     def unstall(self, item: Item) -> None:
         """No further call is let in for its sake."""
         with self._lock:
-            if item in self._stalled:
-                self._stalled.remove(item)
+            if item in self._stalled and item not in self._resuming:
+                self._resuming.append(item)
 
     def resume(self, item: Item) -> None:
-        """It goes on, as soon as no such call is running."""
+        """It goes on, as soon as nothing else runs in the turn that it shares."""
         self.unstall(item)
         with self._lock:
-            while self._guests and not self._stalled:
-                self._guests_gone.wait()
+            while not item.readonly and self._busy_beside(item) >= self._options.max_concurrency:
+                self._shift.wait()
+            self._stalled.remove(item)
+            self._resuming.remove(item)
+
+    def _busy_beside(self, item: Item) -> int:
+        return sum(i is not item and i not in self._stalled for i in self._sharing)
+
+    def _let_in(self) -> Item | None:
+        guest = next((i for i in self._waiting if self._is_guest(i)), None)
+        if guest is not None:
+            self._waiting.remove(guest)
+            self._sharing.append(guest)
+            self._running.append(guest)
+        return guest
 
     def _is_guest(self, item: Item) -> bool:
         """One of the reader of a stream that stands still; one at a time."""
-        return (
-            not self._guests
-            and any(stream.who == item.who for stream in self._stalled)
-            and all(i in self._stalled or i.readonly for i in self._running)
-        )
+        return any(
+            stream.who == item.who and stream not in self._resuming for stream in self._stalled
+        ) and all(i in self._stalled or i.readonly for i in self._running)
 
     # -- chains ------------------------------------------------------------------------------------
     def waits(self, key: bytes, *, begins: bool) -> None:

@@ -178,3 +178,23 @@ def script(tmp_path: Path) -> Iterator[Script]:
     found = Script(tmp_path)
     yield found
     found.end()
+
+
+@pytest.fixture(params=["straight", "relayed"])
+def hosted(request: pytest.FixtureRequest, shared: Daemon) -> Iterator[Callable[..., Any]]:
+    """``hosted(Class, *args, **options)``: an agent whose calls go straight, or by the daemon."""
+    made: list[Any] = []
+
+    def host(cls: type, *args: Any, **options: Any) -> Any:
+        if request.param == "relayed":
+            client = agentd.connect(shared.endpoint, direct=False)
+            path = f"{cls.__module__}:{cls.__qualname__}"
+            agent = client.create(path, *args, options=options)
+        else:
+            agent = cls(*args, to_dist={"endpoint": shared.endpoint, **options})
+        made.append(agent)
+        return agent
+
+    yield host
+    for agent in made:
+        agentd.handle(agent).kill()

@@ -328,3 +328,74 @@ def test_a_stream_beside_another_running_call_lets_nobody_in(later):
     mine.stall(stream)
     (own,) = posted(mine, Call(on_loop=True))
     assert own.ran == 0
+
+
+def on_a_thread(action, *args):
+    """An event that is set when the action is done."""
+    done = threading.Event()
+
+    def work():
+        action(*args)
+        done.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    return done
+
+
+def test_streams_of_one_reader_that_share_a_turn_go_on_in_turns(later):
+    mine = turns(later)
+    one, two, three = (Call(n, on_loop=True) for n in range(3))
+    for stream in (one, two, three):
+        posted(mine, stream)
+        assert stream.ran == 1
+        mine.stall(stream)
+    for _ in range(3):
+        mine.resume(one)
+        second, third = on_a_thread(mine.resume, two), on_a_thread(mine.resume, three)
+        assert not second.wait(0.02)
+        assert not third.wait(0.02)
+        mine.stall(one)
+        while not (second.wait(0.01) or third.wait(0.01)):
+            pass
+        first = (two, three) if second.is_set() else (three, two)
+        mine.stall(first[0])
+        assert second.wait(LONG_S)
+        assert third.wait(LONG_S)
+        mine.stall(first[1])
+
+
+def test_others_have_their_turn_when_all_that_shared_one_have_ended(later):
+    mine = turns(later)
+    (stream,) = posted(mine, Call(on_loop=True))
+    mine.stall(stream)
+    guest, other = posted(mine, Call(on_loop=True), Call(on_loop=True, who="other"))
+    mine.stall(guest)
+    mine.resume(stream)
+    stream.done()
+    assert (guest.ran, other.ran) == (1, 0)
+    mine.resume(guest)
+    guest.done()
+    assert other.ran == 1
+
+
+def test_a_stream_that_ends_waits_for_the_call_it_let_in(later):
+    mine = turns(later)
+    (stream,) = posted(mine, Call(on_loop=True))
+    mine.stall(stream)
+    (own,) = posted(mine, Call(on_loop=True))
+    mine.unstall(stream)
+    (late,) = posted(mine, Call(on_loop=True))
+    resumed = on_a_thread(mine.resume, stream)
+    assert not resumed.wait(0.02)
+    own.done()
+    assert resumed.wait(LONG_S)
+    assert late.ran == 0
+
+
+def test_streams_with_a_turn_each_do_not_wait_for_each_other(later):
+    mine = turns(later, max_concurrency=2)
+    one, two = posted(mine, Call(on_loop=True), Call(on_loop=True))
+    for stream in (one, two):
+        mine.stall(stream)
+    for stream in (one, two):
+        assert on_a_thread(mine.resume, stream).wait(LONG_S)

@@ -1,0 +1,131 @@
+"""State in step: versions of attributes, and those who watch them.
+
+A version is a number that grows each time a look finds another value than the last one did. Looks
+happen in the agent's turn, so that no half-done change is seen: after each turn for what is
+watched, and whenever somebody reads or sets with a version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from agentd import serialization
+from agentd.client import references
+from agentd.client.watching import Seen
+from agentd.errors import AgentdError
+from agentd.protocol import error_message
+from agentd.protocol.messages import Chunk, Error
+from agentd.worker.source import Source
+
+__all__ = ["Seen", "Watcher", "Watchers"]
+
+
+class Watcher:
+    """One who watches an attribute: gets the newest value whenever he takes one."""
+
+    __slots__ = ("credit", "name", "number", "seen", "sent", "source")
+
+    def __init__(self, source: Source, number: int, name: str, credit: int) -> None:
+        self.source = source
+        self.number = number
+        self.name = name
+        self.credit = credit
+        self.sent = 0
+        """How many values he got."""
+        self.seen = 0
+        """The version of the last one."""
+
+
+class Watchers:
+    """The versions of one agent's attributes and those who watch them."""
+
+    def __init__(self, look: Callable[[str], Seen]) -> None:
+        self._look = look
+        self._lock = threading.Lock()  # protects all below
+        self._versions: dict[str, tuple[int, bytes]] = {}
+        self._watchers: list[Watcher] = []
+
+    def version(self, name: str, value: Any) -> int:
+        """The version of that value. In the agent's turn."""
+        encoded = serialization.encode(value, refs=references.active(), root=f"self.{name}")
+        digest = hashlib.blake2b(encoded.head, digest_size=16)
+        for part in encoded.buffers:
+            digest.update(part)
+        mark = digest.digest()
+        with self._lock:
+            number, last = self._versions.get(name, (0, b""))
+            if mark != last:
+                number += 1
+                self._versions[name] = (number, mark)
+            return number
+
+    def add(self, watcher: Watcher) -> None:
+        """Send the value now and after each turn that changed it. In the agent's turn."""
+        with self._lock:
+            self._watchers.append(watcher)
+        self._tell(watcher, self._look(watcher.name))
+
+    def remove(self, watcher: Watcher) -> None:
+        """He watches no more."""
+        with self._lock:
+            if watcher in self._watchers:
+                self._watchers.remove(watcher)
+
+    def turn_ended(self) -> None:
+        """Look at what is watched. In the agent's turn, at its end."""
+        if not self._watchers:
+            return
+        with self._lock:
+            watchers = list(self._watchers)
+        seen: dict[str, Seen | Exception] = {}
+        for watcher in watchers:
+            name = watcher.name
+            if name not in seen:
+                try:
+                    seen[name] = self._look(name)
+                except Exception as error:  # noqa: BLE001 - deleted, say: he is told
+                    seen[name] = error
+            found = seen[name]
+            if isinstance(found, Exception):
+                self.remove(watcher)
+                watcher.source.answer(*_failure(watcher.number, found))
+            else:
+                self._tell(watcher, found)
+
+    def _tell(self, watcher: Watcher, seen: Seen) -> None:
+        with self._lock:
+            if watcher.credit <= 0 or watcher.seen == seen.version:
+                return  # the next value he takes will be the newest
+            watcher.credit -= 1
+            watcher.seen = seen.version
+            number, watcher.sent = watcher.sent, watcher.sent + 1
+        encoded = serialization.encode(tuple(seen), refs=references.active())
+        chunk = Chunk(watcher.number, number, 1, encoded.codec)
+        if not watcher.source.answer(chunk, [encoded.head, *encoded.buffers]):
+            self.remove(watcher)
+
+    def grant(self, who: Any, number: int, more: int) -> bool:
+        """A watcher takes more; False if it is nobody here."""
+        with self._lock:
+            for watcher in self._watchers:
+                if watcher.number == number and watcher.source.who == who:
+                    watcher.credit += max(0, more)
+                    return True
+        return False
+
+    def close(self, error: AgentdError) -> None:
+        """The agent ended."""
+        with self._lock:
+            watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            watcher.source.answer(error_message(watcher.number, error))
+
+
+def _failure(number: int, error: Exception) -> tuple[Error, list[Any]]:
+    facts, encoded = serialization.encode_error(error)
+    payload = [] if encoded is None else [encoded.head, *encoded.buffers]
+    codec = "" if encoded is None else encoded.codec
+    return Error(number, "raised", facts["message"], facts, codec), payload
