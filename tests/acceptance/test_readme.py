@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import textwrap
 from dataclasses import fields
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def blocks(kind: str) -> list[str]:
     return [text for found, text in BLOCKS if found == kind]
 
 
-FIVE_LINES, TWO_WAYS, SUBMIT, CONNECT = blocks("python")
+FIVE_LINES, TWO_WAYS, FORMS, ASYNC_FORMS, HANDLE, CONNECT, STATE = blocks("python")
 
 LIBRARIAN = """
 import agentd
@@ -60,7 +61,7 @@ def run_python(text: str, tmp_path: Path, run_dir: str) -> str:
 
 def test_all_blocks_are_known():
     assert [kind for kind, _ in BLOCKS] == [
-        *("sh", "python", "python", "", "python", "console", "python")
+        *("sh", "python", "python", "", "python", "python", "python", "console", "python", "python")
     ]
 
 
@@ -113,16 +114,64 @@ except agentd.errors.AgentdError as error:
     assert run_python(program, tmp_path, run_dir).startswith(shown)
 
 
-def test_results_and_handles(tmp_path, run_dir):
+TALKER = """
+import asyncio
+import agentd
+
+class Talker(agentd.Agent):
+    def __init__(self): self.notes = []
+    def ask(self, question): return f"asked {question}"
+    def talk(self, text):
+        yield from (text, text)
+    def note(self, text): self.notes.append(text)
+    def use(self, value): self.notes.append(value)
+
+agent, other = Talker(to_dist=True), Talker(to_dist=True)
+words = []
+"""
+
+
+def test_the_forms_of_a_call(tmp_path, run_dir):
+    check = """
+assert future.result() == "asked …"
+assert words == ["…", "…"]
+assert agent.notes == ["…"]
+assert other.notes == ["asked …"]
+"""
+    forms = FORMS.replace(": ...  ", ": words.append(word)  ")
+    assert run_python(TALKER + forms + check, tmp_path, run_dir) == ""
+
+
+def test_the_forms_for_asyncio(tmp_path, run_dir):
+    body = textwrap.indent(ASYNC_FORMS.replace(": ...", ": words.append(word)"), "    ")
+    program = f"""{TALKER}
+async def main(agent):
+{body}
+asyncio.run(main(agent))
+assert words == ["…", "…"]
+"""
+    assert run_python(program, tmp_path, run_dir) == ""
+
+
+def test_handles(tmp_path, run_dir):
     prelude = LIBRARIAN + 'agent = Librarian("stdlib", to_dist=True)\n'
     check = """
-assert result.result() == "stdlib: …"
 try:
     agent.ask("…")
 except agentd.errors.AgentNotFound:
     print("deleted at the end")
 """
-    assert run_python(prelude + SUBMIT + check, tmp_path, run_dir) == "deleted at the end\n"
+    assert run_python(prelude + HANDLE + check, tmp_path, run_dir) == "deleted at the end\n"
+
+
+def test_state_in_step(tmp_path, run_dir):
+    program = FIVE_LINES.partition("if __name__")[0] + "counter = Counter(5, to_dist=True)\n"
+    check = """
+assert (copy.value, seen) == (5, (7, 2))
+assert counter.value == 7
+"""
+    state = STATE.replace(": ...  ", ": break  ")
+    assert run_python(program + state + check, tmp_path, run_dir) == ""
 
 
 class Shell:
@@ -192,7 +241,8 @@ def test_every_verb_is_named():
 
 
 def test_every_option_is_named():
-    named = {cells[0].strip("`") for cells in table("| option | default |")}
+    cells = [cells[0] for cells in table("| option | default |")]
+    named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
     assert named | {"host", "port"} == {field.name for field in fields(agentd.DistConf)}
 
 
@@ -200,8 +250,13 @@ def test_the_defaults_are_true():
     defaults = agentd.DistConf()
     for option, default, _ in table("| option | default |"):
         match option.strip("`"):
-            case "get_if_exists" | "worker" as name:
+            case "get_if_exists" | "worker" | "reentrant" | "busy" as name:
                 assert repr(getattr(defaults, name)).replace("'", '"') == default.strip("`")
+            case "max_concurrency" | "mailbox" as name:
+                assert f"{getattr(defaults, name):,}" == default
+            case "timeout`, `retry":
+                assert default == "none"
+                assert defaults.timeout is defaults.retry is None
             case "lifetime":
                 assert default == '`"client"`; with a name `"daemon"`'
                 assert defaults.effective_lifetime == "client"
