@@ -94,33 +94,37 @@ class _Fetching:
             lost = Ready(0, place.agent, place.cls, "", "", self._epoch, {})
             self._session.fate_later(lost, self._fate)
             return
-        link = self._session.worker(place.address)
-        link.submit(
-            lambda n: Fetch(n, self._agent, place.epoch, self._key),
-            (),
-            partial(self._answer, place),
-        )
+        try:
+            link = self._session.worker(place.address)
+            link.submit(
+                lambda n: Fetch(n, self._agent, place.epoch, self._key),
+                (),
+                partial(self._answer, place),
+            )
+        except ConnectionLost as error:
+            self._lost(place, error)
 
     def _answer(self, place: Ready, pending: Pending) -> None:
         try:
             message, payload = pending.outcome()
         except ConnectionLost as error:
-            self._session.forget(place)
-            try:
-                self._session.fate_later(place, self._fate)
-            except AgentdError:
-                self._take(error)
+            self._lost(place, error)
         except AgentdError as error:
             self._take(error)
         else:
             self._take(Outcome(message, payload))
+
+    def _lost(self, place: Ready, error: ConnectionLost) -> None:
+        self._session.forget(place)
+        try:
+            self._session.fate_later(place, self._fate)
+        except AgentdError:
+            self._take(error)
 
     def _fate(self, pending: Pending) -> None:
         try:
             pending.outcome()
         except AgentdError as error:
             self._take(error)
-
-
-def _fetch_message(agent: bytes, epoch: int, key: bytes, number: int) -> Fetch:
-    return Fetch(number, agent, epoch, key)
+        else:
+            self._take(ConnectionLost("the connection to the worker that has the result broke"))

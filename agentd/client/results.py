@@ -17,7 +17,7 @@ from agentd.client.link import LinkDown, Pending
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import RpcObject, session_of, target
 from agentd.client.retry import Retry
-from agentd.client.session import MOVES
+from agentd.client.session import LATE_S, MOVES
 from agentd.errors import AgentdError, AgentNotFound, ConnectionLost, ProtocolError, from_wire
 from agentd.protocol.messages import Error, Ready, Result
 
@@ -37,6 +37,7 @@ class AsyncResult(Future[T], Generic[T]):
     def __init__(self) -> None:
         super().__init__()
         self._agentd_lock = threading.Lock()  # protects the rest
+        self._agentd_notified = False
         self._agentd_value: Any = None
         self._agentd_error: BaseException | None = None
         self._agentd_opened = False
@@ -106,6 +107,10 @@ class AsyncResult(Future[T], Generic[T]):
         """
         if not super().cancel():
             return False
+        with self._agentd_lock:
+            first, self._agentd_notified = not self._agentd_notified, True
+        if not first:
+            return True
         self.set_running_or_notify_cancel()
         if self._agentd_sending is not None:
             self._agentd_sending.cancel()
@@ -238,6 +243,8 @@ class Sending:
         self._place: Ready | None = None
         self._released = False
         self._given_up = False
+        self._lock = threading.Lock()  # protects the next
+        self._over = False
         self._finish: Callable[[Callable[[], Any]], None] = lambda _sealed: None
         self.error: AgentdError | None = None
         """What ended the last attempt, if it was not the agent's own code."""
@@ -246,10 +253,13 @@ class Sending:
     def begin(self, finish: Callable[[Callable[[], Any]], None]) -> None:
         """Find the agent, then send; ``finish`` gets what opens the outcome, once."""
         self._finish = finish
+        self._over = False
         self._moves = 0
         self.error = None
         if self._out.maker is not None:
             self._out.maker.adopt(self.key, self.cancel)
+        if self._out.deadline is not None:
+            self._session.limited.add(self)
         self._find()
 
     def _find(self) -> None:
@@ -271,6 +281,12 @@ class Sending:
         """Have the worker give the call up; if it has not been sent, it never is."""
         self._given_up = True
         self._session.cancel(self._aim.agent, self.key)
+
+    def expire(self, now: float) -> None:
+        """Fail if the deadline is over and nobody else said so: the agent may never get ready."""
+        if self._out.deadline is not None and now >= self._out.deadline + LATE_S:
+            self.cancel()
+            self._fail(self._out.timed_out("agent"))
 
     def _unwanted(self) -> bool:
         return self._given_up
@@ -362,6 +378,11 @@ class Sending:
         self._end(partial(_raise, error))
 
     def _end(self, sealed: Callable[[], Any]) -> None:
+        with self._lock:
+            if self._over:
+                return
+            self._over = True
+        self._session.limited.discard(self)
         if self._out.maker is not None:
             self._out.maker.disown(self.key)
         self._finish(sealed)

@@ -52,9 +52,10 @@ from agentd.transport.process import host_identity, process_start
 
 if TYPE_CHECKING:
     from agentd.client.outgoing import Outgoing
+    from agentd.client.results import Sending
     from agentd.client.runtime import Runtime
 
-__all__ = ["MOVES", "Session"]
+__all__ = ["LATE_S", "MOVES", "Session"]
 
 CONNECT_TIMEOUT_S = 5.0
 """How long a peer may take to answer ``hello``; it does so before anything else."""
@@ -81,6 +82,8 @@ class Session:
         """By address; ``None``: not to be reached from here, the daemon relays."""
         self._places: dict[bytes, Ready] = {}
         self.lines = Lines()
+        self.limited: set[Sending] = set()
+        """Open calls with a deadline that nobody waits for in a thread."""
         self._release_lock = threading.Lock()  # protects the next
         self._released: dict[bytes, list[bytes]] = {}
         self._path = rundir.ipc_path(endpoint)
@@ -424,6 +427,8 @@ class Session:
     # -- staying and leaving -----------------------------------------------------------------------
     def beat(self, now: float) -> None:
         """Called by the pump: keep the lease, notice the silent. Does not block."""
+        for sending in list(self.limited):
+            sending.expire(now)
         daemon = self._daemon
         if daemon is None or daemon.welcome is None:
             return

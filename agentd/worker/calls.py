@@ -91,7 +91,10 @@ class OpenCall:
 
     def _have_needs(self, found: dict[bytes, Outcome] | AgentdError | Outcome) -> None:
         if isinstance(found, AgentdError):
-            self.refuse(found)
+            if found.__cause__ is None:
+                self.refuse(found)
+            else:  # it tells why an agent could not be built, which no header has room for
+                self._answer(*failure(self.call, found, self._refs))
         elif isinstance(found, Outcome):  # a call that this one needs failed: so does this one
             message, payload = found
             self._answer(message.renumbered(self.call.id), list(payload))

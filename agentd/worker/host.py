@@ -347,7 +347,9 @@ class Host:
 
         With all of them by key; or, at the first that failed, with that failure.
         """
-        fetch_all(needs, have)
+        # Not in the loop's thread: finding an agent and meeting its worker take answers, from a
+        # worker whose own loop might do just the same.
+        self._executor.submit(partial(fetch_all, needs, have))
 
 
 def _pass_on(source: Source, number: int, outcome: Outcome | AgentdError) -> None:
