@@ -19,6 +19,7 @@
     └─ CallError                   one call
        ├─ CallTimeout              not done in time
        ├─ CallCancelled            given up by its caller
+       ├─ OutcomeUnknown           the connection broke, and nobody knows what became of it
        ├─ Overloaded               the agent has too many calls waiting
        ├─ WouldDeadlock            the call would wait for itself
        ├─ ResultExpired            the result, or that part of the stream, is not kept any more
@@ -49,6 +50,7 @@ __all__ = [
     "Draining",
     "EndpointInUse",
     "NameTaken",
+    "OutcomeUnknown",
     "Overloaded",
     "ProtocolError",
     "RemoteError",
@@ -227,6 +229,16 @@ class CallCancelled(CallError):
     """
 
     code = "CallCancelled"
+
+
+class OutcomeUnknown(CallError):
+    """The connection broke during the call, and its worker does not remember what became of it.
+
+    ``started`` is True if it ran, None if even that is not known. Nothing repeats it by itself.
+    """
+
+    code = "OutcomeUnknown"
+    started: bool | None = None
 
 
 class Overloaded(CallError):

@@ -33,7 +33,8 @@ def wait_in_loop(result: Any) -> Generator[Any, None, Any]:
         woken = loop.create_future()
         result.add_done_callback(lambda _result: _waker(loop).wake(woken))
         try:
-            yield from woken
+            with result.awaited():
+                yield from woken
         except asyncio.CancelledError:
             result.cancel()
             raise

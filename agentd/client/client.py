@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from agentd.client.creation import construct
-from agentd.client.options import options_of
+from agentd.client.options import check_timeout, options_of
 from agentd.client.proxy import make_proxy, target
 from agentd.client.runtime import runtime
 from agentd.client.session import Session
@@ -22,8 +23,9 @@ class Client:
     Every method may raise ``DaemonNotFound`` or ``ConnectionLost``.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, timeout: float | None = None) -> None:
         self._session = session
+        self._timeout = timeout
 
     @property
     def endpoint(self) -> str:
@@ -50,6 +52,7 @@ class Client:
         ready = self._session.locate(name=id_or_name)
         aim = Target(ready.agent, self.endpoint, ready.cls, ready.name, about=ready.about)
         aim.direct = self._session.direct
+        aim.timeout = self._timeout
         return make_proxy(aim)
 
     def create(
@@ -60,7 +63,10 @@ class Client:
         ``options`` are those of ``to_dist`` but the endpoint. Returns the proxy at once, like
         ``Class(..., to_dist=True)``.
         """
-        return construct(path, args, kwargs, options_of(options or True), self._session)
+        conf = options_of(options or True)
+        if conf.timeout is None:
+            conf = replace(conf, timeout=self._timeout)
+        return construct(path, args, kwargs, conf, self._session)
 
     def delete(self, *agents: Any) -> list[str]:
         """End agents, given by proxy, name or id; the ids of those ended."""
@@ -109,11 +115,19 @@ class Client:
         return f"<agentd client of {self.endpoint}>"
 
 
-def connect(endpoint: str | None = None, *, embedded: bool = True, direct: bool = True) -> Client:
+def connect(
+    endpoint: str | None = None,
+    *,
+    embedded: bool = True,
+    direct: bool = True,
+    timeout: float | None = None,
+) -> Client:
     """The daemon at ``endpoint``.
 
     Without one: ``AGENTD_ENDPOINT``, else this user's running daemon, else an embedded one.
     ``embedded=False``: raise ``DaemonNotFound`` rather than start one. ``direct=False``: have the
-    daemon relay all calls, for where its workers' sockets cannot be reached.
+    daemon relay all calls, for where its workers' sockets cannot be reached. ``timeout``: seconds
+    for the calls of agents got or created by this client, where neither they nor the call say so.
     """
-    return Client(runtime().connect(endpoint, embedded=embedded, direct=direct))
+    check_timeout("connect", timeout)
+    return Client(runtime().connect(endpoint, embedded=embedded, direct=direct), timeout)

@@ -11,7 +11,7 @@ from agentd.errors import ConfigError
 if TYPE_CHECKING:
     from agentd.client.retry import Retry
 
-__all__ = ["DistConf", "ToDist", "options_of"]
+__all__ = ["DistConf", "ToDist", "check_timeout", "options_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +56,7 @@ class DistConf:
             number = getattr(self, key)
             if type(number) is not int or number < 1:
                 raise ConfigError(f"to_dist: {key} is a number from 1 on, not {number!r}")
-        if self.timeout is not None and not (
-            type(self.timeout) in (int, float) and self.timeout > 0
-        ):
-            raise ConfigError(f"to_dist: timeout is in seconds, above 0, not {self.timeout!r}")
+        check_timeout("to_dist", self.timeout)
         for key in ("endpoint", "host", "name"):
             value = getattr(self, key)
             if value is not None and (not isinstance(value, str) or not value):
@@ -134,6 +131,12 @@ def _known(given: dict[Any, Any]) -> dict[str, Any]:
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(names)}"
             raise ConfigError(f"to_dist has no option {key!r}{hint}")
     return given
+
+
+def check_timeout(where: str, timeout: Any) -> None:
+    """Raise ``ConfigError`` for what is neither ``None`` nor a number of seconds above 0."""
+    if timeout is not None and not (type(timeout) in (int, float) and timeout > 0):
+        raise ConfigError(f"{where}: timeout is in seconds, above 0, not {timeout!r}")
 
 
 def _require(key: str, value: Any, allowed: tuple[Any, ...]) -> None:

@@ -38,8 +38,8 @@ class Outgoing(NamedTuple):
     oneway: bool = False
     credit: int = 0
 
-    def message(self, epoch: int, number: int) -> Call:
-        """As it is sent now."""
+    def message(self, epoch: int, number: int, *, again: bool = False) -> Call:
+        """As it is sent now; ``again``: over another connection, as the first one broke."""
         left = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
         return Call(
             number,
@@ -55,6 +55,7 @@ class Outgoing(NamedTuple):
             self.credit,
             self.needs,
             self.chain,
+            again,
             self.trace,
         )
 

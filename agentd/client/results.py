@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import CancelledError, Future, InvalidStateError
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
@@ -17,7 +18,7 @@ from agentd.client.link import LinkDown, Pending
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import RpcObject, session_of, target
 from agentd.client.retry import Retry
-from agentd.client.session import LATE_S, MOVES
+from agentd.client.session import LATE_S, MOVES, backoff
 from agentd.errors import AgentdError, AgentNotFound, ConnectionLost, ProtocolError, from_wire
 from agentd.protocol.messages import Error, Ready, Result
 
@@ -65,17 +66,8 @@ class AsyncResult(Future[T], Generic[T]):
     def _open(self, timeout: float | None) -> None:
         if self._agentd_opened:
             return
-        sending = self._agentd_sending
-        maker = current()
-        sealed: Any
-        if maker is None or sending is None or self.done():
-            sealed = super().result(timeout)
-        else:
-            maker.waits(sending.key, begins=True)
-            try:
-                sealed = super().result(timeout)
-            finally:
-                maker.waits(sending.key, begins=False)
+        with self.awaited():
+            sealed: Any = super().result(timeout)
         with self._agentd_lock:
             if not self._agentd_opened:
                 try:
@@ -84,6 +76,20 @@ class AsyncResult(Future[T], Generic[T]):
                     self._agentd_error = error
                 self._agentd_opened = True
         self._release_if_done()
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """While an agent's code waits for it: a call that comes back is told, see ``Turns``."""
+        sending = self._agentd_sending
+        maker = current()
+        if maker is None or sending is None or self.done():
+            yield
+            return
+        maker.waits(sending.key, begins=True)
+        try:
+            yield
+        finally:
+            maker.waits(sending.key, begins=False)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -240,6 +246,8 @@ class Sending:
         self._out = out
         self._done = done
         self._moves = 0
+        self._again = False
+        """It was sent, and the connection broke."""
         self._place: Ready | None = None
         self._released = False
         self._given_up = False
@@ -255,6 +263,7 @@ class Sending:
         self._finish = finish
         self._over = False
         self._moves = 0
+        self._again = False
         self.error = None
         if self._out.maker is not None:
             self._out.maker.adopt(self.key, self.cancel)
@@ -311,21 +320,26 @@ class Sending:
         if self._unwanted():
             raise CancelledError
         self._place = place
-        make = partial(self._out.message, place.epoch)
+        make = partial(self._out.message, place.epoch, again=self._again)
         try:
             link = self._session.worker(place.address)
             link.submit(make, self._out.payload, self._answered)
         except LinkDown as error:
-            self._moved(error)
+            if self._again:
+                self._ask_again(place)
+            else:
+                self._moved(error)
             return
-        if (
-            self._unwanted()
-        ):  # since just now; whoever did that may not have known where the call is
+        # Given up just now? Whoever did that may not have known where the call is.
+        if self._unwanted():
             self._session.cancel(self._aim.agent, self.key)
 
     def _moved(self, error: AgentdError) -> None:
         assert self._place is not None
         self._session.forget(self._place)
+        if self._again:  # it was sent, to a place where the agent is no more
+            self._session.fate_later(self._place, self._fate)
+            return
         self._moves += 1
         if self._moves > MOVES:
             self._fail(error)
@@ -342,8 +356,7 @@ class Sending:
             message, payload = pending.outcome()
         except LinkDown as error:
             if error.facts.get("sent"):
-                self._session.forget(place)
-                self._session.fate_later(place, self._fate)
+                self._ask_again(place)
             else:
                 self._moved(error)
             return
@@ -356,6 +369,18 @@ class Sending:
             self._end(partial(decode_value, self._proxy, self._out.name, message.codec, payload))
         else:
             self._end(partial(open_outcome, Outcome(message, payload)))
+
+    def _ask_again(self, place: Ready) -> None:
+        """The connection broke: if the worker lives, it knows what became of the call."""
+        self._moves += 1
+        if self._moves > MOVES or not self._session.is_there(place):
+            self._session.forget(place)
+            self._session.fate_later(place, self._fate)
+            return
+        self._again = True
+        timer = threading.Timer(backoff(self._moves), self._guarded, (lambda: self._send(place),))
+        timer.daemon = True
+        timer.start()
 
     def _fate(self, pending: Pending) -> None:
         def tell() -> None:

@@ -7,6 +7,7 @@ is kept in ``_places``, or through the daemon where that address cannot be reach
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -310,42 +311,68 @@ class Session:
             maker.waits(out.key, begins=False)
 
     def _call(self, out: Outgoing) -> tuple[str, Sequence[Any]]:
-        for _ in range(MOVES):
+        sent: Ready | None = None
+        for attempt in range(MOVES):
             try:
-                place = self.place(out.agent, out.deadline)
+                place = sent or self.place(out.agent, out.deadline)
             except CallTimeout:
                 raise out.timed_out("agent") from None
             try:
-                message, answer = self._call_at(place, out)
+                message, answer = self._call_at(place, out, again=sent is not None)
             except LinkDown as error:
-                self.forget(place)
                 if error.facts.get("sent"):
+                    sent = place
+                elif sent is None:
+                    self.forget(place)
+                    continue  # nothing was sent: ask where the agent is now
+                if not self.is_there(place):
+                    self.forget(place)
                     raise self.fate(place) from None
-                continue  # it was not sent: ask where the agent is now
+                time.sleep(backoff(attempt))  # the worker lives: ask it for the call again
+                continue
             except AgentNotFound as error:
                 if error.facts.get("moved"):
                     self.forget(place)
+                    if sent is not None:
+                        raise self.fate(place) from None
                     continue
                 raise
-            if isinstance(message, Error):
-                raise self.raised(message, answer)
-            if isinstance(message, Accepted):
-                return "", ()
-            if not isinstance(message, Result):
-                raise ProtocolError(f"a call was answered with {message.kind!r}")
-            return message.codec, answer
-        raise AgentNotFound(
-            f"agent {place.cls} moved {MOVES} times while it was being called",
+            return self._value(message, answer)
+        raise ConnectionLost(
+            f"the connection to {place.cls} broke {MOVES} times during the call",
+            endpoint=self.endpoint,
             agent=out.agent.hex(),
         )
 
-    def _call_at(self, place: Ready, out: Outgoing) -> tuple[Message, Sequence[Any]]:
+    def _value(self, message: Message, answer: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+        if isinstance(message, Error):
+            raise self.raised(message, answer)
+        if isinstance(message, Accepted):
+            return "", ()
+        if not isinstance(message, Result):
+            raise ProtocolError(f"a call was answered with {message.kind!r}")
+        return message.codec, answer
+
+    def is_there(self, place: Ready) -> bool:
+        """Whether the worker still listens, or the daemon that relays for it."""
+        relayed = place.address in self._workers and self._workers[place.address] is None
+        if relayed or not self.direct:
+            return rundir.is_listening(self._path)
+        return rundir.is_listening(rundir.ipc_path(place.address))
+
+    def _call_at(
+        self, place: Ready, out: Outgoing, *, again: bool
+    ) -> tuple[Message, Sequence[Any]]:
         # The worker tells when the deadline is over; we do so only if it does not.
         deadline = None if out.deadline is None else out.deadline + LATE_S
-        link = self.worker(place.address)
-        pending = link.submit(partial(out.message, place.epoch), out.payload)
         try:
+            link = self.worker(place.address)
+            pending = link.submit(partial(out.message, place.epoch, again=again), out.payload)
             return link.wait(pending, deadline).outcome()
+        except DaemonNotFound as error:
+            if again:
+                raise LinkDown(error.message, endpoint=self.endpoint, sent=False) from None
+            raise
         except CallTimeout as error:
             if error.facts.get("agent"):
                 raise
@@ -468,3 +495,9 @@ class Session:
             if link is not None:
                 link.close()
         self._places.clear()
+
+
+def backoff(attempt: int) -> float:
+    """Seconds before a connection is made again: 0.02, 0.04, … to 1, with jitter."""
+    delay = min(1.0, 0.02 * 2.0**attempt)
+    return delay * random.uniform(0.5, 1.5)  # noqa: S311 - no secret

@@ -299,6 +299,8 @@ class Call(Message):
     ``[key, agent, epoch, address, endpoint]`` each; the call starts when all are there."""
     chain: list[Any] = []
     """``[agent, key]`` of each call that waits for this one, outermost first."""
+    again: bool = False
+    """Sent before, over a connection that broke: not run a second time, whatever became of it."""
     trace: bytes = b""
     """The key of the outermost call, shared by all that it led to; empty: this is that call."""
 

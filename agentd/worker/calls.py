@@ -240,6 +240,15 @@ class OpenCall:
         elif self._task is not None:
             coroutines.event_loop().call_soon_threadsafe(self._task.cancel)
 
+    def redirect(self, source: Source, number: int) -> bool:
+        """Answer over another connection, the first one broke; False if it is answered already."""
+        with self._lock:
+            if self._answered:
+                return False
+            self._source = source
+            self.call = self.call.renumbered(number)
+            return True
+
     def refuse(self, error: AgentdError) -> None:
         """It will not be run."""
         self._answer(error_message(self.call.id, error), [])
@@ -249,8 +258,13 @@ class OpenCall:
             if self._answered:
                 return
             self._answered = True
-        if self._timer is not None:
-            self._timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+            if message[0] != self.call.id:  # redirected since it was made
+                message = message.renumbered(self.call.id)
+            if self.call.key and not self.call.hold and not self.call.oneway:
+                # Before anybody can find the call answered: it is not to be run again.
+                self._host.outcomes.remember(self.call.key, Outcome(message, frames))
         if self.call.hold:
             self._host.outcomes.put(self.call.key, Outcome(message, frames))
         if self.call.oneway:

@@ -282,6 +282,8 @@ class Host:
         if self._draining and not call.chain:
             # A call on behalf of one that is still open is part of finishing that one.
             raise Draining("the daemon is stopping and takes no new calls", agent=show(call.agent))
+        if call.again and self._known_already(source, call):
+            return
         if call.hold and not self.outcomes.expect(call.key):
             # The same call once more (``options(key=)``): it is not run again.
             self.outcomes.fetch(call.key, partial(_pass_on, source, call.id))
@@ -301,6 +303,18 @@ class Host:
             if call.key:
                 self._by_key[call.key] = opened
         opened.enter()
+
+    def _known_already(self, source: Source, call: Call) -> bool:
+        """The call was sent before, over a connection that broke: has it come? Then answer."""
+        with self._lock:
+            opened = self._by_key.get(call.key)
+        if opened is not None and opened.redirect(source, call.id):
+            return True
+        outcome = self.outcomes.recall(call.key)
+        if outcome is None:
+            return False
+        _pass_on(source, call.id, outcome)
+        return True
 
     def call_ended(self, call: OpenCall) -> None:
         """It has been answered. From any thread."""

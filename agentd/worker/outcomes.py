@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Final
 
 from agentd.client.fetching import Outcome
-from agentd.errors import AgentdError, Overloaded, ResultExpired
+from agentd.errors import AgentdError, OutcomeUnknown, Overloaded, ResultExpired
 
 __all__ = ["Outcomes"]
 
 MAX_COUNT: Final = 10_000
 MAX_BYTES: Final = 256 * 1024 * 1024
 MAX_AGE_S: Final = 600.0
+RECENT_COUNT: Final = 1024
+RECENT_BYTES: Final = 16 * 1024 * 1024
+RECENT_KEYS: Final = 16_384
+"""Of calls whose outcome nobody asked to hold: answers and keys kept in case their connection broke
+just then, so that the caller can ask again."""
 """What a worker keeps at most. Released outcomes go at once; these bounds are for the forgotten."""
 EARLY_S: Final = 5.0
 """A reference may be quicker than the call that it refers to; so long is an unknown one awaited."""
@@ -39,6 +44,10 @@ class Outcomes:
         self._done: OrderedDict[bytes, tuple[Outcome, int, float]] = OrderedDict()
         self._bytes = 0
         self._takers: dict[bytes, list[Taker]] = {}
+        self._recent: OrderedDict[bytes, Outcome | None] = OrderedDict()
+        self._recent_kept: deque[tuple[bytes, int]] = deque()
+        self._recent_bytes = 0
+        self._forgot = False
 
     def expect(self, key: bytes) -> bool:
         """A call whose outcome is to be held has come; False if it came before.
@@ -66,6 +75,31 @@ class Outcomes:
                 self._shed()
         for take in takers:
             take(outcome)
+
+    def remember(self, key: bytes, outcome: Outcome) -> None:
+        """Keep the answer to a call for a while, in case it does not arrive."""
+        size = sum(len(part) for part in outcome.payload)
+        with self._lock:
+            self._recent[key] = outcome
+            self._recent_kept.append((key, size))
+            self._recent_bytes += size
+            while len(self._recent_kept) > RECENT_COUNT or self._recent_bytes > RECENT_BYTES:
+                old, size = self._recent_kept.popleft()
+                self._recent_bytes -= size
+                if old in self._recent:
+                    self._recent[old] = None
+            while len(self._recent) > RECENT_KEYS:
+                self._recent.popitem(last=False)
+                self._forgot = True
+
+    def recall(self, key: bytes) -> Outcome | OutcomeUnknown | None:
+        """What became of a call that is asked for again; ``None``: it never came here."""
+        with self._lock:
+            if key in self._done:
+                return self._done[key][0]
+            if key not in self._recent:
+                return _unknown(started=None) if self._forgot else None
+            return self._recent[key] or _unknown(started=True)
 
     def fetch(self, key: bytes, take: Taker) -> None:
         """Call ``take`` with the outcome, as soon as there is one, or with ``ResultExpired``."""
@@ -111,3 +145,12 @@ class Outcomes:
             if len(self._done) <= MAX_COUNT and self._bytes <= MAX_BYTES and at >= oldest:
                 return
             self._drop(key)
+
+
+def _unknown(*, started: bool | None) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        "the connection broke during the call, and its answer is not kept any more"
+        if started
+        else "the connection broke during the call; whether it came to the worker is not known",
+        started=started,
+    )

@@ -178,16 +178,17 @@ class Callee(agentd.Agent):
 
     # -- calls of others ---------------------------------------------------------------------------
     def ask(self, other: Any, method: str, *args: Any) -> Any:
-        return getattr(other, method)(*args)
+        value = getattr(other or agentd.current_agent(), method)(*args)
+        return value.result() if isinstance(value, agentd.AsyncResult) else value
 
     def ask_submit(self, other: Any, method: str, *args: Any) -> Any:
-        return getattr(other, method).submit(*args).result()
+        return getattr(other or agentd.current_agent(), method).submit(*args).result()
 
     async def ask_await(self, other: Any, method: str, *args: Any) -> Any:
-        return await getattr(agentd.aio(other), method)(*args)
+        return await getattr(agentd.aio(other or agentd.current_agent()), method)(*args)
 
     async def ask_submit_await(self, other: Any, method: str, *args: Any) -> Any:
-        return await getattr(other, method).submit(*args)
+        return await getattr(other or agentd.current_agent(), method).submit(*args)
 
     async def ask_gather(self, others: list[Any], method: str, *args: Any) -> list[Any]:
         return list(await asyncio.gather(*(getattr(agentd.aio(o), method)(*args) for o in others)))

@@ -48,9 +48,7 @@ def pair(request, client, away):
         user = client.create(path, options={"worker": "dedicated"})
         if request.param == "same worker":
             agentd.handle(user).delete()
-            user = next(
-                u for _ in range(4) if (u := client.create(path)).pid() == maker.pid()
-            )
+            user = next(u for _ in range(4) if (u := client.create(path)).pid() == maker.pid())
     yield maker, user
     for one in (maker, user):
         agentd.handle(one).delete()
