@@ -6,13 +6,54 @@ calls that it makes inherit deadline, chain and trace from there.
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol, TypeVar, cast
 
-__all__ = ["CurrentCall", "current", "current_agent", "current_call", "running"]
+__all__ = [
+    "CurrentCall",
+    "current",
+    "current_agent",
+    "current_call",
+    "running",
+    "undisturbed",
+]
+
+
+class Guard(Protocol):
+    """What may raise an exception in the thread of the running call."""
+
+    def hold_off(self) -> bool:
+        """From now on it has to wait, in this thread; False: not of this thread."""
+
+    def let_in(self) -> None:
+        """Not any more; raises it if it waited."""
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def undisturbed(function: F) -> F:
+    """Cancelling the running call raises an exception before or after ``function``, never inside.
+
+    For code that other threads rely on: a lock's owner, a message half sent.
+    """
+
+    @functools.wraps(function)
+    def whole(*args: Any, **kwargs: Any) -> Any:
+        call = running.get()
+        guard = None if call is None else call.guard
+        if guard is None or not guard.hold_off():
+            return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            guard.let_in()
+
+    return cast(F, whole)
 
 
 class CurrentCall:
@@ -29,6 +70,7 @@ class CurrentCall:
         "chain",
         "deadline",
         "epoch",
+        "guard",
         "key",
         "method",
         "trace",
@@ -57,6 +99,8 @@ class CurrentCall:
         self.caller = chain[-1][0] if chain else None
         """The id of the agent that made the call; ``None`` if it was no agent."""
         self.trace = trace
+        self.guard: Guard | None = None
+        """Keeps the cancelling exception out of our own code; see ``undisturbed``."""
         self._me = me
         self._on_wait = on_wait
         self._lock = threading.Lock()  # protects the two below

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from agentd.client.context import undisturbed
 from agentd.errors import (
     AgentdError,
     CallTimeout,
@@ -163,6 +164,7 @@ class Link:
         return message
 
     # -- asking ------------------------------------------------------------------------------------
+    @undisturbed
     def submit(
         self,
         make: Callable[[int], Message],
@@ -199,6 +201,7 @@ class Link:
             raise failure
         return pending
 
+    @undisturbed
     def when_done(self, pending: Pending, callback: Callable[[Pending], None]) -> None:
         """Call ``callback`` once the request is settled; now, if it is."""
         with self._lock:
@@ -210,6 +213,7 @@ class Link:
                 return
         callback(pending)
 
+    @undisturbed
     def on_change(self, pending: Pending, callback: Callable[[], None]) -> None:
         """Call ``callback`` once, when the next item or the end is there; now, if it is."""
         with self._lock:
@@ -220,11 +224,13 @@ class Link:
                 return
         callback()
 
+    @undisturbed
     def drop(self, pending: Pending) -> None:
         """Nobody wants the answer any more."""
         with self._lock:
             self._pending.pop(pending.id, None)
 
+    @undisturbed
     def tell(self, message: Message) -> None:
         """Send what has no answer; a broken connection is no error here."""
         with self._lock:
@@ -235,6 +241,7 @@ class Link:
                     pass
         self.pump()  # input that the sending noticed
 
+    @undisturbed
     def wait(
         self,
         pending: Pending,
@@ -389,6 +396,7 @@ class Link:
             self._rouse(follower)
 
     # -- ending ------------------------------------------------------------------------------------
+    @undisturbed
     def fail(self, why: str) -> None:
         """Give the connection up: what is open fails with ``LinkDown``."""
         settled: list[Pending] = []
@@ -399,6 +407,7 @@ class Link:
                 self._rouse(self._leader)
         _call_back(settled)
 
+    @undisturbed
     def ping(self) -> None:
         """Ask for a sign of life; ``heard`` tells when one came."""
         if self.pinged is None:

@@ -120,6 +120,7 @@ class OpenCall:
 
     def _run(self) -> None:
         running.set(self.current)
+        self.current.guard = self._work
         slot = self._host.recorder.enter(self.hosted.id)
         message: Message
         try:
@@ -165,6 +166,8 @@ class OpenCall:
                 return
             self._task = loop.create_task(self._await(), context=Context())
             self._task.add_done_callback(lambda _task: done())
+            if self._answered:  # given up just now, by somebody who did not see the task yet
+                self._task.cancel()
 
         loop.call_soon_threadsafe(start)
 

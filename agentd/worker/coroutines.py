@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from agentd.client.context import current
+from agentd.client.context import CurrentCall, current
 
 if TYPE_CHECKING:
     import asyncio
@@ -39,17 +39,21 @@ def _items(source: AsyncIterator[Any]) -> Iterator[Any]:
                 return
             yield item
     finally:
-        _wait(source.aclose())  # type: ignore[attr-defined]
+        # Undisturbed, also when it is the cancellation that closes it.
+        _result(source.aclose(), None)  # type: ignore[attr-defined]
 
 
 def _wait(awaitable: Any) -> Any:
+    return _result(awaitable, current())
+
+
+def _result(awaitable: Any, call: CurrentCall | None) -> Any:
     import asyncio
 
     async def run() -> Any:
         return await awaitable
 
     future = asyncio.run_coroutine_threadsafe(run(), event_loop())
-    call = current()
     if call is None:
         return future.result()
     # A thread that waits for a future hears of nothing else: the call's cancellation has to reach

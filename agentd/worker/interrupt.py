@@ -26,12 +26,14 @@ _clear = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
 class Interruptible:
     """Runs one function, once, and may be told from another thread to stop it."""
 
-    __slots__ = ("_lock", "_raised", "_thread")
+    __slots__ = ("_held", "_late", "_lock", "_raised", "_thread")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # protects the two below
+        self._lock = threading.Lock()  # protects all below
         self._thread = 0
         self._raised = False
+        self._held = 0  # how deep the thread is in code that must not be stopped
+        self._late = False  # it was told to stop there
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """``function(*args)``; raises ``CallCancelled`` if it was stopped."""
@@ -61,5 +63,25 @@ class Interruptible:
             if self._raised:
                 return
             self._raised = True
-            if self._thread:
+            if self._held:
+                self._late = True
+            elif self._thread:
                 _set(self._thread, ctypes.py_object(CallCancelled))
+
+    def hold_off(self) -> bool:
+        """Do not raise it from now on; False in a thread that this does not run."""
+        with self._lock:
+            if self._thread != threading.get_ident():
+                return False
+            self._held += 1
+            return True
+
+    def let_in(self) -> None:
+        """Raise it from now on; at once, if it was told to stop meanwhile."""
+        with self._lock:
+            self._held -= 1
+            late = self._late and not self._held
+            if late:
+                self._late = False
+        if late:
+            raise CallCancelled

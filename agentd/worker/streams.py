@@ -80,7 +80,7 @@ class OpenStream(OpenCall):
 
         So a generator that is closed runs its ``finally`` undisturbed.
         """
-        step = self._work = Interruptible()
+        step = self._work = self.current.guard = Interruptible()
         if self._stopped:
             step.stop()
         return step.run(agent_code, function, *args)
