@@ -209,7 +209,7 @@ class Turner(agentd.Agent):
         """Return as soon as that many are inside at once."""
         Path(here, str(threading.get_ident())).touch()
         deadline = time.monotonic() + LONG_S
-        while len(os.listdir(here)) < others:
+        while len(list(Path(here).iterdir())) < others:
             assert time.monotonic() < deadline, "the others never came"
             time.sleep(0.005)
         return others
@@ -263,7 +263,7 @@ class Flaky(agentd.Agent):
     def _attempt(self) -> int:
         name = Path(self.folder, f"{time.monotonic_ns()}")
         name.touch()
-        return len(os.listdir(self.folder))
+        return len(list(Path(self.folder).iterdir()))
 
     def dies(self, times: int) -> int:
         attempt = self._attempt()
