@@ -12,7 +12,7 @@ from agentd.client import references
 from agentd.client.about import about_class
 from agentd.client.outgoing import Outgoing, compose
 from agentd.client.proxy import RpcObject, complete, ensure_ready, session_of, target
-from agentd.errors import AgentdError, ConfigError
+from agentd.errors import AgentdError, CallTimeout, ConfigError
 
 if TYPE_CHECKING:
     from agentd.client.results import AsyncResult
@@ -110,8 +110,7 @@ def _blocking(
     while True:
         try:
             if aim.creation is not None:
-                ensure_ready(aim, out.deadline)
-                complete(proxy)
+                await_ready(proxy, out)
             codec, payload = session_of(aim).call(out)
         except AgentdError as error:
             attempt += 1
@@ -127,6 +126,16 @@ def _blocking(
             time.sleep(delay)
         else:
             return decode_value(proxy, name, codec, payload)
+
+
+def await_ready(proxy: RpcObject, out: Outgoing) -> None:
+    """Wait until the agent is made, as long as the call may take."""
+    aim = target(proxy)
+    try:
+        ensure_ready(aim, out.deadline)
+    except CallTimeout:
+        raise out.timed_out(aim.cls) from None
+    complete(proxy)
 
 
 def _compose(

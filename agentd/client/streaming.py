@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any, Self
 
 from agentd.client import references
+from agentd.client.calling import await_ready
 from agentd.client.farewell import leave
 from agentd.client.link import Link, LinkDown, Pending
 from agentd.client.outgoing import Outgoing
-from agentd.client.proxy import RpcObject, complete, ensure_ready, session_of, target
+from agentd.client.proxy import RpcObject, session_of, target
 from agentd.client.session import LATE_S, MOVES, Session
 from agentd.errors import AgentdError, AgentNotFound, CallTimeout, ConfigError, ProtocolError
 from agentd.protocol.messages import Attach, Chunk, Credit, End, Error, Ready
@@ -130,8 +131,7 @@ class Stream:
 
     def _open(self) -> None:
         if self._aim.creation is not None:
-            ensure_ready(self._aim, self._out.deadline)
-            complete(self._proxy)
+            await_ready(self._proxy, self._out)
         for _ in range(MOVES):
             place = self._place = self._session.place(self._aim.agent, self._out.deadline)
             try:
