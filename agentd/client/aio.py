@@ -20,7 +20,7 @@ from agentd.client.calling import DEFAULT, CallOptions, flags, stream, submit
 from agentd.client.client import Client
 from agentd.client.client import connect as blocking_connect
 from agentd.client.method import RemoteMethod
-from agentd.client.proxy import RpcObject, target
+from agentd.client.proxy import RpcObject, session_of, target
 from agentd.errors import ConfigError
 
 __all__ = ["AioAgent", "AioClient", "aio", "connect", "read", "wait_in_loop", "write"]
@@ -93,12 +93,12 @@ class AioMethod:
         self._options = options
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """An awaitable ``AsyncResult``; for a generator method a ``Stream``."""
+        """A coroutine; for a generator method a ``Stream``."""
         aim = target(self._proxy)
         known = aim.local is not None or aim.about is not None
         if known and flags(self._proxy, self._name) & GENERATOR:
             return self.stream(*args, **kwargs)
-        return _Prepared(self._proxy, self._name, args, kwargs, self._options)
+        return _call(self._proxy, self._name, args, kwargs, self._options)
 
     def stream(self, *args: Any, **kwargs: Any) -> Any:
         """The items of a generator method, for ``async for``."""
@@ -119,26 +119,16 @@ class AioMethod:
         return AioMethod(self._proxy, self._name, method.call_options)
 
 
-class _Prepared:
+async def _call(
+    proxy: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
+) -> Any:
     """A call that is sent when it is awaited; the first one connects in a thread."""
-
-    __slots__ = ("_args", "_kwargs", "_name", "_options", "_proxy")
-
-    def __init__(self, proxy: Any, name: str, args: Any, kwargs: Any, options: Any) -> None:
-        self._proxy, self._name, self._args = proxy, name, args
-        self._kwargs, self._options = kwargs, options
-
-    def _send(self) -> Any:
-        return submit(self._proxy, self._name, self._args, self._kwargs, self._options)
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        from agentd.client.proxy import session_of
-
-        if session_of(target(self._proxy)).is_connected_for(target(self._proxy).agent):
-            result = self._send()
-        else:
-            result = yield from asyncio.to_thread(self._send).__await__()
-        return (yield from wait_in_loop(result))
+    aim = target(proxy)
+    if session_of(aim).is_connected_for(aim.agent):
+        result = submit(proxy, name, args, kwargs, options)
+    else:
+        result = await asyncio.to_thread(submit, proxy, name, args, kwargs, options)
+    return await result
 
 
 class _LazyStream:
