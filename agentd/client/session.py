@@ -76,6 +76,7 @@ class Session:
     def __init__(self, runtime: Runtime, endpoint: str, *, direct: bool = True) -> None:
         self.endpoint = endpoint
         self._runtime = runtime
+        self._pid = os.getpid()
         self.direct = direct
         self._lock = threading.RLock()  # protects the links and places
         self._daemon: Link | None = None
@@ -384,6 +385,8 @@ class Session:
 
     def cancel(self, agent: bytes, key: bytes) -> None:
         """Have the worker give a call up, if it can be reached."""
+        if self._pid != os.getpid():
+            return  # the call of the process that we were forked from
         place = self._places.get(agent)
         if place is None:
             return
@@ -394,6 +397,8 @@ class Session:
 
     def release(self, agent: bytes, key: bytes) -> None:
         """Nobody will fetch that outcome any more; told in batches, with the next heartbeat."""
+        if self._pid != os.getpid():
+            return  # it is the result of the process that we were forked from
         with self._release_lock:
             keys = self._released.setdefault(agent, [])
             keys.append(key)
