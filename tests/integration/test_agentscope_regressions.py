@@ -58,6 +58,30 @@ class Careless(agentd.Agent):
         self.value = value + 1
 
 
+def test_row_07_nested_calls_need_no_free_capacity(start_daemon):
+    """Was: A calls B with capacity 1: hung to the last retry."""
+    daemon = start_daemon(workers=1)
+    one, other = (Asking(to_dist=daemon.endpoint) for _ in range(2))
+    assert one.ask.options(timeout=LONG_S)(other, 3) == 3
+
+
+class Asking(agentd.Agent):
+    def ask(self, other, depth):
+        return depth and 1 + other.ask(agentd.current_agent(), 0) + depth - 1
+
+    def sleep(self, seconds):
+        time.sleep(seconds)
+        return seconds
+
+
+@pytest.mark.slow
+def test_row_08_a_long_call_simply_works():
+    """Was: a 130 s task failed after 102 s, an 8 s task at 5 s."""
+    agent = Asking(to_dist=True)
+    results = [agent.sleep.submit(130), Asking(to_dist=True).sleep.submit(8)]
+    assert [result.result() for result in results] == [130, 8]
+
+
 def test_row_09_exceptions_keep_type_cause_and_frames():
     """Was: one ``AgentCallError`` with text, and a bare ``AgentCreationError(host, port)``."""
     with pytest.raises(LookupError) as caught:
@@ -191,6 +215,41 @@ class Unreadable:
 
 def complain():
     raise RuntimeError("unreadable")
+
+
+def test_row_18_waiting_clients_hold_up_nobody(tmp_path):
+    """Was: a lost wake-up stalled up to 5 s, and waiting clients starved even ``is_alive``."""
+    agent, file = Waited(to_dist=True), tmp_path / "go"
+    assert agent.value() == 1
+    with ThreadPoolExecutor(64) as pool:
+        waiting = [pool.submit(agent.until, str(file)) for _ in range(64)]
+        submitted = [agent.until.submit(str(file)) for _ in range(64)]
+        began = time.monotonic()
+        assert agentd.handle(agent).info()["state"] == "ready"
+        assert agentd.handle(agent).ping() < 5
+        assert agent.look() == 1
+        assert time.monotonic() - began < 5
+        file.touch()
+        assert [w.result(LONG_S) for w in waiting] == [1] * 64
+        assert [s.result(LONG_S) for s in submitted] == [1] * 64
+    began = time.monotonic()
+    for number in range(1_000):  # each of them is a chance to miss a wake-up
+        assert agent.value.submit().result(5) == 1, number
+    assert time.monotonic() - began < LONG_S
+
+
+class Waited(agentd.Agent):
+    def value(self):
+        return 1
+
+    @agentd.readonly
+    def look(self):
+        return 1
+
+    def until(self, file):
+        while not os.path.exists(file):  # noqa: PTH110 - no import that the daemon would need
+            time.sleep(0.005)
+        return 1
 
 
 def test_row_20_references_say_where_the_agent_really_is(shared):
