@@ -3,6 +3,7 @@
 The numbers are the rows of the study that this project began with.
 """
 
+import asyncio
 import copy
 import os
 import pickle
@@ -17,6 +18,7 @@ import pytest
 import agentd
 from agentd.errors import AgentCreationError, DecodeError
 from tests.integration.agents import Counter, Everything, Initialised, Maker, noted
+from tests.integration.callees import Callee
 from tests.integration.conftest import LONG_S, ROOT, environment, wait_until
 
 
@@ -276,3 +278,35 @@ def test_row_20_references_say_where_the_agent_really_is(shared):
     made = maker.make(1)[0]
     assert agentd.handle(made).endpoint == shared.endpoint
     agentd.handle(agent).delete()
+
+
+def test_row_17_results_are_there_after_many_newer_ones(shared):
+    """Was: gone after 8,192 newer ones, as a ``None`` that failed elsewhere, 100 s later."""
+    agent = Callee(to_dist=shared.endpoint)
+    first = agent.echo.submit("first")
+    newer = [agent.echo.submit(number) for number in range(8_300)]
+    assert Callee(to_dist=shared.endpoint).size(first) == 5  # un-fetched, from where it waits
+    assert first.result(LONG_S) == "first"
+    assert [result.result(LONG_S) for result in newer] == list(range(8_300))
+
+
+def test_row_22_streams_asyncio_and_cancelling(shared, tmp_path):
+    """Was: none of them; the two first were asked for again and again."""
+    agent = Callee(to_dist=shared.endpoint)
+    started = tmp_path / "started"
+
+    async def use():
+        assert [n async for n in agentd.aio(agent).count(3)] == [0, 1, 2]
+        assert await asyncio.gather(*(agentd.aio(agent).echo(n) for n in range(10))) == list(
+            range(10)
+        )
+        call = asyncio.create_task(agentd.aio(agent).until_cancelled(str(started)))
+        while not started.exists():
+            await asyncio.sleep(0.01)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    asyncio.run(asyncio.wait_for(use(), LONG_S))
+    assert list(agent.count(3)) == [0, 1, 2]
+    assert wait_until((tmp_path / "started.cancelled").exists, "the agent to stop")
