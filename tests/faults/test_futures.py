@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import agentd
 from agentd.errors import AgentCrashed, ResultExpired
 from tests.faults.harness import LONG_S, measured, wait_until
 from tests.faults.victims import Victim
@@ -105,6 +104,7 @@ def test_a_forked_child_makes_its_own_calls_and_lets_go_of_none(start):
     daemon = start()
     agent = Victim(to_dist=daemon.endpoint)
     results = [agent.add.submit(1) for _ in range(300)]
+    agent.add(0)  # after those
     fresh = Victim(10, to_dist=daemon.endpoint)  # the child need not know that it is ready
     reading, writing = os.pipe()
     child = os.fork()
