@@ -42,6 +42,8 @@ class Stream:
         self._pending: Pending | None = None
         self._link: Link | None = None
         self._place: Ready | None = None
+        self._lost_at: Ready | None = None
+        """Where it was when its connection broke: it goes on there or nowhere."""
         self._over = False
         self._lock = threading.Lock()  # one reader at a time
         if now and not self._attached:
@@ -119,10 +121,7 @@ class Stream:
         if not error.facts.get("sent"):
             self._reopen()
             return
-        now = self._session.locate(self._aim.agent, deadline=self._out.deadline)
-        if now.epoch != place.epoch:
-            self._over = True
-            raise self._session.fate(place)
+        self._lost_at = place
         self._attached = True
         self._reopen()
 
@@ -134,6 +133,9 @@ class Stream:
             await_ready(self._proxy, self._out)
         for _ in range(MOVES):
             place = self._place = self._session.place(self._aim.agent, self._out.deadline)
+            if self._lost_at is not None and place.epoch != self._lost_at.epoch:
+                self._over = True
+                raise self._session.fate(self._lost_at)
             try:
                 self._link = self._session.worker(place.address)
                 self._pending = self._link.submit(self._message(place), self._payload())
