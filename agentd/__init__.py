@@ -15,7 +15,7 @@ from agentd._version import __version__
 from agentd.client.meta import Agent, RpcMeta, async_func, idempotent, readonly, sync_func
 
 if TYPE_CHECKING:
-    from agentd.client import aio
+    from agentd.client.aio import module as aio
     from agentd.client.client import Client, connect
     from agentd.client.context import current_agent, current_call
     from agentd.client.handle import AgentHandle, handle

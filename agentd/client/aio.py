@@ -13,7 +13,7 @@ import types
 import weakref
 from collections import deque
 from collections.abc import Generator
-from typing import Any
+from typing import Any, cast
 
 from agentd.client.about import GENERATOR
 from agentd.client.calling import DEFAULT, CallOptions, flags, stream, submit
@@ -255,8 +255,14 @@ async def connect(endpoint: str | None = None, **options: Any) -> AioClient:
 class _CallableModule(types.ModuleType):
     """``agentd.aio`` is this module, and ``agentd.aio(agent)`` its function of that name."""
 
+    # For type checkers, to whom no module is callable; the module's own names come first.
+    connect = staticmethod(connect)
+    read = staticmethod(read)
+    write = staticmethod(write)
+
     def __call__(self, agent: Any) -> AioAgent:
         return aio(agent)
 
 
-sys.modules[__name__].__class__ = _CallableModule
+module = cast(_CallableModule, sys.modules[__name__])
+module.__class__ = _CallableModule

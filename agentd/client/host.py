@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast, overload
 
 from agentd.client.options import ToDist, options_of
 
@@ -17,13 +17,13 @@ class Hostable(Generic[T]):
     def __init__(self, cls: type[T]) -> None:
         self._cls = cls
 
-    def __call__(self, *args: Any, to_dist: ToDist = None, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, to_dist: ToDist = None, **kwargs: Any) -> T:
         """``cls(*args, **kwargs)``, here, or with ``to_dist`` in a daemon (see ``RpcMeta``)."""
         if to_dist is None or to_dist is False:
             return self._cls(*args, **kwargs)
         from agentd.client.creation import construct
 
-        return construct(self._cls, args, kwargs, options_of(to_dist))
+        return cast(T, construct(self._cls, args, kwargs, options_of(to_dist)))
 
     def __repr__(self) -> str:
         return f"agentd.host({self._cls.__qualname__})"
@@ -35,18 +35,22 @@ class HostableObject(Generic[T]):
     def __init__(self, obj: T) -> None:
         self._obj = obj
 
-    def to_dist(self, conf: ToDist = True, /, **options: Any) -> Any:  # noqa: FBT002 - as elsewhere
+    def to_dist(self, conf: ToDist = True, /, **options: Any) -> T:  # noqa: FBT002 - as elsewhere
         """Move it to a daemon, with its state (see ``Agent.to_dist``)."""
         if conf is None or conf is False:
             return self._obj
         from agentd.client.creation import adopt
 
-        return adopt(self._obj, options_of(conf, **options))
+        return cast(T, adopt(self._obj, options_of(conf, **options)))
 
     def __repr__(self) -> str:
         return f"agentd.host({self._obj!r})"
 
 
+@overload
+def host(what: type[T], /) -> Hostable[T]: ...  # type: ignore[overload-overlap]  # a class is an object
+@overload
+def host(what: T, /) -> HostableObject[T]: ...
 def host(what: Any, /) -> Any:
     """Make any class or object hostable.
 

@@ -107,7 +107,7 @@ def test_what_a_oneway_call_raises_is_in_the_agents_log(make, shared):
 
 def test_an_unknown_option_is_answered_with_the_nearest(make):
     agent = make()
-    with pytest.raises(ConfigError, match="'timeuot'.*did you mean 'timeout'"):
+    with pytest.raises(ConfigError, match=r"'timeuot'.*did you mean 'timeout'"):
         agent.add.options(timeuot=1)
     with pytest.raises(ConfigError, match="'nonsense'"):
         agent.add.options(nonsense=1)

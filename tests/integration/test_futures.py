@@ -1,4 +1,4 @@
-"""``AsyncResult``: a future like any other, a value that is not there yet, a reference that travels."""
+"""``AsyncResult``: a future like any other, a value to come, a reference that travels."""
 
 import asyncio
 import concurrent.futures

@@ -4,6 +4,7 @@ import array
 import collections
 import dataclasses
 import decimal
+from pathlib import Path
 from typing import Any, Generic, TypeVar, final
 
 import pydantic
@@ -163,5 +164,5 @@ def test_what_a_wrong_argument_raises_is_the_classs_own(conf):
 
 
 def test_what_cannot_travel_is_told_before_anything_is_sent(conf):
-    with open(__file__) as file, pytest.raises(agentd.errors.SerializationError):
+    with Path(__file__).open() as file, pytest.raises(agentd.errors.SerializationError):
         agentd.host(file).to_dist(conf)

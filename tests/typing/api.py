@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
@@ -269,3 +270,58 @@ class Pair(agentd.Agent):
 pair = Pair(a, Counter(1), to_dist=True)
 wants_int(pair.total())
 wants_counter(pair.first())
+
+
+# -- every kind of call ---------------------------------------------------------------------------
+
+
+class Foreign:
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def grow(self) -> int:
+        return self.n + 1
+
+
+wants_int(agentd.host(Foreign)(5, to_dist=True).grow())
+wants_int(agentd.host(Foreign(5)).to_dist().grow())
+wants_int(agentd.host(Foreign(5)).to_dist(name="foreign").n)
+
+retry = agentd.Retry.exponential(times=3, first=0.1)
+patient = Counter(5, to_dist=agentd.DistConf(timeout=10.0, retry=retry))
+wants_int(Counter(5, to_dist={"retry": agentd.Retry.fixed(2, 0.5), "timeout": 3}).add(1))
+
+
+def fetch(result: agentd.AsyncResult[int]) -> int:
+    wants_int(result.result(timeout=1.0))
+    result.add_done_callback(lambda done: wants_int(done.result()))
+    for done in as_completed([result]):
+        wants_int(done.result())
+    return result.result()
+
+
+async def wait(result: agentd.AsyncResult[int]) -> int:
+    mine = agentd.aio(patient)
+    wants_int(await mine.add(1))
+    async for item in mine.items.stream(3):
+        print(item)
+    await mine.add.options(timeout=2.0, key="once")(1)
+    client = await agentd.aio.connect()
+    wants_int(await (await client.get("tally")).add(1))
+    return await result
+
+
+class Thinker(agentd.Agent):
+    @agentd.readonly
+    def look(self) -> str:
+        call = agentd.current_call()
+        return call.trace_id if call is not None and not call.cancelled else ""
+
+    @agentd.idempotent
+    async def think(self, n: int) -> int:
+        return n
+
+
+async def think() -> int:
+    wants_str(Thinker(to_dist=True).look())
+    return await Thinker(to_dist=True).think(3)
