@@ -9,7 +9,6 @@ import time
 import pytest
 
 import agentd
-from agentd.client.proxy import session_of, target
 from agentd.errors import AgentCrashed, ConfigError, ResultExpired, SerializationError
 from agentd.worker.streams import KEEP_ITEMS
 from tests.integration.conftest import LONG_S, wait_until
@@ -359,10 +358,3 @@ print(agent.so_far() , agent.ping(), agent.notes(), flush=True)
     assert list(stream) == list(range(1, 1_000))
     waiting.join(LONG_S)
     assert "pong ['finally']" in reader[0]
-
-
-def test_a_process_that_reads_keeps_no_item_of_a_stream_that_ended(hosted):
-    agent = hosted(Streamer)
-    list(agent.count(100))
-    link = session_of(target(agent)).worker(agentd.client.proxy.ensure_ready(target(agent)).address)
-    wait_until(lambda: not link.waiting, "no request to be open")
