@@ -168,6 +168,8 @@ def submit(
     out = _compose(proxy, "method", name, packed, options, hold=True)
     result: AsyncResult[Any] = AsyncResult()
     sending = Sending(proxy, out, packed.give_back)
+    if options.key is not None:
+        sending.keep()
     retry = options.retry or target(proxy).retry
     result.send(sending, retry, flags(proxy, name) if retry is not None else 0)
     return result

@@ -300,6 +300,10 @@ class Sending:
     def _unwanted(self) -> bool:
         return self._given_up
 
+    def keep(self) -> None:
+        """Others may repeat the call by its key: its outcome stays, as long as the worker can."""
+        self._released = True
+
     def release(self) -> None:
         """Nobody here will ask for the outcome again."""
         if not self._released and self._out.hold:

@@ -221,3 +221,12 @@ def test_sixteen_threads_submit_on_one_proxy(make):
     with ThreadPoolExecutor(16) as pool:
         seen = [n for d in [pool.submit(work) for _ in range(16)] for n in d.result(LONG_S)]
     assert sorted(seen) == list(range(1, 1601))
+
+
+def test_a_call_with_a_key_runs_once_also_after_its_result_was_collected(make):
+    agent = make()
+    add = agent.add.options(key="once")
+    assert add.submit(5).result() == 5
+    for _ in range(200):  # what is let go is told with the next few
+        agent.echo.submit().result()
+    assert (add(5), add.submit(5).result(), agent.value) == (5, 5, 5)
