@@ -39,6 +39,10 @@ MAX_FOLLOW_S = 1.0
 """A follower looks at least this often whether it has to lead."""
 
 
+Calls = list[Callable[[], None]]
+"""What is to be called once the lock is free."""
+
+
 class LinkDown(ConnectionLost):
     """The connection broke under an open request. Internal: callers find out what it means."""
 
@@ -175,7 +179,7 @@ class Link:
 
         Raises ``LinkDown`` if the connection is broken: then nothing was sent.
         """
-        settled: list[Pending] = []
+        settled: Calls = []
         failure: LinkDown | None = None
         with self._lock:
             if self.down is not None:
@@ -249,7 +253,7 @@ class Link:
         until: Callable[[Pending], bool] = lambda p: p.done,
     ) -> Pending:
         """Wait for the answer; raises ``CallTimeout`` at the deadline (monotonic seconds)."""
-        settled: list[Pending] = []
+        settled: Calls = []
         me: _Waiter | None = None
         self._lock.acquire()
         try:
@@ -324,14 +328,14 @@ class Link:
     # -- reading -----------------------------------------------------------------------------------
     def pump(self) -> bool:
         """Read what is there; True if the pump is needed further. Called by the pump."""
-        settled: list[Pending] = []
+        settled: Calls = []
         with self._lock:
             self._read(settled)
             further = self.down is None and bool(self._pending) and self._leader is None
         _call_back(settled)
         return further
 
-    def _read(self, settled: list[Pending]) -> None:
+    def _read(self, settled: Calls) -> None:
         if self.down is not None:
             return
         # Looked at first: what came before it broke is read below, and counts.
@@ -345,7 +349,7 @@ class Link:
         if broken:
             self._break(f"the connection to {self.endpoint} broke", settled)
 
-    def _take(self, frames: list[Any], settled: list[Pending]) -> None:
+    def _take(self, frames: list[Any], settled: Calls) -> None:
         self.heard = self._clock()
         self.pinged = None
         try:
@@ -374,19 +378,21 @@ class Link:
             pending.failure = from_wire(message.code, message.message, message.facts)
         self._settle(pending, settled)
 
-    def _settle(self, pending: Pending, settled: list[Pending]) -> None:
+    def _settle(self, pending: Pending, settled: Calls) -> None:
         pending.done = True
         self._changed(pending, settled)
-        if pending.callback is not None and pending not in settled:
-            settled.append(pending)
+        if pending.callback is not None:
+            settled.append(partial(pending.callback, pending))
+            pending.callback = None
 
-    def _changed(self, pending: Pending, settled: list[Pending]) -> None:
+    def _changed(self, pending: Pending, settled: Calls) -> None:
         if pending.waiter is not None:
             self._rouse(pending.waiter)
         if pending.on_change is not None:
-            settled.append(pending)
+            settled.append(pending.on_change)
+            pending.on_change = None
 
-    def _break(self, why: str, settled: list[Pending]) -> None:
+    def _break(self, why: str, settled: Calls) -> None:
         self.down = LinkDown(why, endpoint=self.endpoint)
         pending, self._pending = self._pending, {}
         for request in pending.values():
@@ -399,7 +405,7 @@ class Link:
     @undisturbed
     def fail(self, why: str) -> None:
         """Give the connection up: what is open fails with ``LinkDown``."""
-        settled: list[Pending] = []
+        settled: Calls = []
         with self._lock:
             if self.down is None:
                 self._break(why, settled)
@@ -443,12 +449,6 @@ def _both(
     second(pending)
 
 
-def _call_back(settled: list[Pending]) -> None:
+def _call_back(settled: Calls) -> None:
     while settled:
-        pending = settled.pop(0)
-        change, pending.on_change = pending.on_change, None
-        if change is not None:
-            change()
-        if pending.done and pending.callback is not None:
-            callback, pending.callback = pending.callback, None
-            callback(pending)
+        settled.pop(0)()

@@ -36,7 +36,7 @@ class Stream:
         self._out = out
         self._aim = target(proxy)
         self._session: Session = session_of(self._aim)
-        self._attached = offset is not None
+        self._guest = self._attached = offset is not None
         self._offset = offset or 0
         self._consumed = 0
         self._pending: Pending | None = None
@@ -219,7 +219,8 @@ class Stream:
         self._over = True
         if self._pending is not None and self._link is not None:
             self._link.drop(self._pending)
-            self._session.cancel(self._out.agent, self._out.key)
+            if not self._guest:  # one of several readers ends nobody else's reading
+                self._session.cancel(self._out.agent, self._out.key)
 
     def __enter__(self) -> Self:
         return self
@@ -229,7 +230,9 @@ class Stream:
 
     def __del__(self) -> None:
         if not self.__dict__.get("_over", True) and self._pending is not None:
-            leave(partial(self._session.cancel, self._out.agent, self._out.key))
+            leave(partial(_let_go, self._link, self._pending))
+            if not self._guest:
+                leave(partial(self._session.cancel, self._out.agent, self._out.key))
 
     def __repr__(self) -> str:
         return f"<Stream {self._out.name} of {self._aim.cls} at item {self._offset}>"
@@ -260,3 +263,8 @@ def _set_in_loop(loop: Any, change: Any) -> None:
 
     with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
         loop.call_soon_threadsafe(set_it)
+
+
+def _let_go(link: Link | None, pending: Pending) -> None:
+    if link is not None:
+        link.drop(pending)
