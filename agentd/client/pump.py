@@ -27,6 +27,14 @@ class Pump:
 
     def arm(self, link: Link) -> None:
         """Read this link as soon as something arrives, once. From any thread."""
+        if link.down is not None:
+            return  # nothing comes any more, and its descriptors may be somebody else's by now
+        try:
+            self._register(link)
+        except OSError:
+            pass  # it was closed just now
+
+    def _register(self, link: Link) -> None:
         for fd in link.fds:
             known = self._links.get(fd)
             if known is None or known() is not link:
