@@ -1,6 +1,7 @@
 """For all tests: a clean environment, and how much hypothesis tries."""
 
 import os
+import signal
 
 from hypothesis import settings
 
@@ -13,3 +14,7 @@ for _name in [name for name in os.environ if name.startswith("AGENTD_")]:
 settings.register_profile("default", deadline=None)
 settings.register_profile("thorough", deadline=None, max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# Whoever starts the tests in the background of a shell has SIGINT ignored, and children inherit
+# that; what is tested here with Ctrl-C is started from a terminal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
