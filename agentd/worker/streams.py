@@ -88,13 +88,16 @@ class OpenStream(OpenCall):
     def _operate(self) -> tuple[str, list[Any]]:
         args, kwargs = arguments(self.call, self._payload, self._refs)
         value = self._step(self.hosted.call, self.call.name, args, kwargs)
+        step = self._step
         if coroutines.is_async(value):
             value = agent_code(coroutines.settle, value)
-        items: Iterator[Any] = self._step(iter, value)
+            # Its cancellation reaches the task itself; the thread that waits is left alone.
+            step = agent_code
+        items: Iterator[Any] = step(iter, value)
         what = f"an item of {self.call.name}"
         try:
             while self._wait_for_credit():
-                item = self._step(next, items, _DONE)
+                item = step(next, items, _DONE)
                 if item is _DONE:
                     break
                 codec, frames = encode_value(self.hosted, item, what, self._refs)

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from concurrent.futures import CancelledError
+from pathlib import Path
 
 import pytest
 
@@ -168,6 +169,6 @@ def test_kill_ends_an_agent_with_a_worker_of_its_own_though_it_is_stuck(hosted, 
     pid = agentd.handle(agent).info()["pid"]
     at_once(agentd.handle(agent).kill)
     assert isinstance(at_once(lambda: running.exception(LONG_S)), AgentdError)
-    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "its process to end")
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), "its process to end")
     with pytest.raises(AgentNotFound):
         agent.add()
