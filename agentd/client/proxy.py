@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RpcObject",
+    "announce",
     "complete",
     "ensure_ready",
     "make_proxy",
@@ -111,15 +112,20 @@ def target(proxy: object) -> Target:
 
 
 def reference(proxy: object) -> tuple[Any, ...]:
-    """The proxy as plain data, for another process: from now on the daemon knows the agent.
+    """The proxy as plain data, for another process: from now on the daemon knows the agent."""
+    aim = target(proxy)
+    announce(aim)
+    return aim.wire()
+
+
+def announce(aim: Target) -> None:
+    """Make sure that the daemon knows the agent before somebody else is told of it.
 
     The order to make it may still be on its way, and whoever gets the reference may be faster.
     """
-    aim = target(proxy)
     if aim.creation is not None and not aim.creation[1].done:
         with contextlib.suppress(AgentdError):  # told to whoever uses the reference
             session_of(aim).ping()
-    return aim.wire()
 
 
 _classes: dict[tuple[str, frozenset[str], bool], type[RpcObject]] = {}

@@ -16,7 +16,7 @@ from agentd.client.farewell import leave
 from agentd.client.fetching import Outcome, fetch
 from agentd.client.link import LinkDown, Pending
 from agentd.client.outgoing import Outgoing
-from agentd.client.proxy import RpcObject, session_of, target
+from agentd.client.proxy import RpcObject, announce, session_of, target
 from agentd.client.retry import Retry
 from agentd.client.session import LATE_S, MOVES, backoff
 from agentd.errors import AgentdError, AgentNotFound, ConnectionLost, ProtocolError, from_wire
@@ -283,6 +283,7 @@ class Sending:
 
     def wire(self) -> tuple[Any, ...]:
         """The reference to the outcome."""
+        announce(self._aim)
         epoch = self._place.epoch if self._place is not None else 0
         return (references.RESULT, self.key, self._aim.agent, self._aim.endpoint, epoch)
 

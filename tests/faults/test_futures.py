@@ -41,7 +41,7 @@ def test_twenty_thousand_submits_leave_memory_flat(start, fetched):
     burst(20_000)
     grown = resident(os.getpid()) - here, resident(worker) - there
     print(f"measured: 20,000 submits: client {grown[0] >> 10} KiB, worker {grown[1] >> 10} KiB")
-    assert max(grown) < 8 << 20
+    assert max(grown) < 24 << 20  # a leak of 2 KiB a call would be 40
 
 
 def test_big_results_that_nobody_wants_are_let_go(start):
@@ -63,9 +63,15 @@ def test_a_released_result_has_expired_and_is_never_empty(start):
     result = agent.add.submit(1)
     wire = pickle.dumps(result)
     result._agentd_sending.release()
-    [agent.add.submit(1).result(LONG_S) for _ in range(200)]
-    with pytest.raises(ResultExpired):
-        pickle.loads(wire).result(LONG_S)
+
+    def expired():
+        # Releases are told in batches, and with the next heartbeat at the latest.
+        try:
+            return pickle.loads(wire).result(LONG_S) != 1
+        except ResultExpired:
+            return True
+
+    wait_until(expired, "the release to be told", LONG_S)
     with pytest.raises(ResultExpired):
         agent.add(pickle.loads(wire))
 
