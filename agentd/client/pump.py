@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import select
 import threading
 import weakref
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from agentd.client.link import Link
 
 __all__ = ["Pump"]
+
+log = logging.getLogger("agentd.client")
 
 
 class Pump:
@@ -64,5 +67,8 @@ class Pump:
                 if link is not None and link.pump():
                     self.arm(link)
             if time.monotonic() >= due:
-                self._tick()
+                try:
+                    self._tick()
+                except Exception:  # out of descriptors, say: the next one may go well
+                    log.exception("a heartbeat failed")
                 due = time.monotonic() + self._tick_s

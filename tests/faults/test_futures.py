@@ -63,6 +63,7 @@ def test_a_released_result_has_expired_and_is_never_empty(start):
     result = agent.add.submit(1)
     wire = pickle.dumps(result)
     result._agentd_sending.release()
+    session_of(target(agent)).beat(time.monotonic())
 
     def expired():
         # Releases are told in batches, and with the next heartbeat at the latest.
