@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agentd.client.proxy import session_of, target
 from agentd.errors import AgentCrashed, ResultExpired
 from tests.faults.harness import LONG_S, measured, wait_until
 from tests.faults.victims import Victim
