@@ -38,9 +38,13 @@ class Outgoing(NamedTuple):
     oneway: bool = False
     credit: int = 0
 
-    def message(self, epoch: int, number: int, *, again: bool = False) -> Call:
-        """As it is sent now; ``again``: over another connection, as the first one broke."""
-        left = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+    def message(self, epoch: int, ahead: float, number: int, *, again: bool = False) -> Call:
+        """As it is sent now, to one whose clock is ``ahead``.
+
+        ``again``: over another connection, as the first one broke.
+        """
+        now = time.monotonic()
+        left = None if self.deadline is None else max(0.0, self.deadline - now)
         return Call(
             number,
             self.agent,
@@ -57,6 +61,7 @@ class Outgoing(NamedTuple):
             self.chain,
             again,
             self.trace,
+            now + ahead,
         )
 
     def timed_out(self, label: str) -> CallTimeout:

@@ -18,8 +18,15 @@ from agentd.client.link import LinkDown, Pending
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import RpcObject, announce, session_of, target
 from agentd.client.retry import Retry
-from agentd.client.session import LATE_S, MOVES, backoff
-from agentd.errors import AgentdError, AgentNotFound, ConnectionLost, ProtocolError, from_wire
+from agentd.client.session import LATE_S, MOVES, backoff, is_elsewhere
+from agentd.errors import (
+    AgentdError,
+    AgentNotFound,
+    ConnectionLost,
+    ProtocolError,
+    TooLate,
+    from_wire,
+)
 from agentd.protocol.messages import Error, Ready, Result
 
 __all__ = ["AsyncResult", "Sending"]
@@ -325,9 +332,9 @@ class Sending:
         if self._unwanted():
             raise CancelledError
         self._place = place
-        make = partial(self._out.message, place.epoch, again=self._again)
         try:
-            link = self._session.worker(place.address)
+            link = self._session.worker(place)
+            make = partial(self._out.message, place.epoch, link.ahead, again=self._again)
             link.submit(make, self._out.payload, self._answered)
         except LinkDown as error:
             if self._again:
@@ -365,8 +372,8 @@ class Sending:
             else:
                 self._moved(error)
             return
-        except AgentNotFound as error:
-            if not error.facts.get("moved"):
+        except (AgentNotFound, TooLate) as error:
+            if not is_elsewhere(error):
                 raise
             self._moved(error)
             return

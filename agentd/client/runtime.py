@@ -19,7 +19,7 @@ from agentd.transport.sockets import new_context
 
 __all__ = ["Runtime", "runtime"]
 
-BEAT_S = 0.5
+BEAT_S = 0.25
 """How often the pump looks whether a heartbeat is due."""
 
 

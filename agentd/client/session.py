@@ -28,8 +28,9 @@ from agentd.errors import (
     ConnectionLost,
     DaemonNotFound,
     ProtocolError,
+    TooLate,
 )
-from agentd.protocol import PROTOCOL, local_versions
+from agentd.protocol import PROTOCOL, QUIET_BEATS, local_versions, patience
 from agentd.protocol.messages import (
     Accepted,
     Answer,
@@ -46,6 +47,9 @@ from agentd.protocol.messages import (
     Ready,
     Release,
     Result,
+    Vouch,
+    Vouched,
+    Welcome,
 )
 from agentd.serialization import Encoded
 from agentd.transport import rundir
@@ -56,18 +60,22 @@ if TYPE_CHECKING:
     from agentd.client.results import Sending
     from agentd.client.runtime import Runtime
 
-__all__ = ["LATE_S", "MOVES", "Session"]
+__all__ = ["LATE_S", "MOVES", "Session", "backoff", "is_elsewhere"]
 
-CONNECT_TIMEOUT_S = 5.0
-"""How long a peer may take to answer ``hello``; it does so before anything else."""
+CONNECT_TIMEOUT_S = 3.0
+"""How long a daemon may take to answer ``hello``; it does so before anything else."""
+WORKER_TIMEOUT_S = 1.75
+"""How long a worker may take, before the daemon is asked about it."""
+AVOID_S = 5.0
+"""How long the daemon relays for a worker that did not answer."""
+PAUSE_S = 1.0
+"""Beats this far apart tell that this process itself stood still, not its peers."""
 MOVES = 5
 """How often a call follows an agent that moved before it gives up."""
 LATE_S = 0.5
 """How much later than a call's deadline the caller itself gives up: a worker answers before."""
 RELEASES = 64
 """Releases told at once, at most."""
-SILENT_BEATS = 3
-"""Heartbeats that may go unanswered before a peer counts as gone."""
 
 
 class Session:
@@ -82,6 +90,9 @@ class Session:
         self._daemon: Link | None = None
         self._workers: dict[str, Link | None] = {}
         """By address; ``None``: not to be reached from here, the daemon relays."""
+        self._avoided: dict[str, float] = {}
+        """Workers that did not answer, by address: until when the daemon relays for them."""
+        self._beaten = time.monotonic()
         self._places: dict[bytes, Ready] = {}
         self.lines = Lines()
         self.limited: set[Sending] = set()
@@ -108,12 +119,12 @@ class Session:
                     f"no daemon listens on {self.endpoint}; start one with: agentd serve",
                     endpoint=self.endpoint,
                 )
-            self._daemon = self._open(self.endpoint)
+            self._daemon = self._open(self.endpoint, CONNECT_TIMEOUT_S)
             return self._daemon
 
-    def _open(self, endpoint: str) -> Link:
+    def _open(self, endpoint: str, timeout: float) -> Link:
         link = Link(self._runtime.context, endpoint, self._runtime.pump.arm)
-        link.open(self._hello, CONNECT_TIMEOUT_S)
+        link.open(self._hello, timeout)
         return link
 
     def _hello(self, number: int) -> Hello:
@@ -130,8 +141,12 @@ class Session:
             mine.dill,
         )
 
-    def worker(self, address: str) -> Link:
-        """The way to a worker: its own socket, else the daemon."""
+    def worker(self, place: Ready) -> Link:
+        """The way to a worker: its own socket, else the daemon.
+
+        Raises ``LinkDown`` if it is gone, ``ConnectionLost`` if it stands still.
+        """
+        address = place.address
         link = self._workers.get(address)
         if link is not None and link.down is None:
             return link
@@ -141,7 +156,8 @@ class Session:
                 return link
             if link is not None:
                 link.close()
-            if not self.direct or (address in self._workers and link is None):
+            relayed = address in self._workers and link is None
+            if relayed or not self.direct or self._avoided.get(address, 0.0) > time.monotonic():
                 return self.connect()
             if not rundir.is_listening(rundir.ipc_path(address)):
                 if link is not None:  # it was there once: it is gone, not out of reach
@@ -150,10 +166,26 @@ class Session:
                 self._workers[address] = None
                 return self.connect()
             try:
-                opened = self._workers[address] = self._open(address)
-            except (DaemonNotFound, LinkDown) as error:  # it died while we came
+                opened = self._workers[address] = self._open(address, WORKER_TIMEOUT_S)
+            except DaemonNotFound as error:
+                if error.facts.get("silent"):
+                    return self._around(place)
+                raise LinkDown(error.message, endpoint=address, sent=False) from None
+            except LinkDown as error:  # it died while we came
                 raise LinkDown(error.message, endpoint=address, sent=False) from None
             return opened
+
+    def _around(self, place: Ready) -> Link:
+        """A worker does not answer: if it is well, or busy, the daemon relays for a while."""
+        deadline = time.monotonic() + WORKER_TIMEOUT_S
+        try:
+            self.request(lambda n: Vouch(n, place.worker), deadline=deadline)
+        except CallTimeout:
+            raise ConnectionLost(
+                f"neither worker {place.worker} nor the daemon answers", endpoint=self.endpoint
+            ) from None
+        self._avoided[place.address] = time.monotonic() + AVOID_S
+        return self.connect()
 
     # -- requests to the daemon --------------------------------------------------------------------
     def request(
@@ -176,10 +208,17 @@ class Session:
         """Administration; the answer's data."""
         wait = params.get("wait", 0.0)
         deadline = time.monotonic() + 30.0 + wait
-        message, payload = self.request(lambda n: Ask(n, what, params), deadline=deadline)
+        message, payload = self.request(
+            lambda n: Ask(n, what, params, self._now()), deadline=deadline
+        )
         if not isinstance(message, Answer) or not payload:
             raise ProtocolError(f"the daemon answered {message.kind!r} to a question")
         return msgpack.unpackb(payload[0], strict_map_key=False)
+
+    def _now(self) -> float:
+        """The daemon's clock, as far as known."""
+        daemon = self._daemon
+        return time.monotonic() + (0.0 if daemon is None else daemon.ahead)
 
     def ask_later(
         self, make: Callable[[int], Message], callback: Callable[[Pending], None]
@@ -188,9 +227,13 @@ class Session:
         self.connect().submit(make, (), callback)
 
     # -- agents ------------------------------------------------------------------------------------
-    def create(self, make: Callable[[int], Create], encoded: Encoded) -> tuple[Link, Pending]:
+    def create(self, create: Callable[..., Create], encoded: Encoded) -> tuple[Link, Pending]:
         """Send it; the open request, settled when the agent is ready or failed."""
         payload = [encoded.head, *encoded.buffers]
+
+        def make(number: int) -> Create:
+            return create(number, at=self._now())
+
         link = self.connect()
         try:
             return link, link.submit(make, payload)
@@ -331,13 +374,13 @@ class Session:
                     raise self.fate(place) from None
                 time.sleep(backoff(attempt))  # the worker lives: ask it for the call again
                 continue
-            except AgentNotFound as error:
-                if error.facts.get("moved"):
-                    self.forget(place)
-                    if sent is not None:
-                        raise self.fate(place) from None
-                    continue
-                raise
+            except (AgentNotFound, TooLate) as error:
+                if not is_elsewhere(error):
+                    raise
+                self.forget(place)
+                if sent is not None:
+                    raise self.fate(place) from None
+                continue
             return self._value(message, answer)
         raise ConnectionLost(
             f"the connection to {place.cls} broke {MOVES} times during the call",
@@ -367,8 +410,9 @@ class Session:
         # The worker tells when the deadline is over; we do so only if it does not.
         deadline = None if out.deadline is None else out.deadline + LATE_S
         try:
-            link = self.worker(place.address)
-            pending = link.submit(partial(out.message, place.epoch, again=again), out.payload)
+            link = self.worker(place)
+            make = partial(out.message, place.epoch, link.ahead, again=again)
+            pending = link.submit(make, out.payload)
             return link.wait(pending, deadline).outcome()
         except DaemonNotFound as error:
             if again:
@@ -387,13 +431,17 @@ class Session:
         """Have the worker give a call up, if it can be reached."""
         if self._pid != os.getpid():
             return  # the call of the process that we were forked from
+        link = self._open_link(agent)
+        if link is not None:
+            link.tell(Cancel(agent, key))
+
+    def _open_link(self, agent: bytes) -> Link | None:
+        """A connection over which the agent can be told something, if there is one now."""
         place = self._places.get(agent)
         if place is None:
-            return
-        try:
-            self.worker(place.address).tell(Cancel(agent, key))
-        except AgentdError:
-            pass  # the worker is gone, and the call with it
+            return None
+        link = self._workers.get(place.address)
+        return self._daemon if link is None or link.down is not None else link
 
     def release(self, agent: bytes, key: bytes) -> None:
         """Nobody will fetch that outcome any more; told in batches, with the next heartbeat."""
@@ -408,8 +456,7 @@ class Session:
         self._tell_released(agent, keys)
 
     def _tell_released(self, agent: bytes, keys: list[bytes]) -> None:
-        place = self._places.get(agent)
-        link = None if place is None else self._workers.get(place.address) or self._daemon
+        link = self._open_link(agent)
         if link is not None:
             link.tell(Release(agent, keys))
 
@@ -448,7 +495,7 @@ class Session:
 
     def ping(self, agent: bytes | None = None) -> float:
         """Seconds to the daemon, or to the worker of an agent, and back."""
-        link = self.connect() if agent is None else self.worker(self.place(agent).address)
+        link = self.connect() if agent is None else self.worker(self.place(agent))
         started = time.perf_counter()
         try:
             link.wait(link.submit(Ping), time.monotonic() + CONNECT_TIMEOUT_S).outcome()
@@ -475,18 +522,52 @@ class Session:
             released, self._released = self._released, {}
         for agent, keys in released.items():
             self._tell_released(agent, keys)
-        beat = daemon.welcome.heartbeat_s
-        links = [daemon, *(link for link in list(self._workers.values()) if link is not None)]
-        idle = min(daemon.welcome.grace_s / 3, 10 * beat)
-        for link in links:
-            quiet = now - link.heard
-            if link.down is None and quiet >= (beat if link.waiting else idle):
+        paused = now - self._beaten > PAUSE_S
+        self._beaten = now
+        for link in [daemon, *list(self._workers.values())]:
+            if link is not None and link.down is None:
+                self._look_after(link, daemon.welcome, now, paused=paused)
+
+    def _look_after(self, link: Link, told: Welcome, now: float, *, paused: bool) -> None:
+        beat = told.heartbeat_s
+        if link.pinged is None:
+            quiet = QUIET_BEATS * beat if link.waiting else min(told.grace_s / 3, 10 * beat)
+            if now - link.heard >= quiet:
                 link.ping()
-        # Counted from the ping: nothing had to come before it, however long that was.
-        if daemon.pinged is not None and now - daemon.pinged > SILENT_BEATS * beat + 1.0:
-            daemon.fail(
-                f"the daemon at {self.endpoint} has been silent for {now - daemon.heard:.1f} s"
-            )
+        elif paused:
+            link.excuse(now)
+        elif now - link.pinged > patience(beat):
+            # Counted from the ping: nothing had to come before it, however long that was.
+            self._silent(link, now, beat)
+
+    def _silent(self, link: Link, now: float, beat: float) -> None:
+        since = now - link.heard
+        daemon, welcome = self._daemon, link.welcome
+        if daemon is None or daemon is link or welcome is None:
+            told = f"the daemon at {self.endpoint} has been silent for {since:.1f} s"
+            link.fail(told, for_good=True)
+            return
+        told = f"worker {welcome.node} has been silent for {since:.1f} s"
+        if link.doubted is None:
+            link.doubted = now
+            try:
+                make = partial(Vouch, worker=welcome.node)
+                daemon.submit(make, (), partial(self._vouched, link, told))
+            except LinkDown:
+                link.fail(told, for_good=True)
+        elif now - link.doubted > patience(beat):
+            link.fail(f"{told}, and so has the daemon", for_good=True)
+
+    def _vouched(self, link: Link, told: str, pending: Pending) -> None:
+        message, failure = pending.message, pending.failure
+        if link.doubted is None:
+            return  # it has answered by now
+        if isinstance(message, Vouched) and message.state == "busy":
+            link.excuse(time.monotonic())
+        elif isinstance(message, Vouched):  # it is well: the connection is not
+            link.fail(told)
+        else:
+            link.fail(f"{told}; {failure.message if failure else ''}", for_good=True)
 
     def close(self) -> None:
         """Say good-bye: agents that live as long as their client end."""
@@ -500,6 +581,11 @@ class Session:
             if link is not None:
                 link.close()
         self._places.clear()
+
+
+def is_elsewhere(error: AgentdError) -> bool:
+    """Whether the call was provably not started where it was sent, and may be sent anew."""
+    return isinstance(error, TooLate) or bool(error.facts.get("moved"))
 
 
 def backoff(attempt: int) -> float:

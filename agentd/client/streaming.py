@@ -13,8 +13,15 @@ from agentd.client.farewell import leave
 from agentd.client.link import Link, LinkDown, Pending
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import RpcObject, session_of, target
-from agentd.client.session import LATE_S, MOVES, Session
-from agentd.errors import AgentdError, AgentNotFound, CallTimeout, ConfigError, ProtocolError
+from agentd.client.session import LATE_S, MOVES, Session, is_elsewhere
+from agentd.errors import (
+    AgentdError,
+    AgentNotFound,
+    CallTimeout,
+    ConfigError,
+    ProtocolError,
+    TooLate,
+)
 from agentd.protocol.messages import Attach, Chunk, Credit, End, Error, Ready
 
 __all__ = ["Stream", "attach"]
@@ -98,8 +105,8 @@ class Stream:
         except LinkDown as error:
             self._lost(error)
             return
-        except AgentNotFound as error:
-            if error.facts.get("moved") and not self._offset:
+        except (AgentNotFound, TooLate) as error:
+            if is_elsewhere(error) and not self._offset:
                 self._reopen()
                 return
             self._over = True
@@ -137,8 +144,8 @@ class Stream:
                 self._over = True
                 raise self._session.fate(self._lost_at)
             try:
-                self._link = self._session.worker(place.address)
-                self._pending = self._link.submit(self._message(place), self._payload())
+                link = self._link = self._session.worker(place)
+                self._pending = link.submit(self._message(place, link), self._payload())
             except LinkDown:
                 self._session.forget(place)
             else:
@@ -146,10 +153,10 @@ class Stream:
                 return
         raise AgentNotFound(f"agent {self._aim.cls} cannot be reached", agent=self._aim.agent.hex())
 
-    def _message(self, place: Ready) -> Any:
+    def _message(self, place: Ready, link: Link) -> Any:
         out = self._out
         if not self._attached:
-            return partial(out.message, place.epoch)
+            return partial(out.message, place.epoch, link.ahead)
         return lambda n: Attach(n, out.agent, place.epoch, out.key, self._offset, out.credit)
 
     def _payload(self) -> list[Any]:

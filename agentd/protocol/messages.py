@@ -44,6 +44,8 @@ __all__ = [
     "Start",
     "StartFailed",
     "Started",
+    "Vouch",
+    "Vouched",
     "Welcome",
 ]
 
@@ -106,6 +108,12 @@ class Message(tuple[Any, ...]):
     def renumbered(self, number: int) -> Self:
         """The same answer to another question: the first field is the ``id``."""
         return self.from_values([number, *self[1:]])
+
+    def changed(self, **fields: Any) -> Self:
+        """The same message with other values for some fields."""
+        return self.from_values(
+            [fields.get(f[0], v) for f, v in zip(self.fields, self, strict=True)]
+        )
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and tuple.__eq__(self, other)
@@ -170,18 +178,24 @@ class Welcome(Message):
     heartbeat_s: float
     grace_s: float
     dill: str | None = None
+    now: float = 0.0
+    """The clock by which it tells what comes late."""
 
 
 class Ping(Message):
     """Is your loop alive? On the daemon it also renews the session's lease."""
 
     id: int
+    at: float = 0.0
+    """When it was sent, by the receiver's clock, as near as the sender knows that; 0: unknown."""
 
 
 class Pong(Message):
     """It is."""
 
     id: int
+    now: float = 0.0
+    """As in ``Welcome``."""
 
 
 class Bye(Message):
@@ -220,6 +234,8 @@ class Create(Message):
     """How its calls take turns; read by the worker."""
     needs: list[Any] = []
     """As in ``Call``."""
+    at: float = 0.0
+    """As in ``Ping``."""
 
 
 class Accepted(Message):
@@ -258,6 +274,25 @@ class Ask(Message):
     id: int
     what: str
     params: dict[str, Any] = {}
+    at: float = 0.0
+    """As in ``Ping``."""
+
+
+class Vouch(Message):
+    """What is that worker doing? It has fallen silent towards the asker."""
+
+    id: int
+    worker: str
+
+
+class Vouched(Message):
+    """It is ``well``: it answers the daemon; or ``busy``: it does not, but uses its processor.
+
+    So does code that holds Python's lock. What is neither is told as an error.
+    """
+
+    id: int
+    state: str
 
 
 class Fate(Message):
@@ -303,6 +338,8 @@ class Call(Message):
     """Sent before, over a connection that broke: not run a second time, whatever became of it."""
     trace: bytes = b""
     """The key of the outermost call, shared by all that it led to; empty: this is that call."""
+    at: float = 0.0
+    """As in ``Ping``."""
 
 
 class Cancel(Message):

@@ -45,6 +45,10 @@ FATE_WAIT_S = 2.0
 a process's sockets before its pidfd is readable, a core dump may lie between."""
 
 
+KILL_S = 2.0
+"""How long a worker may take to let go of a killed agent; one whose loop is stuck is killed."""
+
+
 class Hosting:
     """All that happens to agents."""
 
@@ -227,6 +231,13 @@ class Hosting:
             self._bury(agent, reason)
             return
         agent.remember_fate(agent.epoch, AgentNotFound(reason))  # the reason, until it is buried
+        if kill:
+            self._loop.later(KILL_S, lambda: self._insist(agent, worker))
+
+    def _insist(self, agent: Agent, worker: Worker) -> None:
+        """The worker did not let go of a killed agent: its loop is stuck, it is of no use."""
+        if agent.state is State.STOPPING and agent.worker == worker.id:
+            self.supervisor.kill(worker)
 
     def dropped(self, worker: Worker, agent_id: bytes, epoch: int) -> None:
         """A worker let go of it."""

@@ -12,9 +12,24 @@ from functools import partial
 from typing import Any
 
 from agentd.config import ServerConfig
-from agentd.errors import AgentdError, AgentNotFound, Draining, ProtocolError, VersionMismatch
+from agentd.errors import (
+    AgentdError,
+    AgentNotFound,
+    Draining,
+    ProtocolError,
+    TooLate,
+    VersionMismatch,
+)
 from agentd.ids import show
-from agentd.protocol import PROTOCOL, Versions, error_message, local_versions, pack, unpack
+from agentd.protocol import (
+    PROTOCOL,
+    Lateness,
+    Versions,
+    error_message,
+    local_versions,
+    pack,
+    unpack,
+)
 from agentd.protocol.messages import (
     Accepted,
     Answer,
@@ -39,12 +54,15 @@ from agentd.protocol.messages import (
     Release,
     Started,
     StartFailed,
+    Vouch,
+    Vouched,
     Welcome,
 )
 from agentd.server.hosting import Hosting
 from agentd.server.lifecycle import State
 from agentd.server.sessions import Address, Session, Sessions
 from agentd.server.supervisor import Supervisor, Worker
+from agentd.server.vigil import Vigil
 from agentd.transport.loop import Loop
 from agentd.transport.sockets import Port, Unreachable
 
@@ -80,6 +98,14 @@ class Router:
         self._sessions = sessions
         self._asked = asked
         self._relayed: dict[str, dict[tuple[bytes, int], Call | Fetch | Attach]] = {}
+        self._lateness = Lateness(config.heartbeat_s)
+        self._vigil = Vigil(
+            loop,
+            supervisor,
+            config.heartbeat_s,
+            lambda worker: bool(self._relayed.get(worker.id)),
+            self._worker_silent,
+        )
         self.on_drained: Callable[[], None] = lambda: None
         self.undelivered = 0
         """Answers to clients that had gone away."""
@@ -117,13 +143,21 @@ class Router:
     def _handle(
         self, address: Address, session: Session, message: Message, payload: list[Any]
     ) -> None:
+        late = self._lateness.is_late(address, getattr(message, "at", 0.0), self._loop.clock())
+        if late and not isinstance(message, Ping):
+            raise TooLate(
+                f"{message.kind!r} came so late that its sender may have given it up; it was not "
+                "carried out"
+            )
         match message:
             case Call() | Fetch() | Attach():
                 self._relay_call(address, message, payload)
             case Cancel() | Release() | Credit():
                 self._relay_note(address, message)
             case Ping():
-                self.answer(address, Pong(message.id))
+                self.answer(address, Pong(message.id, self._loop.clock()))
+            case Vouch():
+                self._vigil.vouch(message.worker, self._voucher(address, message.id))
             case Create():
                 self._create(address, session, message, payload)
             case Locate():
@@ -174,6 +208,7 @@ class Router:
                 self._config.heartbeat_s,
                 self._config.client_grace_s,
                 mine.dill,
+                self._loop.clock(),
             ),
         )
 
@@ -205,6 +240,15 @@ class Router:
                 self.answer(address, Ready(number, *outcome[1:]))
 
         return settled
+
+    def _voucher(self, address: Address, number: int) -> Callable[[str | AgentdError], None]:
+        def tell(verdict: str | AgentdError) -> None:
+            if isinstance(verdict, AgentdError):
+                self.answer(address, error_message(number, verdict))
+            else:
+                self.answer(address, Vouched(number, verdict))
+
+        return tell
 
     def end_session(self, session: Session, reason: str) -> None:
         """Its agents with ``lifetime="client"`` end."""
@@ -243,6 +287,7 @@ class Router:
         route = bytes([address[0]]) + address[1]
         self._relayed.setdefault(worker.id, {})[route, call.id] = call
         self._supervisor.relay(worker, route, pack(call, payload))
+        self._vigil.look_after()
 
     def _relay_note(self, address: Address, message: Cancel | Release | Credit) -> None:
         """Carry what has no answer; an agent that is gone needs it no more."""
@@ -285,12 +330,18 @@ class Router:
             case Drained():
                 worker.drained = True
                 self.on_drained()
+            case Pong():
+                self._vigil.answered(worker)
             case Ping():
-                self._supervisor.tell(worker, Pong(message.id), [])
+                self._supervisor.tell(worker, Pong(message.id, self._loop.clock()), [])
             case _:
                 log.error(
                     "a worker does not say %r", message.kind, extra={"action": "worker_garbled"}
                 )
+
+    def _worker_silent(self, worker: Worker, error: AgentdError) -> None:
+        for route, number in self._relayed.pop(worker.id, {}):
+            self._send_front((route[0], route[1:]), pack(error_message(number, error)))
 
     def _worker_lost(self, worker: Worker) -> None:
         for (route, number), call in self._relayed.pop(worker.id, {}).items():

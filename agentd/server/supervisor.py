@@ -290,13 +290,14 @@ class Supervisor:
         else:
             worker.ending = True
             worker.process.terminate()
-            self._loop.later(EXIT_S, lambda: self._kill(worker))
+            self._loop.later(EXIT_S, lambda: self.kill(worker))
 
     def drain(self, worker: Worker) -> None:
         """Tell it to finish what it has and take nothing new."""
         self.tell(worker, Drain(), [])
 
-    def _kill(self, worker: Worker) -> None:
+    def kill(self, worker: Worker) -> None:
+        """End its process now; ``on_lost`` follows."""
         if worker.process is not None and worker.state != "dead":
             worker.process.kill()
 
@@ -310,7 +311,7 @@ class Supervisor:
         """End every worker now."""
         self.stopping = True
         for worker in self.workers.values():
-            self._kill(worker)
+            self.kill(worker)
 
     def wait_all(self, seconds: float) -> None:
         """Wait for the end of workers that were killed; for the end of the daemon only."""

@@ -17,9 +17,24 @@ from agentd.client.context import CurrentCall, running
 from agentd.client.fetching import Outcome, fetch_all
 from agentd.client.meta import RpcMeta
 from agentd.client.references import References, install
-from agentd.errors import AgentdError, Draining, ProtocolError, VersionMismatch
+from agentd.errors import (
+    AgentdError,
+    CallTimeout,
+    Draining,
+    ProtocolError,
+    TooLate,
+    VersionMismatch,
+)
 from agentd.ids import show
-from agentd.protocol import PROTOCOL, Versions, error_message, fit, local_versions, unpack
+from agentd.protocol import (
+    PROTOCOL,
+    Lateness,
+    Versions,
+    error_message,
+    fit,
+    local_versions,
+    unpack,
+)
 from agentd.protocol.messages import (
     Attach,
     Call,
@@ -57,6 +72,9 @@ from agentd.worker.turns import TurnOptions
 
 __all__ = ["Host"]
 
+LATE_S = 0.1
+"""A call older than that on arrival has its time left corrected: clocks are known that well."""
+
 
 class Host:
     """All agents of one worker process."""
@@ -80,6 +98,7 @@ class Host:
         self.outcomes = Outcomes(self._later)
         self._streams = Streams()
         self._agents: dict[bytes, Hosted] = {}
+        self._lateness = Lateness(settings.heartbeat_s, loop.was_held_up)
         self._draining = False
         self._lock = threading.Lock()  # protects the two below
         self._open: dict[OpenCall, None] = {}
@@ -112,7 +131,8 @@ class Host:
             case Drain():
                 self._drain()
             case Ping():
-                self._tell(Pong(message.id))
+                self._lateness.is_late(self._back.fd, message.at, self.loop.clock())
+                self._tell(Pong(message.id, self.loop.clock()))
             case Pong():
                 pass
             case _:
@@ -137,7 +157,8 @@ class Host:
                 case Attach():
                     self._streams.attach(source, message)
                 case Ping():
-                    source.answer(Pong(number))
+                    self._is_late(source, message.at)
+                    source.answer(Pong(number, self.loop.clock()))
                 case Hello():
                     self._hello(source, message)
                 case _:
@@ -168,6 +189,7 @@ class Host:
                 self._settings.heartbeat_s,
                 self._settings.grace_s,
                 mine.dill,
+                self.loop.clock(),
             )
         )
 
@@ -284,6 +306,7 @@ class Host:
             raise Draining("the daemon is stopping and takes no new calls", agent=show(call.agent))
         if call.again and self._known_already(source, call):
             return
+        call = self._in_time(source, call)
         if call.hold and not self.outcomes.expect(call.key):
             # The same call once more (``options(key=)``): it is not run again.
             self.outcomes.fetch(call.key, partial(_pass_on, source, call.id))
@@ -303,6 +326,33 @@ class Host:
             if call.key:
                 self._by_key[call.key] = opened
         opened.enter()
+
+    def _is_late(self, source: Source, at: float) -> bool:
+        # What the daemon relays it has found in time; then it may be late as a whole.
+        who = self._back.fd if source.port is self._back else source.who
+        return self._lateness.is_late(who, at, self.loop.clock())
+
+    def _in_time(self, source: Source, call: Call) -> Call:
+        """The call, with what is left of its time; raises if it comes too late."""
+        if self._is_late(source, call.at):
+            raise TooLate(
+                f"the call of {call.name!r} came so late that its caller may have given it up; "
+                "it was not started"
+            )
+        if call.timeout is None or not call.at:
+            return call
+        age = self.loop.clock() - call.at
+        if age < min(LATE_S, call.timeout):
+            return call
+        if age >= call.timeout:
+            raise CallTimeout(
+                f"{call.name} was not started: it came {age - call.timeout:.3g} s after its "
+                "deadline",
+                agent=show(call.agent),
+                method=call.name,
+                timeout=call.timeout,
+            )
+        return call.changed(timeout=call.timeout - age)
 
     def _known_already(self, source: Source, call: Call) -> bool:
         """The call was sent before, over a connection that broke: has it come? Then answer."""
