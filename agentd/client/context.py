@@ -68,6 +68,7 @@ class CurrentCall:
         "agent",
         "caller",
         "chain",
+        "code",
         "deadline",
         "epoch",
         "guard",
@@ -87,6 +88,7 @@ class CurrentCall:
         trace: bytes = b"",
         me: Callable[[], Any] = lambda: None,
         on_wait: Callable[[bytes, bool], None] = lambda _key, _begins: None,
+        code: bytes = b"",
     ) -> None:
         self.agent = agent
         self.epoch = epoch
@@ -99,6 +101,8 @@ class CurrentCall:
         self.caller = chain[-1][0] if chain else None
         """The id of the agent that made the call; ``None`` if it was no agent."""
         self.trace = trace
+        self.code = code
+        """The bundle of modules that came along with the agent."""
         self.guard: Guard | None = None
         """Keeps the cancelling exception out of our own code; see ``undisturbed``."""
         self._me = me
@@ -130,6 +134,12 @@ class CurrentCall:
     def waits(self, key: bytes, *, begins: bool) -> None:
         """This call begins (or ends) to wait for the call ``key`` that it made."""
         self._on_wait(key, begins)
+
+    def lives_at(self, endpoint: str) -> bool:
+        """Whether its agent is hosted by that daemon."""
+        from agentd.client.proxy import target
+
+        return target(self._me()).endpoint == endpoint
 
     def adopt(self, key: bytes, cancel: Callable[[], None]) -> None:
         """A call was made on behalf of this one; it is cancelled with it."""

@@ -20,6 +20,7 @@ from agentd import serialization
 from agentd.client import references
 from agentd.client.lines import Lines
 from agentd.client.link import Link, LinkDown, Pending
+from agentd.client.shipping import Shipping
 from agentd.errors import (
     AgentCreationError,
     AgentdError,
@@ -95,6 +96,7 @@ class Session:
         self._beaten = time.monotonic()
         self._places: dict[bytes, Ready] = {}
         self.lines = Lines()
+        self.shipping = Shipping(self)
         self.limited: set[Sending] = set()
         """Open calls with a deadline that nobody waits for in a thread."""
         self._release_lock = threading.Lock()  # protects the next

@@ -36,6 +36,7 @@ __all__ = [
     "Hello",
     "Locate",
     "Message",
+    "Offer",
     "Ping",
     "Pong",
     "Ready",
@@ -44,8 +45,10 @@ __all__ = [
     "Start",
     "StartFailed",
     "Started",
+    "Supply",
     "Vouch",
     "Vouched",
+    "Wanted",
     "Welcome",
 ]
 
@@ -236,6 +239,8 @@ class Create(Message):
     """As in ``Call``."""
     at: float = 0.0
     """As in ``Ping``."""
+    code: bytes = b""
+    """The bundle of modules that the agent needs (see ``Offer``); empty: none."""
 
 
 class Accepted(Message):
@@ -244,6 +249,31 @@ class Accepted(Message):
     id: int
     agent: bytes
     existing: bool = False
+
+
+class Offer(Message):
+    """Modules that agents to come need. The payload is the list of them, ``code`` its SHA-256.
+
+    Answered with ``Wanted``: what the daemon does not have.
+    """
+
+    id: int
+    code: bytes
+
+
+class Supply(Message):
+    """A file of an offered bundle, in the payload; ``file`` is its SHA-256."""
+
+    id: int
+    code: bytes
+    file: bytes
+
+
+class Wanted(Message):
+    """Files that are to be sent, by their SHA-256; more may be asked for when they have come."""
+
+    id: int
+    files: list[Any]
 
 
 class Locate(Message):
@@ -431,6 +461,8 @@ class Start(Message):
     name: str | None = None
     options: dict[str, Any] = {}
     needs: list[Any] = []
+    code: bytes = b""
+    """Its bundle, which lies in the daemon's folder."""
 
 
 class Started(Message):

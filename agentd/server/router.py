@@ -48,14 +48,17 @@ from agentd.protocol.messages import (
     Hello,
     Locate,
     Message,
+    Offer,
     Ping,
     Pong,
     Ready,
     Release,
     Started,
     StartFailed,
+    Supply,
     Vouch,
     Vouched,
+    Wanted,
     Welcome,
 )
 from agentd.server.hosting import Hosting
@@ -158,6 +161,8 @@ class Router:
                 self.answer(address, Pong(message.id, self._loop.clock()))
             case Vouch():
                 self._vigil.vouch(message.worker, self._voucher(address, message.id))
+            case Offer() | Supply():
+                self._take_code(address, session, message, payload)
             case Create():
                 self._create(address, session, message, payload)
             case Locate():
@@ -219,6 +224,20 @@ class Router:
         if message.ack:
             self.answer(address, Accepted(message.id, agent.id, existing))
         self._hosting.when_settled(agent.id, self._settler(address, message.id))
+
+    def _take_code(
+        self, address: Address, session: Session, message: Offer | Supply, payload: list[Any]
+    ) -> None:
+        store, code = self._hosting.store, message.code
+        if len(payload) != 1:
+            raise ProtocolError(f"{message.kind!r} has one frame of payload")
+        if isinstance(message, Offer):
+            here = self._sessions.is_here(session)
+            wanted = store.offer(address, code, payload[0], local=here)
+        else:
+            store.supply(code, message.file, payload[0])
+            wanted = store.wanted(address, code)
+        self.answer(address, Wanted(message.id, wanted))
 
     def _locate(self, address: Address, message: Locate) -> None:
         if message.agent is not None:

@@ -76,6 +76,7 @@ class OpenCall:
             call.trace or call.key,
             hosted.proxy,
             hosted.waits,
+            hosted.code,
         )
 
     # -- before ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ sent from the thread that has it.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from contextvars import Context
@@ -58,6 +59,7 @@ from agentd.protocol.messages import (
 from agentd.transport.loop import Loop
 from agentd.transport.recorder import Recorder
 from agentd.transport.sockets import Port
+from agentd.worker import shipped
 from agentd.worker.calls import OpenCall, OpenWatch
 from agentd.worker.executor import Executor
 from agentd.worker.hosted import Hosted, moved
@@ -203,6 +205,7 @@ class Host:
             self._executor,
             options_of(message.options),
             partial(References.from_wire, self.references, wire),
+            message.code,
         )
         self._agents[message.agent] = hosted
         if message.needs:
@@ -235,7 +238,9 @@ class Host:
         hosted.post(fail)
 
     def _build(self, hosted: Hosted, message: Start, payload: list[Any], refs: Any) -> None:
-        call = CurrentCall(hosted.id, hosted.epoch, method="__init__", me=hosted.proxy)
+        call = CurrentCall(
+            hosted.id, hosted.epoch, method="__init__", me=hosted.proxy, code=hosted.code
+        )
         Context().run(self._build_in, call, hosted, message, payload, refs)
 
     def _build_in(
@@ -266,6 +271,8 @@ class Host:
     def _make(self, hosted: Hosted, message: Start, payload: list[Any], refs: Any) -> Any:
         head, *buffers = payload
         know = self.references.know
+        if message.code:
+            shipped.use(os.path.join(self._settings.folder, "code", message.code.hex()))
         if message.mode == "live":
             obj = serialization.decode(message.codec, head, buffers, refs=refs, may_import=True)
             know(obj, hosted, message.name)

@@ -28,12 +28,15 @@ class Hosted:
         executor: Executor,
         options: TurnOptions,
         proxy: Callable[[], Any],
+        code: bytes = b"",
     ) -> None:
         self.id = agent
         self.epoch = epoch
         self.cls = cls
         self.proxy = proxy
         """Makes a reference to the agent."""
+        self.code = code
+        """The bundle of modules that came along with it."""
         self.object: Any = None
         self.about: dict[str, Any] = {}
         self.iterators = Iterators()
