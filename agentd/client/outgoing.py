@@ -37,6 +37,7 @@ class Outgoing(NamedTuple):
     hold: bool = False
     oneway: bool = False
     credit: int = 0
+    lazy: bool = False
 
     def message(self, epoch: int, ahead: float, number: int, *, again: bool = False) -> Call:
         """As it is sent now, to one whose clock is ``ahead``.
@@ -61,6 +62,7 @@ class Outgoing(NamedTuple):
             self.chain,
             again,
             self.trace,
+            self.lazy,
             now + ahead,
         )
 
@@ -87,6 +89,7 @@ def compose(
     hold: bool = False,
     oneway: bool = False,
     credit: int = 0,
+    lazy: bool = False,
 ) -> Outgoing:
     """Complete a call with what it inherits from the call in whose code it is made."""
     say_all()
@@ -117,4 +120,5 @@ def compose(
         hold,
         oneway,
         credit,
+        lazy,
     )

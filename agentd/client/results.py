@@ -14,6 +14,7 @@ from agentd.client.calling import decode_value
 from agentd.client.context import current
 from agentd.client.farewell import leave
 from agentd.client.fetching import Outcome, fetch
+from agentd.client.held import Held
 from agentd.client.link import LinkDown, Pending
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import RpcObject, announce, session_of, target
@@ -39,7 +40,8 @@ class AsyncResult(Future[T], Generic[T]):
 
     Attribute and item access wait for the value and reach into it. Un-fetched (before anybody asked
     for the value), it pickles to a reference: handed to a call of a hosted agent, it is resolved
-    there, and the value does not pass through this process. ``cancel`` stops the call itself.
+    there, and the value does not pass through this process: one of more than 64 KiB comes here only
+    when somebody asks for it. ``cancel`` stops the call itself.
     """
 
     def __init__(self) -> None:
@@ -75,6 +77,8 @@ class AsyncResult(Future[T], Generic[T]):
             return
         with self.awaited():
             sealed: Any = super().result(timeout)
+            if isinstance(sealed, Held):
+                sealed.wait()  # the call is done: no part of ``timeout``
         with self._agentd_lock:
             if not self._agentd_opened:
                 try:
@@ -83,6 +87,13 @@ class AsyncResult(Future[T], Generic[T]):
                     self._agentd_error = error
                 self._agentd_opened = True
         self._release_if_done()
+
+    def held(self) -> Held | None:
+        """The value that is still where it was made, if it is; once the call is done."""
+        if self._agentd_opened or self.cancelled():
+            return None
+        sealed: Any = super().result()
+        return sealed if isinstance(sealed, Held) else None
 
     @contextmanager
     def awaited(self) -> Iterator[None]:
@@ -377,7 +388,9 @@ class Sending:
                 raise
             self._moved(error)
             return
-        if isinstance(message, Result):
+        if isinstance(message, Result) and message.held:
+            self._end(Held(self.wire(), open_outcome))
+        elif isinstance(message, Result):
             self._end(partial(decode_value, self._proxy, self._out.name, message.codec, payload))
         else:
             self._end(partial(open_outcome, Outcome(message, payload)))

@@ -368,6 +368,8 @@ class Call(Message):
     """Sent before, over a connection that broke: not run a second time, whatever became of it."""
     trace: bytes = b""
     """The key of the outermost call, shared by all that it led to; empty: this is that call."""
+    lazy: bool = False
+    """With ``hold``: a big value stays where it was made until somebody fetches it."""
     at: float = 0.0
     """As in ``Ping``."""
 
@@ -435,6 +437,8 @@ class Result(Message):
 
     id: int
     codec: str = ""
+    held: bool = False
+    """There is no payload: the value is to be fetched."""
 
 
 # -- daemon and worker -----------------------------------------------------------------------------

@@ -270,7 +270,9 @@ class OpenCall:
                 # Before anybody can find the call answered: it is not to be run again.
                 self._host.outcomes.remember(self.call.key, Outcome(message, frames))
         if self.call.hold:
-            self._host.outcomes.put(self.call.key, Outcome(message, frames))
+            lazy = self.call.lazy and isinstance(message, Result)
+            if self._host.outcomes.put(self.call.key, Outcome(message, frames), lazy=lazy):
+                message, frames = Result(message[0], held=True), []
         if self.call.oneway:
             self._report(message)
         else:
