@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import fcntl
-import itertools
 import os
 import signal
 import threading
@@ -28,9 +27,10 @@ from agentd.errors import (
 from tests.faults.chaos import WAYS, Proxy
 from tests.faults.harness import LONG_S, ROUNDS, Daemon, Thread, dice, measured, wait_until
 
-BEAT_S = 0.3
-TOLD_S = 3 * BEAT_S + 2.0
-"""Three heartbeats, and room for a busy machine."""
+BEAT_S = 0.5
+ROOM_S = 2.0
+"""For a busy machine."""
+TOLD_S = 3 * BEAT_S + ROOM_S
 LEDGER = "tests.faults.ledger:Ledger"
 PATHS = ["relay", "direct"]
 STILL_WAITING = "still waiting"
@@ -196,8 +196,11 @@ class Calls:
 
     def untold(self, *told: type[BaseException]) -> dict[str, Any]:
         """Those that did not fail with one of these errors in time, and what came instead."""
-        outcomes = self.outcomes(TOLD_S)
-        return {form: found for form, found in outcomes.items() if not isinstance(found, told)}
+        return {
+            form: found
+            for form, found in self.outcomes(TOLD_S).items()
+            if not (isinstance(found, told) and is_public(found))
+        }
 
     def values(self) -> dict[str, Any]:
         """What the outcomes are if all goes well."""
@@ -210,6 +213,11 @@ class Calls:
         """How often each of them was carried out."""
         counted = Counter(self.way.witness.begun)
         return [counted[entry] for entry in self.entries]
+
+
+def is_public(error: BaseException) -> bool:
+    """Whether it is one that users know."""
+    return vars(agentd.errors).get(type(error).__name__) is type(error)
 
 
 def stop(pid: int) -> Callable[[], None]:
@@ -237,38 +245,116 @@ SILENCES: dict[str, Callable[[Road], Callable[[], None]]] = {
     "nothing arrives": stalled("up"),
     "nothing comes back": stalled("down"),
     "nothing passes": stalled(),
-    "the worker is stopped": lambda way: stop(way.pid),
-    "the worker hangs": Road.hang,
     "the daemon is stopped": lambda way: stop(way.daemon.process.pid),
     "the daemon hangs": Road.hang_daemon,
+    "the worker is stopped": lambda way: stop(way.pid),
+    "the worker hangs": Road.hang,
 }
 """Each begins, and gives what ends it."""
-CASES = [
-    (path, silence)
-    for path, silence in itertools.product(PATHS, SILENCES)
-    if path == "relay" or "daemon" not in silence
-]
 
 
-@pytest.mark.parametrize(("path", "silence"), CASES)
+def cases(default: str, slow: str = "") -> list[Any]:
+    """Parameters ``path, silence``, written ``path: silence`` and one a line."""
+    marks: dict[str, Any] = {default: (), slow: pytest.mark.slow}
+    return [
+        pytest.param(*line.strip().split(": "), marks=mark)
+        for lines, mark in marks.items()
+        for line in lines.strip().splitlines()
+    ]
+
+
+SILENT = cases(
+    """relay: nobody listens
+    relay: nothing arrives
+    relay: nothing comes back
+    relay: the daemon is stopped
+    relay: the worker is stopped
+    direct: the worker is stopped
+    direct: the worker hangs""",
+    """relay: nothing passes
+    relay: the daemon hangs
+    relay: the worker hangs""",
+)
+
+
+@pytest.mark.parametrize(("path", "silence"), SILENT)
 def test_silence_is_told_in_three_heartbeats_and_forgotten_when_it_ends(road, path, silence):
     # Given
     way = road(path)
     running = Calls(way, "running", LONG_S).begun()
-    forms = FORMS | ONE_WAY
-    if path == "relay" and "worker" not in silence:
-        forms |= QUESTIONS
     # When
     began = time.monotonic()
     end = SILENCES[silence](way)
     try:
-        asked = Calls(way, "asked", 0, forms)
+        asked = Calls(way, "asked", 0, FORMS | ONE_WAY)
         # Then
         assert running.untold(ConnectionLost, OutcomeUnknown) == {}
         measured(f"{path}: {silence}: to the errors of running calls", time.monotonic() - began)
         assert asked.untold(TransportError, OutcomeUnknown) == {}
-        late = Calls(way, "late", 0, forms)
+    finally:
+        end()
+    way.works_again()
+    assert running.times_run() == [1] * len(FORMS)
+    assert max(asked.times_run()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("path", "silence"),
+    cases("relay: nothing arrives", "direct: the worker is stopped\nrelay: the daemon is stopped"),
+)
+def test_calls_to_one_known_to_be_silent_are_told_so_too(road, path, silence):
+    # Given
+    way = road(path)
+    end = SILENCES[silence](way)
+    try:
+        assert Calls(way, "first").untold(TransportError, OutcomeUnknown) == {}
+        # When
+        late = Calls(way, "late", 0, FORMS | ONE_WAY)
+        # Then
         assert late.untold(TransportError, OutcomeUnknown) == {}
+    finally:
+        end()
+    way.works_again()
+
+
+@pytest.mark.parametrize(
+    ("path", "silence"),
+    cases(
+        "relay: nothing comes back",
+        """relay: nobody listens
+        relay: nothing arrives
+        relay: the daemon is stopped
+        relay: the daemon hangs""",
+    ),
+)
+def test_questions_to_a_silent_daemon_are_told_in_three_heartbeats(road, path, silence):
+    way = road(path)
+    end = SILENCES[silence](way)
+    try:
+        assert Calls(way, "asked", 0, QUESTIONS).untold(TransportError) == {}
+    finally:
+        end()
+    way.works_again()
+
+
+@pytest.mark.parametrize(
+    ("path", "silence"),
+    cases("direct: nothing comes back", "direct: nothing arrives\ndirect: nothing passes"),
+)
+def test_where_the_way_to_a_worker_is_cut_calls_are_told_or_go_over_the_daemon(road, path, silence):
+    # Given
+    way = road(path)
+    running = Calls(way, "running", 0.3).begun()
+    # When
+    end = SILENCES[silence](way)
+    asked = Calls(way, "asked", 0, FORMS | ONE_WAY)
+    try:
+        for calls in (running, asked):
+            for form, found in calls.outcomes(TOLD_S).items():
+                # Then
+                well = found == (calls.values() | {"oneway": None})[form]
+                told = isinstance(found, ConnectionLost | OutcomeUnknown) and is_public(found)
+                assert well or told, f"{form}: {found!r}"
     finally:
         end()
     way.works_again()
@@ -406,11 +492,21 @@ def test_a_creation_survives_a_cut_after_any_byte(road):
         assert len(agentd.connect(way.daemon.endpoint).agents()) == number + 2
 
 
-UNHEARD = [(path, silence) for path, silence in CASES if "back" not in silence]
-"""While these last, nothing is carried out."""
-
-
-@pytest.mark.parametrize(("path", "silence"), UNHEARD)
+@pytest.mark.parametrize(
+    ("path", "silence"),
+    cases(
+        """relay: nothing arrives
+        relay: the daemon is stopped
+        direct: nothing arrives
+        direct: the worker is stopped""",
+        """relay: nothing passes
+        relay: the daemon hangs
+        relay: the worker is stopped
+        relay: the worker hangs
+        direct: nothing passes
+        direct: the worker hangs""",
+    ),
+)
 def test_a_call_given_up_in_silence_is_not_carried_out_later(road, path, silence):
     # Given
     way = road(path)
@@ -421,35 +517,39 @@ def test_a_call_given_up_in_silence_is_not_carried_out_later(road, path, silence
         timed_out = Calls(way, "timed out", 0, forms, timeout=BEAT_S)
         cancelled = way.agent.add.submit("cancelled")
         cancelled.cancel()
-        assert timed_out.untold(CallTimeout, TransportError) == {}
+        untold = timed_out.untold(CallTimeout, TransportError)
     finally:
         end()
     way.arrived()
     # Then
     way.works_again()
-    time.sleep(2 * BEAT_S)  # so that it would be seen
+    time.sleep(BEAT_S)  # so that it would be seen
     assert timed_out.times_run() == [0] * len(forms)
     assert "cancelled" not in way.witness.begun
+    assert untold == {}
 
 
-@pytest.mark.parametrize("silence", ["nothing arrives", "the daemon is stopped"])
-def test_a_creation_given_up_in_silence_makes_no_agent_later(road, silence):
+@pytest.mark.parametrize(
+    ("path", "silence"), cases("relay: nothing arrives", "relay: the daemon is stopped")
+)
+def test_a_creation_given_up_in_silence_makes_no_agent_later(road, path, silence):
     # Given
-    way = road("relay")
+    way = road(path)
     # When
     end = SILENCES[silence](way)
     try:
         asked = Calls(way, "", 0, {k: v for k, v in QUESTIONS.items() if "create" in k})
-        assert asked.untold(TransportError, OutcomeUnknown) == {}
+        untold = asked.untold(TransportError)
     finally:
         end()
     way.arrived()
     # Then
     way.works_again()
-    time.sleep(2 * BEAT_S)  # so that it would be seen
+    time.sleep(BEAT_S)  # so that it would be seen
     assert [agent["id"] for agent in agentd.connect(way.daemon.endpoint).agents()] == [
         agentd.handle(way.witness).id
     ]
+    assert untold == {}
 
 
 @pytest.mark.parametrize("path", PATHS)
