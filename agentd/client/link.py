@@ -171,8 +171,8 @@ class Link:
                 endpoint=self.endpoint,
             )
         sent = self._clock()
-        pending = self.submit(hello)
         try:
+            pending = self.submit(hello)
             message, _payload = self.wait(pending, deadline).outcome()
         except CallTimeout:
             self.close()

@@ -6,6 +6,7 @@ is kept in ``_places``, or through the daemon where that address cannot be reach
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import threading
@@ -94,6 +95,8 @@ class Session:
         self._avoided: dict[str, float] = {}
         """Workers that did not answer, by address: until when the daemon relays for them."""
         self._beaten = time.monotonic()
+        self._refused: dict[str, tuple[float, AgentdError]] = {}
+        """By endpoint: when and why nobody could be met there."""
         self._places: dict[bytes, Ready] = {}
         self.lines = Lines()
         self.shipping = Shipping(self)
@@ -105,10 +108,11 @@ class Session:
 
     # -- links -------------------------------------------------------------------------------------
     def connect(self) -> Link:
-        """The link to the daemon, opened if needed; raises ``DaemonNotFound``."""
+        """The link to the daemon, opened if needed; ``DaemonNotFound``, ``ConnectionLost``."""
         link = self._daemon
         if link is not None and link.down is None:
             return link
+        came = time.monotonic()
         with self._lock:
             link = self._daemon
             if link is not None and link.down is None:
@@ -121,12 +125,35 @@ class Session:
                     f"no daemon listens on {self.endpoint}; start one with: agentd serve",
                     endpoint=self.endpoint,
                 )
-            self._daemon = self._open(self.endpoint, CONNECT_TIMEOUT_S)
+            self._daemon = self._once(
+                self.endpoint, came, lambda: self._open(self.endpoint, CONNECT_TIMEOUT_S)
+            )
             return self._daemon
 
+    def _once(self, endpoint: str, came: float, meet: Callable[[], Link]) -> Link:
+        """Meet the peer. Who waited for somebody else to do so, and ``came`` before, fails too."""
+        at, refusal = self._refused.get(endpoint, (0.0, None))
+        if refusal is not None and at >= came:
+            raise type(refusal)(refusal.message, **refusal.facts)
+        try:
+            return meet()
+        except AgentdError as error:
+            self._refused[endpoint] = time.monotonic(), error
+            raise
+
     def _open(self, endpoint: str, timeout: float) -> Link:
-        link = Link(self._runtime.context, endpoint, self._runtime.pump.arm)
-        link.open(self._hello, timeout)
+        """A connection that breaks meanwhile is made again, within the time."""
+        deadline = time.monotonic() + timeout
+        for attempt in itertools.count():
+            link = Link(self._runtime.context, endpoint, self._runtime.pump.arm)
+            try:
+                link.open(self._hello, max(0.0, deadline - time.monotonic()))
+            except LinkDown as error:
+                if attempt == MOVES or time.monotonic() > deadline:
+                    raise ConnectionLost(error.message, endpoint=endpoint) from None
+                time.sleep(backoff(attempt))
+            else:
+                break
         return link
 
     def _hello(self, number: int) -> Hello:
@@ -152,6 +179,7 @@ class Session:
         link = self._workers.get(address)
         if link is not None and link.down is None:
             return link
+        came = time.monotonic()
         with self._lock:
             link = self._workers.get(address)
             if link is not None and link.down is None:
@@ -167,15 +195,19 @@ class Session:
                     raise LinkDown("the worker is gone", endpoint=address, sent=False)
                 self._workers[address] = None
                 return self.connect()
-            try:
-                opened = self._workers[address] = self._open(address, WORKER_TIMEOUT_S)
-            except DaemonNotFound as error:
-                if error.facts.get("silent"):
-                    return self._around(place)
-                raise LinkDown(error.message, endpoint=address, sent=False) from None
-            except LinkDown as error:  # it died while we came
-                raise LinkDown(error.message, endpoint=address, sent=False) from None
-            return opened
+            return self._once(address, came, lambda: self._meet_worker(place))
+
+    def _meet_worker(self, place: Ready) -> Link:
+        address = place.address
+        try:
+            opened = self._workers[address] = self._open(address, WORKER_TIMEOUT_S)
+        except DaemonNotFound as error:
+            if error.facts.get("silent"):
+                return self._around(place)
+            raise LinkDown(error.message, endpoint=address, sent=False) from None
+        except ConnectionLost as error:  # it died while we came
+            raise LinkDown(error.message, endpoint=address, sent=False) from None
+        return opened
 
     def _around(self, place: Ready) -> Link:
         """A worker does not answer: if it is well, or busy, the daemon relays for a while."""
@@ -270,20 +302,24 @@ class Session:
         self, agent: bytes | None = None, name: str | None = None, deadline: float | None = None
     ) -> Ready:
         """Ask where an agent is; waits until it is ready."""
-        link = self.connect()
-        try:
-            pending = link.submit(lambda n: Locate(n, agent, name))
-            return self.located(link.wait(pending, deadline))
-        except LinkDown as error:
-            raise ConnectionLost(error.message, endpoint=self.endpoint) from None
+        why = ""
+        for attempt in range(MOVES):
+            link = self.connect()
+            try:
+                pending = link.submit(lambda n: Locate(n, agent, name))
+                return self.located(link.wait(pending, deadline))
+            except LinkDown as error:
+                why = error.message
+                time.sleep(backoff(attempt))
+        raise ConnectionLost(why, endpoint=self.endpoint)
 
     def locate_later(self, agent: bytes, callback: Callable[[Pending], None]) -> None:
         """Ask where an agent is; ``callback`` gets the request to give to ``located``."""
         self.ask_later(lambda n: Locate(n, agent), callback)
 
-    def find(self, agent: bytes, creation: tuple[Link, Pending] | None) -> None:
+    def find(self, agent: bytes, creation: tuple[Link, Pending] | None, attempt: int = 0) -> None:
         """Find out where the agent is and have its line move, with the settled request."""
-        move = partial(self.lines.move, agent)
+        move = partial(self._found, agent, attempt)
         try:
             if creation is not None:
                 link, pending = creation
@@ -293,6 +329,17 @@ class Session:
             self.locate_later(agent, move)
         except AgentdError as error:
             move(error)
+
+    def _found(self, agent: bytes, attempt: int, found: Pending | AgentdError) -> None:
+        failure = found.failure if isinstance(found, Pending) else found
+        if isinstance(failure, LinkDown) and attempt < MOVES:
+            # The connection broke: ask again, while those who wait stay in their line.
+            args = (agent, None, attempt + 1)
+            timer = threading.Timer(backoff(attempt), self.find, args)
+            timer.daemon = True
+            timer.start()
+        else:
+            self.lines.move(agent, found)
 
     def located(self, pending: Pending) -> Ready:
         """The outcome of a settled ``create`` or ``locate``; raises why the agent is nowhere."""
@@ -418,7 +465,7 @@ class Session:
             return link.wait(pending, deadline).outcome()
         except DaemonNotFound as error:
             if again:
-                raise LinkDown(error.message, endpoint=self.endpoint, sent=False) from None
+                raise ConnectionLost(error.message, endpoint=self.endpoint) from None
             raise
         except CallTimeout as error:
             if error.facts.get("agent"):
@@ -476,17 +523,23 @@ class Session:
         except CallTimeout:
             return ConnectionLost("the daemon does not answer", endpoint=self.endpoint)
         except DaemonNotFound as error:
-            return ConnectionLost(
-                f"the daemon at {self.endpoint} is gone, and agent {place.cls} with it",
-                endpoint=error.endpoint,
-            )
+            return self._gone(place, error)
         except AgentdError as error:
             return error
         return ConnectionLost("the connection broke during the call", endpoint=self.endpoint)
 
+    def _gone(self, place: Ready, error: DaemonNotFound) -> ConnectionLost:
+        return ConnectionLost(
+            f"the daemon at {self.endpoint} is gone, and agent {place.cls} with it",
+            endpoint=error.endpoint,
+        )
+
     def fate_later(self, place: Ready, callback: Callable[[Pending], None]) -> None:
-        """Ask what became of a call whose connection broke."""
-        self.ask_later(lambda n: Fate(n, place.agent, place.epoch), callback)
+        """Ask what became of a call whose connection broke; raises ``ConnectionLost``."""
+        try:
+            self.ask_later(lambda n: Fate(n, place.agent, place.epoch), callback)
+        except DaemonNotFound as error:
+            raise self._gone(place, error) from None
 
     def raised(self, message: Error, payload: Sequence[Any]) -> BaseException:
         """The exception that the agent's code raised, as this process can rebuild it."""

@@ -365,6 +365,8 @@ class Host:
         """The call was sent before, over a connection that broke: has it come? Then answer."""
         with self._lock:
             opened = self._by_key.get(call.key)
+        if self._streams.redirect(source, call):
+            return True
         if opened is not None and opened.redirect(source, call.id):
             return True
         outcome = self.outcomes.recall(call.key)
