@@ -103,7 +103,7 @@ def _host(
     agent: bytes = message.keywords["agent"]
     creation = session.create(message, encoded)
     if conf.name is not None:
-        agent, _existing = session.wait_accepted(creation)
+        creation, agent, _existing = session.wait_accepted(creation)
     return make_proxy(
         Target(
             agent,

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 
@@ -78,6 +78,15 @@ LATE_S = 0.5
 """How much later than a call's deadline the caller itself gives up: a worker answers before."""
 RELEASES = 64
 """Releases told at once, at most."""
+
+
+class Creation(NamedTuple):
+    """An open request that makes an agent."""
+
+    link: Link
+    pending: Pending
+    again: Callable[[], Creation]
+    """Send it again, as the connection broke: it makes no second agent."""
 
 
 class Session:
@@ -261,42 +270,58 @@ class Session:
         self.connect().submit(make, (), callback)
 
     # -- agents ------------------------------------------------------------------------------------
-    def create(self, create: Callable[..., Create], encoded: Encoded) -> tuple[Link, Pending]:
+    def create(self, create: Callable[..., Create], encoded: Encoded) -> Creation:
         """Send it; the open request, settled when the agent is ready or failed."""
         payload = [encoded.head, *encoded.buffers]
 
         def make(number: int) -> Create:
             return create(number, at=self._now())
 
-        link = self.connect()
-        try:
-            return link, link.submit(make, payload)
-        except LinkDown:
-            link = self.connect()
-            return link, link.submit(make, payload)
+        def send() -> Creation:
+            for attempt in range(MOVES):
+                link = self.connect()
+                try:
+                    return Creation(link, link.submit(make, payload), send)
+                except LinkDown:
+                    time.sleep(backoff(attempt))
+            raise self._broke_often("creation")
 
-    def wait_accepted(self, creation: tuple[Link, Pending]) -> tuple[bytes, bool]:
+        return send()
+
+    def _broke_often(self, what: str) -> ConnectionLost:
+        return ConnectionLost(
+            f"the connection to {self.endpoint} broke {MOVES} times during the {what}",
+            endpoint=self.endpoint,
+        )
+
+    def wait_accepted(self, creation: Creation) -> tuple[Creation, bytes, bool]:
         """Wait until the daemon took the agent: its id, and whether it existed already."""
-        link, pending = creation
         deadline = time.monotonic() + 30.0
-        try:
-            link.wait(pending, deadline, lambda p: p.accepted is not None or p.done)
-        except LinkDown as error:
-            raise ConnectionLost(error.message, endpoint=self.endpoint) from None
-        if pending.accepted is not None:
-            return pending.accepted.agent, pending.accepted.existing
-        pending.outcome()
-        raise ProtocolError("the daemon did not say that it accepted the agent")
+        for attempt in range(MOVES):
+            link, pending, again = creation
+            try:
+                link.wait(pending, deadline, lambda p: p.accepted is not None or p.done)
+                if pending.accepted is not None:
+                    return creation, pending.accepted.agent, pending.accepted.existing
+                pending.outcome()
+                raise ProtocolError("the daemon did not say that it accepted the agent")
+            except LinkDown:
+                time.sleep(backoff(attempt))
+                creation = again()
+        raise self._broke_often("creation")
 
-    def settle(self, agent: bytes, creation: tuple[Link, Pending], deadline: float | None) -> Ready:
+    def settle(self, agent: bytes, creation: Creation, deadline: float | None) -> Ready:
         """Wait until a created agent is ready; raises ``AgentCreationError`` and others."""
-        link, pending = creation
-        if link is not self._daemon and not pending.done:  # made before a fork, by the parent
-            return self.locate(agent, deadline=deadline)
-        try:
-            return self.located(link.wait(pending, deadline))
-        except LinkDown:
-            return self.locate(agent, deadline=deadline)  # the daemon may have taken it
+        for attempt in range(MOVES):
+            link, pending, again = creation
+            if link is not self._daemon and not pending.done:  # made before a fork, by the parent
+                return self.locate(agent, deadline=deadline)
+            try:
+                return self.located(link.wait(pending, deadline))
+            except LinkDown:  # the daemon may have taken it, or not
+                time.sleep(backoff(attempt))
+                creation = again()
+        raise self._broke_often("creation")
 
     def locate(
         self, agent: bytes | None = None, name: str | None = None, deadline: float | None = None
@@ -317,25 +342,33 @@ class Session:
         """Ask where an agent is; ``callback`` gets the request to give to ``located``."""
         self.ask_later(lambda n: Locate(n, agent), callback)
 
-    def find(self, agent: bytes, creation: tuple[Link, Pending] | None, attempt: int = 0) -> None:
+    def find(self, agent: bytes, creation: Creation | None, attempt: int = 0) -> None:
         """Find out where the agent is and have its line move, with the settled request."""
-        move = partial(self._found, agent, attempt)
+        if creation is not None and creation.link is not self._daemon and not creation.pending.done:
+            creation = None  # made before a fork, by the parent
+        move = partial(self._found, agent, creation, attempt)
         try:
-            if creation is not None:
-                link, pending = creation
-                if link is self._daemon or pending.done:  # else made before a fork, by the parent
-                    link.when_done(pending, move)
-                    return
-            self.locate_later(agent, move)
+            if creation is None:
+                self.locate_later(agent, move)
+            else:
+                creation.link.when_done(creation.pending, move)
         except AgentdError as error:
             move(error)
 
-    def _found(self, agent: bytes, attempt: int, found: Pending | AgentdError) -> None:
+    def _find_again(self, agent: bytes, creation: Creation | None, attempt: int) -> None:
+        """As the connection broke; those who wait stay in their line."""
+        try:
+            self.find(agent, None if creation is None else creation.again(), attempt)
+        except AgentdError as error:
+            self.lines.move(agent, error)
+
+    def _found(
+        self, agent: bytes, creation: Creation | None, attempt: int, found: Pending | AgentdError
+    ) -> None:
         failure = found.failure if isinstance(found, Pending) else found
         if isinstance(failure, LinkDown) and attempt < MOVES:
-            # The connection broke: ask again, while those who wait stay in their line.
-            args = (agent, None, attempt + 1)
-            timer = threading.Timer(backoff(attempt), self.find, args)
+            args = (agent, creation, attempt + 1)
+            timer = threading.Timer(backoff(attempt), self._find_again, args)
             timer.daemon = True
             timer.start()
         else:
