@@ -116,12 +116,15 @@ class Session:
         self._path = rundir.ipc_path(endpoint)
 
     # -- links -------------------------------------------------------------------------------------
-    def connect(self) -> Link:
-        """The link to the daemon, opened if needed; ``DaemonNotFound``, ``ConnectionLost``."""
+    def connect(self, came: float | None = None) -> Link:
+        """The link to the daemon, opened if needed; raises ``DaemonNotFound``, ``ConnectionLost``.
+
+        ``came``: since when the caller waits for it.
+        """
         link = self._daemon
         if link is not None and link.down is None:
             return link
-        came = time.monotonic()
+        came = time.monotonic() if came is None else came
         with self._lock:
             link = self._daemon
             if link is not None and link.down is None:
@@ -158,7 +161,7 @@ class Session:
             try:
                 link.open(self._hello, max(0.0, deadline - time.monotonic()))
             except LinkDown as error:
-                if attempt == MOVES or time.monotonic() > deadline:
+                if time.monotonic() > deadline:
                     raise ConnectionLost(error.message, endpoint=endpoint) from None
                 time.sleep(backoff(attempt))
             else:
@@ -197,13 +200,13 @@ class Session:
                 link.close()
             relayed = address in self._workers and link is None
             if relayed or not self.direct or self._avoided.get(address, 0.0) > time.monotonic():
-                return self.connect()
+                return self.connect(came)
             if not rundir.is_listening(rundir.ipc_path(address)):
                 if link is not None:  # it was there once: it is gone, not out of reach
                     del self._workers[address]
                     raise LinkDown("the worker is gone", endpoint=address, sent=False)
                 self._workers[address] = None
-                return self.connect()
+                return self.connect(came)
             return self._once(address, came, lambda: self._meet_worker(place))
 
     def _meet_worker(self, place: Ready) -> Link:
@@ -324,16 +327,21 @@ class Session:
         raise self._broke_often("creation")
 
     def locate(
-        self, agent: bytes | None = None, name: str | None = None, deadline: float | None = None
+        self,
+        agent: bytes | None = None,
+        name: str | None = None,
+        deadline: float | None = None,
+        came: float | None = None,
     ) -> Ready:
-        """Ask where an agent is; waits until it is ready."""
+        """Ask where an agent is; waits until it is ready. ``came``: see ``connect``."""
         why = ""
         for attempt in range(MOVES):
-            link = self.connect()
+            link = self.connect(came)
             try:
                 pending = link.submit(lambda n: Locate(n, agent, name))
                 return self.located(link.wait(pending, deadline))
             except LinkDown as error:
+                came = None
                 why = error.message
                 time.sleep(backoff(attempt))
         raise ConnectionLost(why, endpoint=self.endpoint)
@@ -405,10 +413,11 @@ class Session:
 
     def place(self, agent: bytes, deadline: float | None = None) -> Ready:
         """Where the agent is, as far as known; else ask. After the calls that wait for that."""
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        came = time.monotonic()
+        left = None if deadline is None else max(0.0, deadline - came)
         if not self.lines.wait(agent, left):
             raise CallTimeout("the agent was not found in time")
-        return self._places.get(agent) or self.locate(agent, deadline=deadline)
+        return self._places.get(agent) or self.locate(agent, deadline=deadline, came=came)
 
     def is_connected_for(self, agent: bytes) -> bool:
         """Whether a call of that agent can be sent without waiting for a connection."""
