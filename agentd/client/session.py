@@ -53,7 +53,7 @@ from agentd.protocol.messages import (
     Vouched,
     Welcome,
 )
-from agentd.serialization import Encoded
+from agentd.serialization import Bundle, Encoded
 from agentd.transport import rundir
 from agentd.transport.process import host_identity, process_start
 
@@ -273,15 +273,19 @@ class Session:
         self.connect().submit(make, (), callback)
 
     # -- agents ------------------------------------------------------------------------------------
-    def create(self, create: Callable[..., Create], encoded: Encoded) -> Creation:
-        """Send it; the open request, settled when the agent is ready or failed."""
+    def create(
+        self, create: Callable[..., Create], encoded: Encoded, bundle: Bundle | None = None
+    ) -> Creation:
+        """Send it, after the code it needs; the open request, settled when the agent is ready."""
         payload = [encoded.head, *encoded.buffers]
 
         def make(number: int) -> Create:
             return create(number, at=self._now())
 
-        def send() -> Creation:
+        def send(*, anew: bool = True) -> Creation:
             for attempt in range(MOVES):
+                if bundle is not None:
+                    self.shipping.offer(bundle, anew=anew or attempt > 0)
                 link = self.connect()
                 try:
                     return Creation(link, link.submit(make, payload), send)
@@ -289,7 +293,7 @@ class Session:
                     time.sleep(backoff(attempt))
             raise self._broke_often("creation")
 
-        return send()
+        return send(anew=False)
 
     def _broke_often(self, what: str) -> ConnectionLost:
         return ConnectionLost(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import importlib
 import os
 import signal
 import threading
@@ -515,22 +516,41 @@ def test_a_creation_survives_a_cut_after_any_byte(road):
         assert len(agentd.connect(way.daemon.endpoint).agents()) == number + 2
 
 
-@pytest.mark.parametrize(
-    ("path", "silence"),
-    cases(
-        """relay: nothing arrives
-        direct: the worker is stopped""",
-        """relay: nothing passes
-        relay: the daemon is stopped
-        direct: nothing arrives
-        relay: the daemon hangs
-        relay: the worker is stopped
-        relay: the worker hangs
-        direct: nothing passes
-        direct: the worker hangs""",
-    ),
+def test_code_that_was_lost_on_its_way_is_sent_again(road, tmp_path, monkeypatch):
+    # Given
+    source = "import agentd\nclass Carried(agentd.Agent):\n    def here(self): return True\n"
+    (tmp_path / "carried_over_chaos.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("carried_over_chaos")
+    way = road("relay")
+    endpoint = f"ipc://{way.proxy.listen}"
+    agentd.connect(endpoint)
+    # When
+    way.proxy.stall("up")
+    agent = module.Carried(to_dist=endpoint)
+    way.proxy.reset()
+    way.proxy.heal()
+    # Then
+    assert agent.here()
+
+
+UNHEARD = cases(
+    """relay: nothing arrives
+    direct: the worker is stopped""",
+    """relay: nothing passes
+    relay: the daemon is stopped
+    direct: nothing arrives
+    relay: the daemon hangs
+    relay: the worker is stopped
+    relay: the worker hangs
+    direct: nothing passes
+    direct: the worker hangs""",
 )
-def test_a_call_given_up_in_silence_is_not_carried_out_later(road, path, silence):
+"""While these last, nothing is carried out."""
+
+
+@pytest.mark.parametrize(("path", "silence"), UNHEARD)
+def test_a_call_that_timed_out_in_silence_is_not_carried_out_later(road, path, silence):
     # Given
     way = road(path)
     forms = FORMS | ONE_WAY
@@ -538,8 +558,6 @@ def test_a_call_given_up_in_silence_is_not_carried_out_later(road, path, silence
     end = SILENCES[silence](way)
     try:
         timed_out = Calls(way, "timed out", 0, forms, timeout=BEAT_S)
-        cancelled = way.agent.add.submit("cancelled")
-        cancelled.cancel()
         untold = timed_out.untold(CallTimeout, TransportError)
     finally:
         end()
@@ -548,8 +566,26 @@ def test_a_call_given_up_in_silence_is_not_carried_out_later(road, path, silence
     way.works_again()
     time.sleep(BEAT_S)  # so that it would be seen
     assert timed_out.times_run() == [0] * len(forms)
-    assert "cancelled" not in way.witness.begun
     assert untold == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("path", "silence"), UNHEARD)
+def test_a_call_cancelled_in_silence_is_not_carried_out_later(road, path, silence):
+    # Given
+    way = road(path)
+    # When
+    end = SILENCES[silence](way)
+    try:
+        assert way.agent.add.submit("cancelled").cancel()
+        time.sleep(BEAT_S)  # else it comes while it might have been meant
+    finally:
+        end()
+    way.arrived()
+    # Then
+    way.works_again()
+    time.sleep(BEAT_S)  # so that it would be seen
+    assert way.witness.begun == []
 
 
 @pytest.mark.parametrize(
