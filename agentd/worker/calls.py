@@ -79,6 +79,11 @@ class OpenCall:
             hosted.code,
         )
 
+    @property
+    def answered(self) -> bool:
+        """Whether it is over for its caller."""
+        return self._answered
+
     # -- before ------------------------------------------------------------------------------------
     def enter(self) -> None:
         """It has come. In the loop's thread."""
