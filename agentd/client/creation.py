@@ -80,9 +80,8 @@ def _host(
     maker = current()
     code = b""
     if maker is not None and maker.code and conf.ship is True and maker.lives_at(session.endpoint):
-        code = maker.code  # what an agent makes may need what the agent itself came with
+        code, bundle = maker.code, None  # what it makes may need what the agent itself came with
     elif bundle is not None:
-        session.shipping.offer(bundle)
         code = bundle.digest
     message = partial(
         Create,
@@ -101,9 +100,9 @@ def _host(
         code=code,
     )
     agent: bytes = message.keywords["agent"]
-    creation = session.create(message, encoded)
+    creation = session.create(message, encoded, bundle)
     if conf.name is not None:
-        agent, _existing = session.wait_accepted(creation)
+        creation, agent, _existing = session.wait_accepted(creation)
     return make_proxy(
         Target(
             agent,

@@ -154,10 +154,16 @@ class Link:
 
     # -- opening -----------------------------------------------------------------------------------
     def open(self, hello: Callable[[int], Hello], timeout: float) -> Welcome:
-        """Meet the peer; raises ``DaemonNotFound`` or ``VersionMismatch``."""
+        """Meet the peer.
+
+        Raises ``DaemonNotFound`` or ``VersionMismatch``, ``LinkDown`` if the connection broke.
+        """
         deadline = self._clock() + timeout
         path = rundir.ipc_path(self.endpoint)
-        while not self._port.wait_connected(LOOK_S):
+        while not self._port.wait_connected(LOOK_S, self._breakage):
+            if self._breakage.happened():
+                self.close()
+                raise LinkDown(f"the connection to {self.endpoint} broke", endpoint=self.endpoint)
             # Its process may have ended since somebody last looked.
             listening = rundir.is_listening(path)
             if listening and self._clock() < deadline:
@@ -171,8 +177,8 @@ class Link:
                 endpoint=self.endpoint,
             )
         sent = self._clock()
-        pending = self.submit(hello)
         try:
+            pending = self.submit(hello)
             message, _payload = self.wait(pending, deadline).outcome()
         except CallTimeout:
             self.close()

@@ -24,6 +24,7 @@ from agentd.errors import (
     AgentdError,
     AgentNotFound,
     ConnectionLost,
+    DaemonNotFound,
     ProtocolError,
     TooLate,
     from_wire,
@@ -347,6 +348,10 @@ class Sending:
             link = self._session.worker(place)
             make = partial(self._out.message, place.epoch, link.ahead, again=self._again)
             link.submit(make, self._out.payload, self._answered)
+        except DaemonNotFound as error:
+            if not self._again:
+                raise
+            raise ConnectionLost(error.message, endpoint=error.endpoint) from None
         except LinkDown as error:
             if self._again:
                 self._ask_again(place)

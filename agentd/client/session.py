@@ -6,13 +6,14 @@ is kept in ``_places``, or through the daemon where that address cannot be reach
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 
@@ -52,7 +53,7 @@ from agentd.protocol.messages import (
     Vouched,
     Welcome,
 )
-from agentd.serialization import Encoded
+from agentd.serialization import Bundle, Encoded
 from agentd.transport import rundir
 from agentd.transport.process import host_identity, process_start
 
@@ -79,6 +80,15 @@ RELEASES = 64
 """Releases told at once, at most."""
 
 
+class Creation(NamedTuple):
+    """An open request that makes an agent."""
+
+    link: Link
+    pending: Pending
+    again: Callable[[], Creation]
+    """Send it again, as the connection broke: it makes no second agent."""
+
+
 class Session:
     """This process's dealings with one daemon. Every method may be called from any thread."""
 
@@ -94,6 +104,8 @@ class Session:
         self._avoided: dict[str, float] = {}
         """Workers that did not answer, by address: until when the daemon relays for them."""
         self._beaten = time.monotonic()
+        self._refused: dict[str, tuple[float, AgentdError]] = {}
+        """By endpoint: when and why nobody could be met there."""
         self._places: dict[bytes, Ready] = {}
         self.lines = Lines()
         self.shipping = Shipping(self)
@@ -104,11 +116,15 @@ class Session:
         self._path = rundir.ipc_path(endpoint)
 
     # -- links -------------------------------------------------------------------------------------
-    def connect(self) -> Link:
-        """The link to the daemon, opened if needed; raises ``DaemonNotFound``."""
+    def connect(self, came: float | None = None) -> Link:
+        """The link to the daemon, opened if needed; raises ``DaemonNotFound``, ``ConnectionLost``.
+
+        ``came``: since when the caller waits for it.
+        """
         link = self._daemon
         if link is not None and link.down is None:
             return link
+        came = time.monotonic() if came is None else came
         with self._lock:
             link = self._daemon
             if link is not None and link.down is None:
@@ -121,12 +137,35 @@ class Session:
                     f"no daemon listens on {self.endpoint}; start one with: agentd serve",
                     endpoint=self.endpoint,
                 )
-            self._daemon = self._open(self.endpoint, CONNECT_TIMEOUT_S)
+            self._daemon = self._once(
+                self.endpoint, came, lambda: self._open(self.endpoint, CONNECT_TIMEOUT_S)
+            )
             return self._daemon
 
+    def _once(self, endpoint: str, came: float, meet: Callable[[], Link]) -> Link:
+        """Meet the peer. Who waited for somebody else to do so, and ``came`` before, fails too."""
+        at, refusal = self._refused.get(endpoint, (0.0, None))
+        if refusal is not None and at >= came:
+            raise type(refusal)(refusal.message, **refusal.facts)
+        try:
+            return meet()
+        except AgentdError as error:
+            self._refused[endpoint] = time.monotonic(), error
+            raise
+
     def _open(self, endpoint: str, timeout: float) -> Link:
-        link = Link(self._runtime.context, endpoint, self._runtime.pump.arm)
-        link.open(self._hello, timeout)
+        """A connection that breaks meanwhile is made again, within the time."""
+        deadline = time.monotonic() + timeout
+        for attempt in itertools.count():
+            link = Link(self._runtime.context, endpoint, self._runtime.pump.arm)
+            try:
+                link.open(self._hello, max(0.0, deadline - time.monotonic()))
+            except LinkDown as error:
+                if time.monotonic() > deadline:
+                    raise ConnectionLost(error.message, endpoint=endpoint) from None
+                time.sleep(backoff(attempt))
+            else:
+                break
         return link
 
     def _hello(self, number: int) -> Hello:
@@ -152,6 +191,7 @@ class Session:
         link = self._workers.get(address)
         if link is not None and link.down is None:
             return link
+        came = time.monotonic()
         with self._lock:
             link = self._workers.get(address)
             if link is not None and link.down is None:
@@ -160,22 +200,26 @@ class Session:
                 link.close()
             relayed = address in self._workers and link is None
             if relayed or not self.direct or self._avoided.get(address, 0.0) > time.monotonic():
-                return self.connect()
+                return self.connect(came)
             if not rundir.is_listening(rundir.ipc_path(address)):
                 if link is not None:  # it was there once: it is gone, not out of reach
                     del self._workers[address]
                     raise LinkDown("the worker is gone", endpoint=address, sent=False)
                 self._workers[address] = None
-                return self.connect()
-            try:
-                opened = self._workers[address] = self._open(address, WORKER_TIMEOUT_S)
-            except DaemonNotFound as error:
-                if error.facts.get("silent"):
-                    return self._around(place)
-                raise LinkDown(error.message, endpoint=address, sent=False) from None
-            except LinkDown as error:  # it died while we came
-                raise LinkDown(error.message, endpoint=address, sent=False) from None
-            return opened
+                return self.connect(came)
+            return self._once(address, came, lambda: self._meet_worker(place))
+
+    def _meet_worker(self, place: Ready) -> Link:
+        address = place.address
+        try:
+            opened = self._workers[address] = self._open(address, WORKER_TIMEOUT_S)
+        except DaemonNotFound as error:
+            if error.facts.get("silent"):
+                return self._around(place)
+            raise LinkDown(error.message, endpoint=address, sent=False) from None
+        except ConnectionLost as error:  # it died while we came
+            raise LinkDown(error.message, endpoint=address, sent=False) from None
+        return opened
 
     def _around(self, place: Ready) -> Link:
         """A worker does not answer: if it is well, or busy, the daemon relays for a while."""
@@ -229,70 +273,118 @@ class Session:
         self.connect().submit(make, (), callback)
 
     # -- agents ------------------------------------------------------------------------------------
-    def create(self, create: Callable[..., Create], encoded: Encoded) -> tuple[Link, Pending]:
-        """Send it; the open request, settled when the agent is ready or failed."""
+    def create(
+        self, create: Callable[..., Create], encoded: Encoded, bundle: Bundle | None = None
+    ) -> Creation:
+        """Send it, after the code it needs; the open request, settled when the agent is ready."""
         payload = [encoded.head, *encoded.buffers]
 
         def make(number: int) -> Create:
             return create(number, at=self._now())
 
-        link = self.connect()
-        try:
-            return link, link.submit(make, payload)
-        except LinkDown:
-            link = self.connect()
-            return link, link.submit(make, payload)
+        def send(*, anew: bool = True) -> Creation:
+            for attempt in range(MOVES):
+                if bundle is not None:
+                    self.shipping.offer(bundle, anew=anew or attempt > 0)
+                link = self.connect()
+                try:
+                    return Creation(link, link.submit(make, payload), send)
+                except LinkDown:
+                    time.sleep(backoff(attempt))
+            raise self._broke_often("creation")
 
-    def wait_accepted(self, creation: tuple[Link, Pending]) -> tuple[bytes, bool]:
+        return send(anew=False)
+
+    def _broke_often(self, what: str) -> ConnectionLost:
+        return ConnectionLost(
+            f"the connection to {self.endpoint} broke {MOVES} times during the {what}",
+            endpoint=self.endpoint,
+        )
+
+    def wait_accepted(self, creation: Creation) -> tuple[Creation, bytes, bool]:
         """Wait until the daemon took the agent: its id, and whether it existed already."""
-        link, pending = creation
         deadline = time.monotonic() + 30.0
-        try:
-            link.wait(pending, deadline, lambda p: p.accepted is not None or p.done)
-        except LinkDown as error:
-            raise ConnectionLost(error.message, endpoint=self.endpoint) from None
-        if pending.accepted is not None:
-            return pending.accepted.agent, pending.accepted.existing
-        pending.outcome()
-        raise ProtocolError("the daemon did not say that it accepted the agent")
+        for attempt in range(MOVES):
+            link, pending, again = creation
+            try:
+                link.wait(pending, deadline, lambda p: p.accepted is not None or p.done)
+                if pending.accepted is not None:
+                    return creation, pending.accepted.agent, pending.accepted.existing
+                pending.outcome()
+                raise ProtocolError("the daemon did not say that it accepted the agent")
+            except LinkDown:
+                time.sleep(backoff(attempt))
+                creation = again()
+        raise self._broke_often("creation")
 
-    def settle(self, agent: bytes, creation: tuple[Link, Pending], deadline: float | None) -> Ready:
+    def settle(self, agent: bytes, creation: Creation, deadline: float | None) -> Ready:
         """Wait until a created agent is ready; raises ``AgentCreationError`` and others."""
-        link, pending = creation
-        if link is not self._daemon and not pending.done:  # made before a fork, by the parent
-            return self.locate(agent, deadline=deadline)
-        try:
-            return self.located(link.wait(pending, deadline))
-        except LinkDown:
-            return self.locate(agent, deadline=deadline)  # the daemon may have taken it
+        for attempt in range(MOVES):
+            link, pending, again = creation
+            if link is not self._daemon and not pending.done:  # made before a fork, by the parent
+                return self.locate(agent, deadline=deadline)
+            try:
+                return self.located(link.wait(pending, deadline))
+            except LinkDown:  # the daemon may have taken it, or not
+                time.sleep(backoff(attempt))
+                creation = again()
+        raise self._broke_often("creation")
 
     def locate(
-        self, agent: bytes | None = None, name: str | None = None, deadline: float | None = None
+        self,
+        agent: bytes | None = None,
+        name: str | None = None,
+        deadline: float | None = None,
+        came: float | None = None,
     ) -> Ready:
-        """Ask where an agent is; waits until it is ready."""
-        link = self.connect()
-        try:
-            pending = link.submit(lambda n: Locate(n, agent, name))
-            return self.located(link.wait(pending, deadline))
-        except LinkDown as error:
-            raise ConnectionLost(error.message, endpoint=self.endpoint) from None
+        """Ask where an agent is; waits until it is ready. ``came``: see ``connect``."""
+        why = ""
+        for attempt in range(MOVES):
+            link = self.connect(came)
+            try:
+                pending = link.submit(lambda n: Locate(n, agent, name))
+                return self.located(link.wait(pending, deadline))
+            except LinkDown as error:
+                came = None
+                why = error.message
+                time.sleep(backoff(attempt))
+        raise ConnectionLost(why, endpoint=self.endpoint)
 
     def locate_later(self, agent: bytes, callback: Callable[[Pending], None]) -> None:
         """Ask where an agent is; ``callback`` gets the request to give to ``located``."""
         self.ask_later(lambda n: Locate(n, agent), callback)
 
-    def find(self, agent: bytes, creation: tuple[Link, Pending] | None) -> None:
+    def find(self, agent: bytes, creation: Creation | None, attempt: int = 0) -> None:
         """Find out where the agent is and have its line move, with the settled request."""
-        move = partial(self.lines.move, agent)
+        if creation is not None and creation.link is not self._daemon and not creation.pending.done:
+            creation = None  # made before a fork, by the parent
+        move = partial(self._found, agent, creation, attempt)
         try:
-            if creation is not None:
-                link, pending = creation
-                if link is self._daemon or pending.done:  # else made before a fork, by the parent
-                    link.when_done(pending, move)
-                    return
-            self.locate_later(agent, move)
+            if creation is None:
+                self.locate_later(agent, move)
+            else:
+                creation.link.when_done(creation.pending, move)
         except AgentdError as error:
             move(error)
+
+    def _find_again(self, agent: bytes, creation: Creation | None, attempt: int) -> None:
+        """As the connection broke; those who wait stay in their line."""
+        try:
+            self.find(agent, None if creation is None else creation.again(), attempt)
+        except AgentdError as error:
+            self.lines.move(agent, error)
+
+    def _found(
+        self, agent: bytes, creation: Creation | None, attempt: int, found: Pending | AgentdError
+    ) -> None:
+        failure = found.failure if isinstance(found, Pending) else found
+        if isinstance(failure, LinkDown) and attempt < MOVES:
+            args = (agent, creation, attempt + 1)
+            timer = threading.Timer(backoff(attempt), self._find_again, args)
+            timer.daemon = True
+            timer.start()
+        else:
+            self.lines.move(agent, found)
 
     def located(self, pending: Pending) -> Ready:
         """The outcome of a settled ``create`` or ``locate``; raises why the agent is nowhere."""
@@ -325,10 +417,11 @@ class Session:
 
     def place(self, agent: bytes, deadline: float | None = None) -> Ready:
         """Where the agent is, as far as known; else ask. After the calls that wait for that."""
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        came = time.monotonic()
+        left = None if deadline is None else max(0.0, deadline - came)
         if not self.lines.wait(agent, left):
             raise CallTimeout("the agent was not found in time")
-        return self._places.get(agent) or self.locate(agent, deadline=deadline)
+        return self._places.get(agent) or self.locate(agent, deadline=deadline, came=came)
 
     def is_connected_for(self, agent: bytes) -> bool:
         """Whether a call of that agent can be sent without waiting for a connection."""
@@ -418,7 +511,7 @@ class Session:
             return link.wait(pending, deadline).outcome()
         except DaemonNotFound as error:
             if again:
-                raise LinkDown(error.message, endpoint=self.endpoint, sent=False) from None
+                raise ConnectionLost(error.message, endpoint=self.endpoint) from None
             raise
         except CallTimeout as error:
             if error.facts.get("agent"):
@@ -476,17 +569,23 @@ class Session:
         except CallTimeout:
             return ConnectionLost("the daemon does not answer", endpoint=self.endpoint)
         except DaemonNotFound as error:
-            return ConnectionLost(
-                f"the daemon at {self.endpoint} is gone, and agent {place.cls} with it",
-                endpoint=error.endpoint,
-            )
+            return self._gone(place, error)
         except AgentdError as error:
             return error
         return ConnectionLost("the connection broke during the call", endpoint=self.endpoint)
 
+    def _gone(self, place: Ready, error: DaemonNotFound) -> ConnectionLost:
+        return ConnectionLost(
+            f"the daemon at {self.endpoint} is gone, and agent {place.cls} with it",
+            endpoint=error.endpoint,
+        )
+
     def fate_later(self, place: Ready, callback: Callable[[Pending], None]) -> None:
-        """Ask what became of a call whose connection broke."""
-        self.ask_later(lambda n: Fate(n, place.agent, place.epoch), callback)
+        """Ask what became of a call whose connection broke; raises ``ConnectionLost``."""
+        try:
+            self.ask_later(lambda n: Fate(n, place.agent, place.epoch), callback)
+        except DaemonNotFound as error:
+            raise self._gone(place, error) from None
 
     def raised(self, message: Error, payload: Sequence[Any]) -> BaseException:
         """The exception that the agent's code raised, as this process can rebuild it."""

@@ -24,8 +24,13 @@ class Shipping:
         self._lock = threading.RLock()  # protects the next; answers may be read while it is held
         self._offered: set[tuple[str, bytes]] = set()
 
-    def offer(self, bundle: Bundle) -> None:
-        """Have the daemon know of the bundle; before the agent that needs it is created."""
+    def offer(self, bundle: Bundle, *, anew: bool = False) -> None:
+        """Have the daemon know of the bundle; before the agent that needs it is created.
+
+        ``anew``: although that was done, over a connection that broke since.
+        """
+        if anew:
+            self._forget(bundle)
         try:
             self._offer(self._session.connect(), bundle)
         except LinkDown:
@@ -44,8 +49,7 @@ class Shipping:
     def _wanted(self, link: Link, bundle: Bundle, pending: Pending) -> None:
         message = pending.message
         if not isinstance(message, Wanted):
-            with self._lock:  # it was refused, or the connection broke: the next agent offers anew
-                self._offered = {m for m in self._offered if m[1] != bundle.digest}
+            self._forget(bundle)  # it was refused, or the connection broke: the next agent offers
             return
         for file in map(bytes, message.files):
             make = partial(Supply, code=bundle.digest, file=file)
@@ -53,3 +57,7 @@ class Shipping:
                 link.submit(make, [bundle.contents[file]], partial(self._wanted, link, bundle))
             except LinkDown:
                 return
+
+    def _forget(self, bundle: Bundle) -> None:
+        with self._lock:
+            self._offered = {mark for mark in self._offered if mark[1] != bundle.digest}

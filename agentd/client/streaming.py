@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from functools import partial
 from typing import Any, Self
 
@@ -13,12 +14,14 @@ from agentd.client.farewell import leave
 from agentd.client.link import Link, LinkDown, Pending
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import RpcObject, session_of, target
-from agentd.client.session import LATE_S, MOVES, Session, is_elsewhere
+from agentd.client.session import LATE_S, MOVES, Session, backoff, is_elsewhere
 from agentd.errors import (
     AgentdError,
     AgentNotFound,
     CallTimeout,
     ConfigError,
+    ConnectionLost,
+    DaemonNotFound,
     ProtocolError,
     TooLate,
 )
@@ -51,6 +54,8 @@ class Stream:
         self._place: Ready | None = None
         self._lost_at: Ready | None = None
         """Where it was when its connection broke: it goes on there or nowhere."""
+        self._breaks = 0
+        """How often it broke since the last item."""
         self._over = False
         self._lock = threading.Lock()  # one reader at a time
         if now and not self._attached:
@@ -92,6 +97,7 @@ class Stream:
             chunk, payload = pending.chunks.popleft()
             if chunk.items and chunk.offset == self._offset:
                 self._offset += 1
+                self._breaks = 0
                 self._grant()
                 head, *buffers = payload
                 return True, _decode(chunk, head, buffers)
@@ -129,7 +135,12 @@ class Stream:
             self._reopen()
             return
         self._lost_at = place
-        self._attached = True
+        self._breaks += 1
+        if self._breaks > MOVES:
+            self._over = True
+            raise ConnectionLost(error.message, endpoint=self._session.endpoint)
+        if self._offset:  # else the call itself may be what was lost: it is sent again
+            self._attached = True
         self._reopen()
 
     def _reopen(self) -> None:
@@ -138,6 +149,17 @@ class Stream:
     def _open(self) -> None:
         if self._aim.creation is not None:
             await_ready(self._proxy, self._out)
+        if self._breaks:
+            time.sleep(backoff(self._breaks))
+        try:
+            self._send()
+        except DaemonNotFound as error:
+            if self._lost_at is None:
+                raise
+            self._over = True
+            raise ConnectionLost(error.message, endpoint=error.endpoint) from None
+
+    def _send(self) -> None:
         for _ in range(MOVES):
             place = self._place = self._session.place(self._aim.agent, self._out.deadline)
             if self._lost_at is not None and place.epoch != self._lost_at.epoch:
@@ -156,7 +178,8 @@ class Stream:
     def _message(self, place: Ready, link: Link) -> Any:
         out = self._out
         if not self._attached:
-            return partial(out.message, place.epoch, link.ahead)
+            again = self._lost_at is not None
+            return partial(out.message, place.epoch, link.ahead, again=again)
         return lambda n: Attach(n, out.agent, place.epoch, out.key, self._offset, out.credit)
 
     def _payload(self) -> list[Any]:
@@ -209,10 +232,18 @@ class Stream:
             assert self._link is not None
             self._link.on_change(self._pending, partial(_set_in_loop, loop, change))
             try:
-                await change
+                await asyncio.wait_for(change, self._left())
+            except TimeoutError:
+                self.close()
+                raise self._out.timed_out(self._aim.cls) from None
             except asyncio.CancelledError:
                 self.close()
                 raise
+
+    def _left(self) -> float | None:
+        """Seconds until it is given up here, should nobody else say so."""
+        deadline = self._out.deadline
+        return None if deadline is None else max(0.0, deadline + LATE_S - time.monotonic())
 
     async def aclose(self) -> None:
         """``close``, for asynchronous code."""

@@ -220,10 +220,15 @@ class Router:
     def _create(
         self, address: Address, session: Session, message: Create, payload: list[Any]
     ) -> None:
-        agent, existing = self._hosting.create(message, payload, session.id)
+        if self._hosting.directory.is_known(message.agent, session.id):
+            # It came before: the connection broke, and the client asks again.
+            agent, existing = message.agent, False
+        else:
+            created, existing = self._hosting.create(message, payload, session.id)
+            agent = created.id
         if message.ack:
-            self.answer(address, Accepted(message.id, agent.id, existing))
-        self._hosting.when_settled(agent.id, self._settler(address, message.id))
+            self.answer(address, Accepted(message.id, agent, existing))
+        self._hosting.when_settled(agent, self._settler(address, message.id))
 
     def _take_code(
         self, address: Address, session: Session, message: Offer | Supply, payload: list[Any]

@@ -79,6 +79,11 @@ class OpenCall:
             hosted.code,
         )
 
+    @property
+    def answered(self) -> bool:
+        """Whether it is over for its caller."""
+        return self._answered
+
     # -- before ------------------------------------------------------------------------------------
     def enter(self) -> None:
         """It has come. In the loop's thread."""
@@ -105,7 +110,10 @@ class OpenCall:
 
     def _post(self) -> None:
         if self.hosted.turns.post(self) and self.call.oneway:
-            self._source.answer(Accepted(self.call.id, self.hosted.id))
+            self._source.answer(self._accepted())
+
+    def _accepted(self) -> Accepted:
+        return Accepted(self.call.id, self.hosted.id)
 
     # -- running -----------------------------------------------------------------------------------
     def _begin(self) -> bool:
@@ -251,7 +259,9 @@ class OpenCall:
                 return False
             self._source = source
             self.call = self.call.renumbered(number)
-            return True
+        if self.call.oneway:  # that is what was lost
+            self._source.answer(self._accepted())
+        return True
 
     def refuse(self, error: AgentdError) -> None:
         """It will not be run."""
@@ -266,9 +276,9 @@ class OpenCall:
                 self._timer.cancel()
             if message[0] != self.call.id:  # redirected since it was made
                 message = message.renumbered(self.call.id)
-            if self.call.key and not self.call.hold and not self.call.oneway:
+            if self.call.key and not self.call.hold:
                 # Before anybody can find the call answered: it is not to be run again.
-                self._host.outcomes.remember(self.call.key, Outcome(message, frames))
+                self._host.outcomes.remember(self.call.key, self._to_remember(message, frames))
         if self.call.hold:
             lazy = self.call.lazy and isinstance(message, Result)
             if self._host.outcomes.put(self.call.key, Outcome(message, frames), lazy=lazy):
@@ -278,6 +288,11 @@ class OpenCall:
         else:
             self._source.answer(message, frames)
         self._host.call_ended(self)
+
+    def _to_remember(self, message: Message, frames: list[Any]) -> Outcome:
+        """What its caller is told who asks again."""
+        accepted = self.call.oneway and (self._started or message.kind == "result")
+        return Outcome(self._accepted(), []) if accepted else Outcome(message, frames)
 
     def _report(self, message: Message) -> None:
         """Nobody waits for a one-way call: what went wrong goes to the agent's log."""

@@ -76,6 +76,8 @@ __all__ = ["Host"]
 
 LATE_S = 0.1
 """A call older than that on arrival has its time left corrected: clocks are known that well."""
+HOLD_S = 0.02
+"""How long such a call waits for what its caller may have sent after it: that it is given up."""
 
 
 class Host:
@@ -102,6 +104,7 @@ class Host:
         self._agents: dict[bytes, Hosted] = {}
         self._lateness = Lateness(settings.heartbeat_s, loop.was_held_up)
         self._draining = False
+        self._held: list[OpenCall] = []
         self._lock = threading.Lock()  # protects the two below
         self._open: dict[OpenCall, None] = {}
         self._by_key: dict[bytes, OpenCall] = {}
@@ -332,7 +335,20 @@ class Host:
                 self._open[opened] = None
             if call.key:
                 self._by_key[call.key] = opened
-        opened.enter()
+        if not self._held and not (call.at and self.loop.clock() - call.at > LATE_S):
+            opened.enter()
+            return
+        # It was under way for so long that its cancellation may have come with it. What comes
+        # meanwhile stays behind it.
+        if not self._held:
+            self.loop.later(HOLD_S, self._enter_held)
+        self._held.append(opened)
+
+    def _enter_held(self) -> None:
+        held, self._held = self._held, []
+        for opened in held:
+            if not opened.answered:
+                opened.enter()
 
     def _is_late(self, source: Source, at: float) -> bool:
         # What the daemon relays it has found in time; then it may be late as a whole.
@@ -365,6 +381,8 @@ class Host:
         """The call was sent before, over a connection that broke: has it come? Then answer."""
         with self._lock:
             opened = self._by_key.get(call.key)
+        if self._streams.redirect(source, call):
+            return True
         if opened is not None and opened.redirect(source, call.id):
             return True
         outcome = self.outcomes.recall(call.key)

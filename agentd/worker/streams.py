@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from agentd.client.fetching import Outcome
 from agentd.errors import AgentdError, ResultExpired
 from agentd.protocol import error_message
-from agentd.protocol.messages import Attach, Chunk, End, Message
+from agentd.protocol.messages import Attach, Call, Chunk, End, Message
 from agentd.worker import coroutines
 from agentd.worker.calls import OpenCall
 from agentd.worker.interrupt import Interruptible
@@ -183,6 +184,11 @@ class OpenStream(OpenCall):
         """Read from an offset on."""
         self._read(source, message.id, max(0, message.offset), max(0, message.credit))
 
+    def redirect(self, source: Source, number: int) -> bool:
+        """Read it from its beginning over another connection, the first one broke."""
+        self._read(source, number, 0, self.call.credit)
+        return True
+
     def grant(self, source: Source, number: int, more: int) -> bool:
         """A reader takes more; False if it is not one of this stream's."""
         with self._change:
@@ -208,8 +214,10 @@ class OpenStream(OpenCall):
             if self._answered:
                 return
             self._answered = True
-        if self._timer is not None:
-            self._timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+            # Before anybody can find the stream forgotten: it is not to be run again.
+            self._host.outcomes.remember(self.call.key, Outcome(error_message(0, _gone()), []))
         with self._change:
             self._last = (End(0, self._next) if message.kind == "result" else message, frames)
             for reader in list(self._readers.values()):
@@ -238,6 +246,12 @@ def _expired(first: int) -> ResultExpired:
     )
 
 
+def _gone() -> ResultExpired:
+    return ResultExpired(
+        f"the stream is not kept any more: it ended, or nobody read it for {KEEP_S:g} s"
+    )
+
+
 class Streams:
     """The streams of a worker, by key. In the loop's thread."""
 
@@ -252,10 +266,13 @@ class Streams:
         """Read one from an offset on; raises ``ResultExpired``."""
         stream = self._streams.get(message.key)
         if stream is None:
-            raise ResultExpired(
-                f"the stream is not kept any more: it ended, or nobody read it for {KEEP_S:g} s"
-            )
+            raise _gone()
         stream.attach(source, message)
+
+    def redirect(self, source: Source, call: Call) -> bool:
+        """Have one that was called before read over another connection; False: none is here."""
+        stream = self._streams.get(call.key)
+        return stream is not None and stream.redirect(source, call.id)
 
     def grant(self, source: Source, number: int, more: int) -> None:
         """A reader takes more of whatever it reads under that number."""
