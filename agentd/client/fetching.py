@@ -94,6 +94,12 @@ class _Fetching:
             lost = Ready(0, place.agent, place.cls, "", "", self._epoch, {})
             self._session.fate_later(lost, self._fate)
             return
+        if self._session.is_open(place.address):
+            self._send(place)
+        else:  # we may be the pump, or the loop of somebody's asyncio
+            self._session.aside(place.address, partial(self._send, place))
+
+    def _send(self, place: Ready) -> None:
         try:
             link = self._session.worker(place.address)
             link.submit(

@@ -6,6 +6,7 @@ is kept in ``_places``, or through the daemon where that address cannot be reach
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import threading
@@ -73,9 +74,17 @@ SILENT_BEATS = 3
 class Session:
     """This process's dealings with one daemon. Every method may be called from any thread."""
 
-    def __init__(self, runtime: Runtime, endpoint: str, *, direct: bool = True) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        endpoint: str,
+        *,
+        direct: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.endpoint = endpoint
         self._runtime = runtime
+        self._clock = clock
         self._pid = os.getpid()
         self.direct = direct
         self._lock = threading.RLock()  # protects the links and places
@@ -112,7 +121,7 @@ class Session:
             return self._daemon
 
     def _open(self, endpoint: str) -> Link:
-        link = Link(self._runtime.context, endpoint, self._runtime.pump.arm)
+        link = Link(self._runtime.context, endpoint, self._runtime.pump.arm, self._clock)
         link.open(self._hello, CONNECT_TIMEOUT_S)
         return link
 
@@ -184,8 +193,24 @@ class Session:
     def ask_later(
         self, make: Callable[[int], Message], callback: Callable[[Pending], None]
     ) -> None:
-        """Ask the daemon; ``callback`` gets the settled request."""
-        self.connect().submit(make, (), callback)
+        """Ask the daemon; ``callback`` gets the settled request. Never waits for a connection."""
+        link = self._daemon
+        if link is not None and link.down is None:
+            link.submit(make, (), callback)
+        else:
+            self.aside(self.endpoint, partial(self._connect_and_ask, make, callback))
+
+    def _connect_and_ask(
+        self, make: Callable[[int], Message], callback: Callable[[Pending], None]
+    ) -> None:
+        try:
+            self.connect().submit(make, (), callback)
+        except AgentdError as error:
+            callback(Pending.failed(error))
+
+    def aside(self, peer: str, step: Callable[[], None]) -> None:
+        """Do what may have to wait for a connection to ``peer`` in a thread made for it."""
+        self._runtime.aside.do(peer, step)
 
     # -- agents ------------------------------------------------------------------------------------
     def create(self, make: Callable[[int], Create], encoded: Encoded) -> tuple[Link, Pending]:
@@ -238,7 +263,7 @@ class Session:
 
     def find(self, agent: bytes, creation: tuple[Link, Pending] | None) -> None:
         """Find out where the agent is and have its line move, with the settled request."""
-        move = partial(self.lines.move, agent)
+        move = partial(self._move, agent)
         try:
             if creation is not None:
                 link, pending = creation
@@ -248,6 +273,15 @@ class Session:
             self.locate_later(agent, move)
         except AgentdError as error:
             move(error)
+
+    def _move(self, agent: bytes, found: Pending | AgentdError) -> None:
+        """Have the agent's line move; where its worker has to be met first, not in this thread."""
+        place = found.message if isinstance(found, Pending) else None
+        move = partial(self.lines.move, agent, found)
+        if isinstance(place, Ready) and not self.is_open(place.address):
+            self.aside(place.address, move)
+        else:
+            move()
 
     def located(self, pending: Pending) -> Ready:
         """The outcome of a settled ``create`` or ``locate``; raises why the agent is nowhere."""
@@ -288,10 +322,14 @@ class Session:
     def is_connected_for(self, agent: bytes) -> bool:
         """Whether a call of that agent can be sent without waiting for a connection."""
         place = self._places.get(agent)
-        if place is None or self._daemon is None or self._daemon.down is not None:
-            return False
-        link = self._workers.get(place.address, self._daemon)
-        return link is None or link.down is None
+        return place is not None and self.is_open(place.address)
+
+    def is_open(self, address: str) -> bool:
+        """Whether ``worker`` gives the way to it without waiting for a connection."""
+        link = self._workers.get(address)
+        if link is None and (address in self._workers or not self.direct):
+            link = self._daemon
+        return link is not None and link.down is None
 
     # -- calls -------------------------------------------------------------------------------------
     def call(self, out: Outgoing) -> tuple[str, Sequence[Any]]:
@@ -387,16 +425,24 @@ class Session:
         """Have the worker give a call up, if it can be reached."""
         if self._pid != os.getpid():
             return  # the call of the process that we were forked from
+        link = self._open_link(agent)
+        if link is not None:
+            link.tell(Cancel(agent, key))
+
+    def _open_link(self, agent: bytes) -> Link | None:
+        """A connection over which the agent can be told something, if there is one now.
+
+        Where its place is not known any more, the daemon's: it passes on what is told.
+        """
         place = self._places.get(agent)
-        if place is None:
-            return
-        try:
-            self.worker(place.address).tell(Cancel(agent, key))
-        except AgentdError:
-            pass  # the worker is gone, and the call with it
+        link = None if place is None else self._workers.get(place.address)
+        return self._daemon if link is None or link.down is not None else link
 
     def release(self, agent: bytes, key: bytes) -> None:
-        """Nobody will fetch that outcome any more; told in batches, with the next heartbeat."""
+        """Nobody will fetch that outcome any more; told in batches, with the next heartbeat.
+
+        The call has been sent: a worker forgets what it is told of calls that have not come.
+        """
         if self._pid != os.getpid():
             return  # it is the result of the process that we were forked from
         with self._release_lock:
@@ -408,8 +454,7 @@ class Session:
         self._tell_released(agent, keys)
 
     def _tell_released(self, agent: bytes, keys: list[bytes]) -> None:
-        place = self._places.get(agent)
-        link = None if place is None else self._workers.get(place.address) or self._daemon
+        link = self._open_link(agent)
         if link is not None:
             link.tell(Release(agent, keys))
 
@@ -464,12 +509,10 @@ class Session:
         daemon = self._daemon
         if daemon is None or daemon.welcome is None:
             return
+        self._forget_the_dead()
         if daemon.down is not None:
             if rundir.is_listening(self._path):  # it is back, or it was the connection: the lease
-                try:
-                    self.connect()
-                except AgentdError:
-                    pass
+                self._return()
             return
         with self._release_lock:
             released, self._released = self._released, {}
@@ -488,6 +531,34 @@ class Session:
                 f"the daemon at {self.endpoint} has been silent for {now - daemon.heard:.1f} s"
             )
 
+    def _return(self) -> None:
+        """Connect to the daemon again; it may listen and yet not answer for seconds."""
+        if not self._runtime.aside.busy(self.endpoint):
+            self.aside(self.endpoint, self._connect_if_possible)
+
+    def _connect_if_possible(self) -> None:
+        with contextlib.suppress(AgentdError):
+            self.connect()
+
+    def _forget_the_dead(self) -> None:
+        """Workers that are gone, and where their agents were: addresses are never used again."""
+        if not self._lock.acquire(blocking=False):
+            return  # somebody connects just now; there will be another heartbeat
+        try:
+            used = {place.address for place in list(self._places.values())}
+            for address, link in list(self._workers.items()):
+                if link is None and address in used:
+                    continue  # the daemon relays; it tells when the worker is gone
+                if link is not None and (link.down is None or _listens(address)):
+                    continue
+                del self._workers[address]
+                if link is not None:
+                    link.close()
+                for place in [p for p in list(self._places.values()) if p.address == address]:
+                    self.forget(place)
+        finally:
+            self._lock.release()
+
     def close(self) -> None:
         """Say good-bye: agents that live as long as their client end."""
         with self._lock:
@@ -500,6 +571,10 @@ class Session:
             if link is not None:
                 link.close()
         self._places.clear()
+
+
+def _listens(address: str) -> bool:
+    return rundir.is_listening(rundir.ipc_path(address))
 
 
 def backoff(attempt: int) -> float:

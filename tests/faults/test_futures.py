@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agentd.errors import AgentCrashed
+from agentd.client.proxy import session_of, target
+from agentd.errors import AgentCrashed, ResultExpired
 from tests.faults.harness import LONG_S, measured, wait_until
 from tests.faults.victims import Victim
 
@@ -55,6 +56,26 @@ def test_big_results_that_nobody_wants_are_let_go(start):
         agent.big.submit(8 << 20).result(LONG_S)
     gc.collect()
     wait_until(lambda: resident(worker) - before < 64 << 20, "the worker to let go")
+
+
+def test_a_released_result_has_expired_and_is_never_empty(start):
+    daemon = start()
+    agent = Victim(to_dist=daemon.endpoint)
+    result = agent.add.submit(1)
+    wire = pickle.dumps(result)
+    result._agentd_sending.release()
+    session_of(target(agent)).beat(time.monotonic())
+
+    def expired():
+        # Releases are told in batches, and with the next heartbeat at the latest.
+        try:
+            return pickle.loads(wire).result(LONG_S) != 1
+        except ResultExpired:
+            return True
+
+    wait_until(expired, "the release to be told", LONG_S)
+    with pytest.raises(ResultExpired):
+        agent.add(pickle.loads(wire))
 
 
 def test_results_die_with_their_worker(start):
