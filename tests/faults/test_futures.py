@@ -78,6 +78,19 @@ def test_a_released_result_has_expired_and_is_never_empty(start):
         agent.add(pickle.loads(wire))
 
 
+def test_a_result_handed_on_before_its_agent_was_there_tells_of_the_crash(start):
+    """Its reference does not say which start of the agent has it: it is told all the same."""
+    daemon = start()
+    maker = Victim(init_s=0.5, to_dist={"endpoint": daemon.endpoint, "worker": "dedicated"})
+    died = maker.kill.submit()
+    wire = pickle.dumps(died)
+    with pytest.raises(AgentCrashed):
+        died.result(LONG_S)
+    assert maker.add(1) == 1
+    with pytest.raises(AgentCrashed):
+        pickle.loads(wire).result(LONG_S)
+
+
 def test_results_die_with_their_worker(start):
     daemon = start()
     maker = Victim(to_dist={"endpoint": daemon.endpoint, "worker": "dedicated"})
