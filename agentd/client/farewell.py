@@ -6,10 +6,13 @@ only leaves a note; the next call sends what is noted, or the pump within half a
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 
 __all__ = ["leave", "say_all"]
+
+log = logging.getLogger("agentd.client")
 
 _notes: deque[Callable[[], None]] = deque()
 
@@ -26,4 +29,7 @@ def say_all() -> None:
             note = _notes.popleft()
         except IndexError:
             return  # another thread was faster
-        note()
+        try:
+            note()
+        except Exception:  # whoever comes along has nothing to do with it, nor have later notes
+            log.exception("a farewell failed")

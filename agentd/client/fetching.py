@@ -1,7 +1,7 @@
 """Outcomes of calls that others made: got from the worker where they wait, never from the caller.
 
 A reference to an outcome is ``(RESULT, key, agent, endpoint, epoch)``; ``epoch`` is 0 where the
-maker did not know it yet.
+maker did not know it yet: it is asked for where the agent is now.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentd.client.link import LinkDown, Pending
-from agentd.errors import AgentdError, ConnectionLost
+from agentd.errors import AgentdError, ConnectionLost, ResultExpired
 from agentd.protocol.messages import Error, Fetch, Message, Ready
 
 if TYPE_CHECKING:
@@ -94,6 +94,12 @@ class _Fetching:
             lost = Ready(0, place.agent, place.cls, "", "", self._epoch, {})
             self._session.fate_later(lost, self._fate)
             return
+        if self._session.is_open(place.address):
+            self._send(place)
+        else:  # we may be the pump, or the loop of somebody's asyncio
+            self._session.aside(place.address, partial(self._send, place))
+
+    def _send(self, place: Ready) -> None:
         try:
             link = self._session.worker(place)
             link.submit(
@@ -109,10 +115,27 @@ class _Fetching:
             message, payload = pending.outcome()
         except LinkDown as error:
             self._lost(place, error)
+        except ResultExpired as error:
+            self._expired(place, error)
         except AgentdError as error:
             self._take(error)
         else:
             self._take(Outcome(message, payload))
+
+    def _expired(self, place: Ready, error: ResultExpired) -> None:
+        """Not there; perhaps as the reference is older than a crash of the agent."""
+        if self._epoch or place.epoch == 1:
+            self._take(error)
+            return
+        before = Ready(0, place.agent, place.cls, "", "", place.epoch - 1, {})
+
+        def fate(pending: Pending) -> None:
+            self._take(pending.failure or error)
+
+        try:
+            self._session.fate_later(before, fate)
+        except AgentdError:
+            self._take(error)
 
     def _lost(self, place: Ready, error: ConnectionLost) -> None:
         self._session.forget(place)

@@ -93,6 +93,14 @@ class Pending:
         self.done = False
         self.waiter: _Waiter | None = None
 
+    @classmethod
+    def failed(cls, error: AgentdError) -> Pending:
+        """One that could not be sent."""
+        pending = cls(0, None)
+        pending.failure = error
+        pending.done = True
+        return pending
+
     def outcome(self) -> tuple[Message, Sequence[Any]]:
         """The answer; raises the error that the peer reported. Only once settled."""
         if self.failure is not None:

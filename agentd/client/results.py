@@ -268,10 +268,13 @@ class Sending:
         self._again = False
         """It was sent, and the connection broke."""
         self._place: Ready | None = None
-        self._released = False
+        self._kept = not out.hold
+        """There is nothing to release."""
         self._given_up = False
-        self._lock = threading.Lock()  # protects the next
+        self._lock = threading.Lock()  # protects the next three
         self._over = False
+        self._released = False
+        self._sent = False
         self._finish: Callable[[Callable[[], Any]], None] = lambda _sealed: None
         self.error: AgentdError | None = None
         """What ended the last attempt, if it was not the agent's own code."""
@@ -293,7 +296,9 @@ class Sending:
     def _find(self) -> None:
         agent, session = self._aim.agent, self._session
         place = session.known_place(agent)
-        first = session.lines.join(agent, self._located, known=place is not None)
+        # Who has to connect first does so where the line moves, so that nobody overtakes him.
+        known = place is not None and session.is_open(place.address)
+        first = session.lines.join(agent, self._located, known=known)
         if first is None:
             assert place is not None
             self._guarded(partial(self._send, place))
@@ -322,12 +327,21 @@ class Sending:
 
     def keep(self) -> None:
         """Others may repeat the call by its key: its outcome stays, as long as the worker can."""
-        self._released = True
+        self._kept = True
 
     def release(self) -> None:
-        """Nobody here will ask for the outcome again."""
-        if not self._released and self._out.hold:
+        """Nobody here will ask for the outcome again; told as soon as the call is sent."""
+        with self._lock:
+            tell = self._sent and not self._released
             self._released = True
+        if tell and not self._kept:
+            self._session.release(self._aim.agent, self.key)
+
+    def _was_sent(self) -> None:
+        with self._lock:
+            tell = self._released and not self._sent
+            self._sent = True
+        if tell and not self._kept:
             self._session.release(self._aim.agent, self.key)
 
     def _located(self, found: Pending | AgentdError) -> None:
@@ -358,6 +372,7 @@ class Sending:
             else:
                 self._moved(error)
             return
+        self._was_sent()
         # Given up just now? Whoever did that may not have known where the call is.
         if self._unwanted():
             self._session.cancel(self._aim.agent, self.key)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import time
 from typing import Any
 
+from agentd.client.aside import Aside
 from agentd.client.embedded import Embedded
 from agentd.client.farewell import say_all
 from agentd.client.pump import Pump
@@ -18,6 +20,8 @@ from agentd.transport import rundir
 from agentd.transport.sockets import new_context
 
 __all__ = ["Runtime", "runtime"]
+
+log = logging.getLogger("agentd.client")
 
 BEAT_S = 0.25
 """How often the pump looks whether a heartbeat is due."""
@@ -30,6 +34,7 @@ class Runtime:
         self.pid = os.getpid()
         self.session = new_session_id()
         self.context: Any = new_context()
+        self.aside = Aside()
         self.pump = Pump(BEAT_S, self._beat)
         self._lock = threading.RLock()  # protects the two below
         self._sessions: dict[tuple[str, bool], Session] = {}
@@ -84,7 +89,10 @@ class Runtime:
         say_all()
         now = time.monotonic()
         for session in list(self._sessions.values()):
-            session.beat(now)
+            try:
+                session.beat(now)
+            except Exception:  # out of descriptors, say: no reason to lose the other leases
+                log.exception("a heartbeat for %s failed", session.endpoint)
 
     def close(self) -> None:
         """Say good-bye to every daemon; an embedded one ends. Called at exit."""

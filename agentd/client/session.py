@@ -6,6 +6,7 @@ is kept in ``_places``, or through the daemon where that address cannot be reach
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
@@ -92,9 +93,17 @@ class Creation(NamedTuple):
 class Session:
     """This process's dealings with one daemon. Every method may be called from any thread."""
 
-    def __init__(self, runtime: Runtime, endpoint: str, *, direct: bool = True) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        endpoint: str,
+        *,
+        direct: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.endpoint = endpoint
         self._runtime = runtime
+        self._clock = clock
         self._pid = os.getpid()
         self.direct = direct
         self._lock = threading.RLock()  # protects the links and places
@@ -103,7 +112,7 @@ class Session:
         """By address; ``None``: not to be reached from here, the daemon relays."""
         self._avoided: dict[str, float] = {}
         """Workers that did not answer, by address: until when the daemon relays for them."""
-        self._beaten = time.monotonic()
+        self._beaten = clock()
         self._refused: dict[str, tuple[float, AgentdError]] = {}
         """By endpoint: when and why nobody could be met there."""
         self._places: dict[bytes, Ready] = {}
@@ -157,7 +166,7 @@ class Session:
         """A connection that breaks meanwhile is made again, within the time."""
         deadline = time.monotonic() + timeout
         for attempt in itertools.count():
-            link = Link(self._runtime.context, endpoint, self._runtime.pump.arm)
+            link = Link(self._runtime.context, endpoint, self._runtime.pump.arm, self._clock)
             try:
                 link.open(self._hello, max(0.0, deadline - time.monotonic()))
             except LinkDown as error:
@@ -269,8 +278,24 @@ class Session:
     def ask_later(
         self, make: Callable[[int], Message], callback: Callable[[Pending], None]
     ) -> None:
-        """Ask the daemon; ``callback`` gets the settled request."""
-        self.connect().submit(make, (), callback)
+        """Ask the daemon; ``callback`` gets the settled request. Never waits for a connection."""
+        link = self._daemon
+        if link is not None and link.down is None:
+            link.submit(make, (), callback)
+        else:
+            self.aside(self.endpoint, partial(self._connect_and_ask, make, callback))
+
+    def _connect_and_ask(
+        self, make: Callable[[int], Message], callback: Callable[[Pending], None]
+    ) -> None:
+        try:
+            self.connect().submit(make, (), callback)
+        except AgentdError as error:
+            callback(Pending.failed(error))
+
+    def aside(self, peer: str, step: Callable[[], None]) -> None:
+        """Do what may have to wait for a connection to ``peer`` in a thread made for it."""
+        self._runtime.aside.do(peer, step)
 
     # -- agents ------------------------------------------------------------------------------------
     def create(
@@ -384,7 +409,16 @@ class Session:
             timer.daemon = True
             timer.start()
         else:
-            self.lines.move(agent, found)
+            self._move(agent, found)
+
+    def _move(self, agent: bytes, found: Pending | AgentdError) -> None:
+        """Have the agent's line move; where its worker has to be met first, not in this thread."""
+        place = found.message if isinstance(found, Pending) else None
+        move = partial(self.lines.move, agent, found)
+        if isinstance(place, Ready) and not self.is_open(place.address):
+            self.aside(place.address, move)
+        else:
+            move()
 
     def located(self, pending: Pending) -> Ready:
         """The outcome of a settled ``create`` or ``locate``; raises why the agent is nowhere."""
@@ -426,10 +460,14 @@ class Session:
     def is_connected_for(self, agent: bytes) -> bool:
         """Whether a call of that agent can be sent without waiting for a connection."""
         place = self._places.get(agent)
-        if place is None or self._daemon is None or self._daemon.down is not None:
-            return False
-        link = self._workers.get(place.address, self._daemon)
-        return link is None or link.down is None
+        return place is not None and self.is_open(place.address)
+
+    def is_open(self, address: str) -> bool:
+        """Whether ``worker`` gives the way to it without waiting for a connection."""
+        link = self._workers.get(address)
+        if link is None and (address in self._workers or not self.direct):
+            link = self._daemon
+        return link is not None and link.down is None
 
     # -- calls -------------------------------------------------------------------------------------
     def call(self, out: Outgoing) -> tuple[str, Sequence[Any]]:
@@ -531,15 +569,19 @@ class Session:
             link.tell(Cancel(agent, key))
 
     def _open_link(self, agent: bytes) -> Link | None:
-        """A connection over which the agent can be told something, if there is one now."""
+        """A connection over which the agent can be told something, if there is one now.
+
+        Where its place is not known any more, the daemon's: it passes on what is told.
+        """
         place = self._places.get(agent)
-        if place is None:
-            return None
-        link = self._workers.get(place.address)
+        link = None if place is None else self._workers.get(place.address)
         return self._daemon if link is None or link.down is not None else link
 
     def release(self, agent: bytes, key: bytes) -> None:
-        """Nobody will fetch that outcome any more; told in batches, with the next heartbeat."""
+        """Nobody will fetch that outcome any more; told in batches, with the next heartbeat.
+
+        The call has been sent: a worker forgets what it is told of calls that have not come.
+        """
         if self._pid != os.getpid():
             return  # it is the result of the process that we were forked from
         with self._release_lock:
@@ -612,12 +654,10 @@ class Session:
         daemon = self._daemon
         if daemon is None or daemon.welcome is None:
             return
+        self._forget_the_dead()
         if daemon.down is not None:
             if rundir.is_listening(self._path):  # it is back, or it was the connection: the lease
-                try:
-                    self.connect()
-                except AgentdError:
-                    pass
+                self._return()
             return
         with self._release_lock:
             released, self._released = self._released, {}
@@ -664,11 +704,39 @@ class Session:
         if link.doubted is None:
             return  # it has answered by now
         if isinstance(message, Vouched) and message.state == "busy":
-            link.excuse(time.monotonic())
+            link.excuse(self._clock())
         elif isinstance(message, Vouched):  # it is well: the connection is not
             link.fail(told)
         else:
             link.fail(f"{told}; {failure.message if failure else ''}", for_good=True)
+
+    def _return(self) -> None:
+        """Connect to the daemon again; it may listen and yet not answer for seconds."""
+        if not self._runtime.aside.busy(self.endpoint):
+            self.aside(self.endpoint, self._connect_if_possible)
+
+    def _connect_if_possible(self) -> None:
+        with contextlib.suppress(AgentdError):
+            self.connect()
+
+    def _forget_the_dead(self) -> None:
+        """Workers that are gone, and where their agents were: addresses are never used again."""
+        if not self._lock.acquire(blocking=False):
+            return  # somebody connects just now; there will be another heartbeat
+        try:
+            used = {place.address for place in list(self._places.values())}
+            for address, link in list(self._workers.items()):
+                if link is None and address in used:
+                    continue  # the daemon relays; it tells when the worker is gone
+                if link is not None and (link.down is None or _listens(address)):
+                    continue
+                del self._workers[address]
+                if link is not None:
+                    link.close()
+                for place in [p for p in list(self._places.values()) if p.address == address]:
+                    self.forget(place)
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Say good-bye: agents that live as long as their client end."""
@@ -687,6 +755,10 @@ class Session:
 def is_elsewhere(error: AgentdError) -> bool:
     """Whether the call was provably not started where it was sent, and may be sent anew."""
     return isinstance(error, TooLate) or bool(error.facts.get("moved"))
+
+
+def _listens(address: str) -> bool:
+    return rundir.is_listening(rundir.ipc_path(address))
 
 
 def backoff(attempt: int) -> float:

@@ -101,9 +101,7 @@ class Outcomes:
                 self._recent_bytes -= size
                 if old in self._recent:
                     self._recent[old] = None
-            while len(self._recent) > RECENT_KEYS:
-                self._recent.popitem(last=False)
-                self._forgot = True
+            self._trim()
 
     def recall(self, key: bytes) -> Outcome | OutcomeUnknown | None:
         """What became of a call that is asked for again; ``None``: it never came here."""
@@ -129,8 +127,9 @@ class Outcomes:
     def release(self, key: bytes) -> None:
         """Nobody will fetch it any more."""
         with self._lock:
-            self._open.discard(key)
-            self._drop(key)
+            if key in self._open or key in self._done:
+                self._open.discard(key)
+                self._let_go(key)
 
     def _give_up(self, key: bytes) -> None:
         with self._lock:
@@ -160,7 +159,18 @@ class Outcomes:
                 if len(self._done) <= MAX_COUNT and self._bytes <= MAX_BYTES:
                     return
                 key = next((k for k in self._done if k not in self._undelivered), key)
-            self._drop(key)
+            self._let_go(key)
+
+    def _let_go(self, key: bytes) -> None:
+        """Keep of a call that it came: asked for again, it must not be run again."""
+        self._drop(key)
+        self._recent[key] = None
+        self._trim()
+
+    def _trim(self) -> None:
+        while len(self._recent) > RECENT_KEYS:
+            self._recent.popitem(last=False)
+            self._forgot = True
 
 
 def _unknown(*, started: bool | None) -> OutcomeUnknown:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agentd.errors import AgentCrashed
+from agentd.client.proxy import session_of, target
+from agentd.errors import AgentCrashed, ResultExpired
 from tests.faults.harness import LONG_S, measured, wait_until
 from tests.faults.victims import Victim
 
@@ -55,6 +56,39 @@ def test_big_results_that_nobody_wants_are_let_go(start):
         agent.big.submit(8 << 20).result(LONG_S)
     gc.collect()
     wait_until(lambda: resident(worker) - before < 64 << 20, "the worker to let go")
+
+
+def test_a_released_result_has_expired_and_is_never_empty(start):
+    daemon = start()
+    agent = Victim(to_dist=daemon.endpoint)
+    result = agent.add.submit(1)
+    wire = pickle.dumps(result)
+    result._agentd_sending.release()
+    session_of(target(agent)).beat(time.monotonic())
+
+    def expired():
+        # Releases are told in batches, and with the next heartbeat at the latest.
+        try:
+            return pickle.loads(wire).result(LONG_S) != 1
+        except ResultExpired:
+            return True
+
+    wait_until(expired, "the release to be told", LONG_S)
+    with pytest.raises(ResultExpired):
+        agent.add(pickle.loads(wire))
+
+
+def test_a_result_handed_on_before_its_agent_was_there_tells_of_the_crash(start):
+    """Its reference does not say which start of the agent has it: it is told all the same."""
+    daemon = start()
+    maker = Victim(init_s=0.5, to_dist={"endpoint": daemon.endpoint, "worker": "dedicated"})
+    died = maker.kill.submit()
+    wire = pickle.dumps(died)
+    with pytest.raises(AgentCrashed):
+        died.result(LONG_S)
+    assert maker.add(1) == 1
+    with pytest.raises(AgentCrashed):
+        pickle.loads(wire).result(LONG_S)
 
 
 def test_results_die_with_their_worker(start):

@@ -3,8 +3,8 @@
 import pytest
 
 from agentd.client.fetching import Outcome
-from agentd.errors import ResultExpired
-from agentd.protocol.messages import Result
+from agentd.errors import OutcomeUnknown, Overloaded, ResultExpired
+from agentd.protocol.messages import Error, Result
 from agentd.worker import outcomes as module
 from agentd.worker.outcomes import EARLY_S, MAX_AGE_S, Outcomes
 from tests.unit.worker.fakes import Clock
@@ -147,3 +147,40 @@ def assert_expired(held, clock, key):
     clock.advance(EARLY_S + 0.1)
     assert [type(error) for error in found] == [ResultExpired]
     assert f"{MAX_AGE_S:g} s" in str(found[0])
+
+
+def test_a_released_call_that_is_asked_for_again_is_not_run_again(held):
+    keep(held, b"done")
+    assert held.expect(b"runs")
+    held.release(b"done")
+    held.release(b"runs")
+    held.release(b"never came")
+    for key in (b"done", b"runs"):
+        assert isinstance(held.recall(key), OutcomeUnknown)
+        assert held.recall(key).started
+    assert held.recall(b"never came") is None
+
+
+def test_a_call_whose_outcome_had_to_go_is_not_run_again(held, monkeypatch):
+    monkeypatch.setattr(module, "MAX_COUNT", 1)
+    keep(held, b"old")
+    made = keep(held, b"new")
+    assert isinstance(held.recall(b"old"), OutcomeUnknown)
+    assert held.recall(b"new") is made
+
+
+def test_a_call_that_was_refused_for_want_of_room_is_new_when_it_comes_again(held):
+    assert held.expect(b"k")
+    held.put(b"k", Outcome(Error(1, Overloaded.code, "full"), []))
+    assert held.expect(b"k")
+    held.release(b"other")
+    assert held.recall(b"k") is None
+
+
+def test_what_is_known_of_released_calls_is_bounded(held, monkeypatch):
+    monkeypatch.setattr(module, "RECENT_KEYS", 3)
+    for number in range(10):
+        keep(held, bytes([number]))
+        held.release(bytes([number]))
+    assert len(held._recent) == 3
+    assert not held.recall(b"\0").started  # whether it came is not known any more

@@ -1,0 +1,325 @@
+"""A session with a daemon that does just what the test says, at times that the test says."""
+
+import threading
+from concurrent.futures import TimeoutError as NotYet
+from types import SimpleNamespace
+
+import pytest
+
+from agentd.client.farewell import leave, say_all
+from agentd.client.outgoing import Outgoing
+from agentd.client.proxy import make_proxy
+from agentd.client.results import AsyncResult, Sending
+from agentd.client.runtime import Runtime
+from agentd.client.session import LATE_S
+from agentd.client.target import Target
+from agentd.errors import CallTimeout, ConnectionLost, DaemonNotFound
+from agentd.protocol.messages import Result
+from tests.unit.client.fakes import AGENT
+
+LONG_S = 30.0
+VALUE = b"\x07"  # 7, in msgpack
+KEY = b"k" * 24
+
+
+def outgoing(deadline=None, key=KEY):
+    timeout = None if deadline is None else 1.0
+    return Outgoing(
+        AGENT,
+        "method",
+        "m",
+        "data",
+        [b"\x90"],
+        [],
+        key,
+        deadline,
+        timeout,
+        [],
+        b"",
+        None,
+        hold=True,
+    )
+
+
+def answer(peer, number=-1):
+    peer.connections[-1].deliver(Result(peer.of_kind("call")[number].id, "data"), [VALUE])
+
+
+@pytest.fixture
+def submit(monkeypatch):
+    """``submit(session, out)``: a call that nobody waits for in a thread."""
+
+    def send(session, out=None):
+        monkeypatch.setattr("agentd.client.results.session_of", lambda _aim: session)
+        proxy = make_proxy(Target(AGENT, session.endpoint, "m:T", about={"methods": {"m": 0}}))
+        result = AsyncResult()
+        result.send(Sending(proxy, out or outgoing(), lambda: None), None, 0)
+        return result
+
+    return send
+
+
+# -- long calls ------------------------------------------------------------------------------------
+@pytest.mark.parametrize("timeout", [None, 300.0])
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_call_of_130_s_needs_no_more_than_signs_of_life(world, direct, timeout):
+    session = world.session(direct=direct)
+    peer = world.worker if direct else world.daemon
+    deadline = None if timeout is None else world.clock.now + timeout
+    outcome = []
+    caller = threading.Thread(
+        target=lambda: outcome.append(session.call(outgoing(deadline))), daemon=True
+    )
+    caller.start()
+    assert peer.told_of_a_call.wait(LONG_S)
+
+    world.beats(session, 130)
+
+    assert caller.is_alive()
+    assert outcome == []
+    assert 100 < len(peer.of_kind("ping")) < 260  # one a heartbeat, and no storm of them
+    assert len(peer.of_kind("call")) == len(peer.connections) == 1
+    answer(peer)
+    caller.join(LONG_S)
+    assert [(codec, bytes(payload[0])) for codec, payload in outcome] == [("data", VALUE)]
+
+
+@pytest.mark.parametrize("timeout", [None, 300.0])
+def test_a_submitted_call_of_130_s_completes(world, submit, timeout):
+    session = world.session()
+    session.connect()
+    deadline = None if timeout is None else world.clock.now + timeout
+    result = submit(session, outgoing(deadline))
+    read(session, world)
+
+    world.beats(session, 130)
+
+    assert not result.done()
+    with pytest.raises(NotYet):
+        result.result(0)
+    answer(world.worker)
+    read(session, world)
+    assert result.result(0) == 7
+    assert len(world.worker.of_kind("call")) == 1
+
+
+def test_the_deadline_of_a_submitted_call_is_kept_and_not_a_moment_before(world, submit):
+    session = world.session()
+    session.connect()
+    result = submit(session, outgoing(world.clock.now + 130))
+    read(session, world)
+
+    world.beats(session, 130 + LATE_S - 0.25)
+    assert not result.done()
+    world.beats(session, 0.5)
+
+    with pytest.raises(CallTimeout):
+        result.result(0)
+    assert world.worker.of_kind("cancel")[0].key == KEY
+
+
+def test_silence_ends_a_call_that_would_wait_for_ever(world, listen):
+    session = world.session(direct=False)
+    outcome = []
+
+    def call():
+        try:
+            session.call(outgoing())
+        except ConnectionLost as error:
+            outcome.append(error)
+
+    caller = threading.Thread(target=call, daemon=True)
+    caller.start()
+    assert world.daemon.told_of_a_call.wait(LONG_S)
+    world.beats(session, 130)
+    assert outcome == []
+
+    world.daemon.silent = True
+    listen.gone(world.daemon.endpoint)
+    world.beats(session, 10)
+
+    caller.join(LONG_S)
+    assert len(outcome) == 1
+
+
+def read(session, world):
+    """What the pump does when something arrives, and what it leaves to other threads."""
+    for _ in range(5):
+        for link in [session._daemon, *session._workers.values()]:
+            if link is not None:
+                link.pump()
+        world.aside.run()
+
+
+# -- releasing -------------------------------------------------------------------------------------
+def test_a_release_before_the_agent_is_found_is_told_after_the_call(world, submit):
+    session = world.session()
+    session.connect()
+    result = submit(session)
+    assert world.worker.told == []
+
+    result._agentd_sending.release()
+    world.beats(session, 5)
+    read(session, world)
+    world.beats(session, 5)
+
+    kinds = [kind for kind in world.worker.kinds() if kind in ("call", "release")]
+    assert kinds == ["call", "release"]
+    assert world.worker.of_kind("release")[0].keys == [KEY]
+
+
+def test_a_release_reaches_an_agent_whose_place_was_forgotten(world, submit):
+    session = world.session()
+    session.connect()
+    result = submit(session)
+    read(session, world)
+    session.forget(session.known_place(AGENT))
+
+    result._agentd_sending.release()
+    result._agentd_sending.release()
+    world.beats(session, 1)
+
+    assert [message.keys for message in world.daemon.of_kind("release")] == [[KEY]]
+
+
+def test_a_call_that_is_never_sent_has_nothing_to_release(world, submit):
+    session = world.session()
+    session.connect()
+    result = submit(session)
+    result.cancel()
+    result._agentd_sending.release()
+    read(session, world)
+    world.beats(session, 5)
+
+    assert world.worker.of_kind("call") == world.worker.of_kind("release") == []
+    assert world.daemon.of_kind("release") == []
+
+
+# -- the pump waits for nobody ---------------------------------------------------------------------
+def test_a_lost_connection_to_the_daemon_is_made_again_in_another_thread(world):
+    session = world.session()
+    link = session.connect()
+    link.fail("the connection broke")
+    world.daemon.silent = True  # it listens, and that is all
+
+    world.beats(session, 5)
+
+    assert len(world.daemon.of_kind("hello")) == 1
+    assert [peer for peer, _step in world.aside.steps] == [session.endpoint]
+    world.daemon.silent = False
+    world.aside.run()
+    world.beats(session, 0.25)
+    assert len(world.daemon.of_kind("hello")) == 2
+    assert session.connect() is not link
+    assert world.aside.steps == []
+
+
+def test_a_worker_is_met_in_another_thread_and_nobody_overtakes(world, submit):
+    session = world.session()
+    session.connect()
+    results = [submit(session, outgoing(key=bytes([n]) * 24)) for n in range(3)]
+    session._daemon.pump()
+    results += [submit(session, outgoing(key=bytes([n]) * 24)) for n in range(3, 6)]
+    assert world.worker.told == []  # the reading thread has not even said hello
+    assert [peer for peer, _step in world.aside.steps] == [world.worker.endpoint]
+    assert not session.is_connected_for(AGENT)
+
+    read(session, world)
+
+    assert [call.key[0] for call in world.worker.of_kind("call")] == list(range(6))
+    assert session.is_connected_for(AGENT)
+
+
+def test_a_call_after_a_lost_connection_waits_for_no_connection_either(world, submit):
+    session = world.session()
+    session.worker(session.locate(AGENT).address)
+    world.worker.connections[0].break_off()
+    read(session, world)
+
+    results = [submit(session, outgoing(key=bytes([n]) * 24)) for n in range(3)]
+    assert world.worker.kinds() == ["hello"]
+
+    read(session, world)
+    assert [call.key[0] for call in world.worker.of_kind("call")] == [0, 1, 2]
+    assert not any(result.done() for result in results)
+
+
+def test_what_is_asked_while_the_daemon_is_away_is_asked_by_another_thread(world):
+    session = world.session()
+    found = []
+    session.locate_later(AGENT, found.append)
+    assert world.daemon.told == []
+    world.aside.run()
+    read(session, world)
+    assert [session.located(pending).epoch for pending in found] == [1]
+
+
+def test_a_daemon_that_is_gone_is_told_to_who_asked(world, listen, submit):
+    session = world.session()
+    listen.gone(world.daemon.endpoint)
+    result = submit(session)
+    world.aside.run()
+    with pytest.raises(DaemonNotFound, match="no daemon listens"):
+        result.result(0)
+
+
+def test_a_heartbeat_that_fails_keeps_no_other_session_from_its_own(caplog):
+    beaten = []
+
+    def fail(_now):
+        raise OSError("no descriptors left")
+
+    sessions = {
+        "one": SimpleNamespace(endpoint="ipc:///one", beat=fail),
+        "two": SimpleNamespace(endpoint="ipc:///two", beat=beaten.append),
+    }
+    Runtime._beat(SimpleNamespace(_sessions=sessions))
+    assert len(beaten) == 1
+    assert "ipc:///one failed" in caplog.text
+
+
+def test_a_farewell_that_fails_keeps_no_other_from_being_said(caplog):
+    said = []
+    leave(lambda: 1 / 0)
+    leave(lambda: said.append(1))
+    say_all()
+    assert said == [1]
+    assert "ZeroDivisionError" in caplog.text
+
+
+# -- forgetting ------------------------------------------------------------------------------------
+def test_workers_that_are_gone_are_forgotten(world, listen):
+    session = world.session()
+    for _ in range(20):
+        place = session.locate(AGENT)
+        session.worker(place.address)
+        world.worker.connections[0].break_off()
+        read(session, world)
+        listen.gone(world.worker.endpoint)
+        world.beats(session, 0.25)
+        assert session._workers == {}
+        assert session.known_place(AGENT) is None
+        world.worker = world.daemon.place = world.peer("worker")
+
+
+def test_a_worker_that_lives_is_not_forgotten_when_its_connection_breaks(world):
+    session = world.session()
+    place = session.locate(AGENT)
+    link = session.worker(place.address)
+    world.worker.connections[0].break_off()
+    read(session, world)
+    world.beats(session, 1)
+    assert session.known_place(AGENT) is place
+    assert session.worker(place.address) is not link
+
+
+def test_a_worker_out_of_reach_is_relayed_for_as_long_as_it_hosts_something(world, listen):
+    session = world.session()
+    place = session.locate(AGENT)
+    listen.gone(world.worker.endpoint)
+    assert session.worker(place.address) is session.connect()
+    world.beats(session, 1)
+    assert session._workers == {place.address: None}
+    session.forget(place)
+    world.beats(session, 1)
+    assert session._workers == {}
