@@ -91,7 +91,7 @@ class Outcomes:
 
     def remember(self, key: bytes, outcome: Outcome) -> None:
         """Keep the answer to a call for a while, in case it does not arrive."""
-        size = sum(len(part) for part in outcome.payload)
+        size = sum(memoryview(part).nbytes for part in outcome.payload)
         with self._lock:
             self._recent[key] = outcome
             self._recent_kept.append((key, size))

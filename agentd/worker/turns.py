@@ -225,6 +225,8 @@ class Turns:
         return sum(i is not item and i not in self._stalled for i in self._sharing)
 
     def _let_in(self) -> Item | None:
+        if not self._stalled:
+            return None
         guest = next((i for i in self._waiting if self._is_guest(i)), None)
         if guest is not None:
             self._waiting.remove(guest)
