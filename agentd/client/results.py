@@ -104,11 +104,8 @@ class AsyncResult(Future[T], Generic[T]):
         if maker is None or sending is None or self.done():
             yield
             return
-        maker.waits(sending.key, begins=True)
-        try:
+        with maker.waits(sending.key, sending.needs):
             yield
-        finally:
-            maker.waits(sending.key, begins=False)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -279,6 +276,7 @@ class Sending:
         self.error: AgentdError | None = None
         """What ended the last attempt, if it was not the agent's own code."""
         self.key = out.key
+        self.needs = out.needs
 
     def begin(self, finish: Callable[[Callable[[], Any]], None]) -> None:
         """Find the agent, then send; ``finish`` gets what opens the outcome, once."""
@@ -288,7 +286,7 @@ class Sending:
         self._again = False
         self.error = None
         if self._out.maker is not None:
-            self._out.maker.adopt(self.key, self.cancel)
+            self._out.maker.adopt(self.key, self.cancel, self.needs)
         if self._out.deadline is not None:
             self._session.limited.add(self)
         self._find()

@@ -479,13 +479,12 @@ class Session:
         maker = out.maker
         if maker is None:
             return self._call(out)
-        maker.waits(out.key, begins=True)
-        maker.adopt(out.key, lambda: self.cancel(out.agent, out.key))
+        maker.adopt(out.key, lambda: self.cancel(out.agent, out.key), out.needs)
         try:
-            return self._call(out)
+            with maker.waits(out.key, out.needs):
+                return self._call(out)
         finally:
             maker.disown(out.key)
-            maker.waits(out.key, begins=False)
 
     def _call(self, out: Outgoing) -> tuple[str, Sequence[Any]]:
         sent: Ready | None = None

@@ -25,7 +25,7 @@ from agentd.errors import (
     ProtocolError,
     TooLate,
 )
-from agentd.protocol.messages import Attach, Chunk, Credit, End, Error, Ready
+from agentd.protocol.messages import Attach, Chunk, Credit, Detach, End, Error, Ready
 
 __all__ = ["Stream", "attach"]
 
@@ -257,7 +257,9 @@ class Stream:
         self._over = True
         if self._pending is not None and self._link is not None:
             self._link.drop(self._pending)
-            if not self._guest:  # one of several readers ends nobody else's reading
+            if self._guest:  # one of several readers ends nobody else's reading
+                self._link.tell(Detach(self._pending.id, self._out.agent))
+            else:
                 self._session.cancel(self._out.agent, self._out.key)
 
     def __enter__(self) -> Self:
@@ -268,8 +270,9 @@ class Stream:
 
     def __del__(self) -> None:
         if not self.__dict__.get("_over", True) and self._pending is not None:
-            leave(partial(_let_go, self._link, self._pending))
-            if not self._guest:
+            guest = self._guest
+            leave(partial(_let_go, self._link, self._pending, self._out.agent, guest))
+            if not guest:
                 leave(partial(self._session.cancel, self._out.agent, self._out.key))
 
     def __repr__(self) -> str:
@@ -303,6 +306,8 @@ def _set_in_loop(loop: Any, change: Any) -> None:
         loop.call_soon_threadsafe(set_it)
 
 
-def _let_go(link: Link | None, pending: Pending) -> None:
+def _let_go(link: Link | None, pending: Pending, agent: bytes, guest: bool) -> None:  # noqa: FBT001
     if link is not None:
         link.drop(pending)
+        if guest:
+            link.tell(Detach(pending.id, agent))

@@ -24,6 +24,7 @@ __all__ = [
     "Chunk",
     "Create",
     "Credit",
+    "Detach",
     "Drain",
     "Drained",
     "Drop",
@@ -414,6 +415,16 @@ class Credit(Message):
     id: int
     agent: bytes
     more: int
+
+
+class Detach(Message):
+    """The reader of stream request ``id`` is gone, or reads no more. The stream goes on.
+
+    Told by the reader, or by a daemon that relays for it and finds it unreachable.
+    """
+
+    id: int
+    agent: bytes
 
 
 class Chunk(Message):

@@ -40,6 +40,7 @@ from agentd.protocol.messages import (
     Cancel,
     Create,
     Credit,
+    Detach,
     Drained,
     Dropped,
     Enlist,
@@ -155,7 +156,7 @@ class Router:
         match message:
             case Call() | Fetch() | Attach():
                 self._relay_call(address, message, payload)
-            case Cancel() | Release() | Credit():
+            case Cancel() | Release() | Credit() | Detach():
                 self._relay_note(address, message)
             case Ping():
                 self.answer(address, Pong(message.id, self._loop.clock()))
@@ -288,13 +289,16 @@ class Router:
             frames = pack(error_message(getattr(message, "id", 0), error))
         self._send_front(address, frames)
 
-    def _send_front(self, address: Address, frames: list[Any]) -> None:
+    def _send_front(self, address: Address, frames: list[Any]) -> bool:
+        """Send to a client; False if it has gone away."""
         front, route = address
         try:
             self._loop.send(self._fronts[front], [route, *frames])
         except Unreachable:
             self.undelivered += 1
             log.debug("an answer found its client gone")
+            return False
+        return True
 
     # -- relaying ----------------------------------------------------------------------------------
     def _relay_call(
@@ -313,7 +317,7 @@ class Router:
         self._supervisor.relay(worker, route, pack(call, payload))
         self._vigil.look_after()
 
-    def _relay_note(self, address: Address, message: Cancel | Release | Credit) -> None:
+    def _relay_note(self, address: Address, message: Cancel | Release | Credit | Detach) -> None:
         """Carry what has no answer; an agent that is gone needs it no more."""
         try:
             agent = self._hosting.directory.get(message.agent)
@@ -322,6 +326,8 @@ class Router:
         worker = self._supervisor.workers.get(agent.worker)
         if agent.state is State.READY and worker is not None:
             route = bytes([address[0]]) + address[1]
+            if isinstance(message, Detach):
+                self._relayed.get(worker.id, {}).pop((route, message.id), None)
             self._supervisor.relay(worker, route, pack(message))
 
     def _from_worker(self, frames: list[Any]) -> None:
@@ -337,11 +343,22 @@ class Router:
         elif worker is None:
             log.debug("a message of a worker that is gone")
         elif route:
-            if message.kind not in ("chunk", "accepted"):  # those are not the last answer
-                self._relayed.get(worker.id, {}).pop((route, getattr(message, "id", 0)), None)
-            self._send_front((route[0], route[1:]), frames[2:])
+            self._relay_answer(worker, route, message, frames[2:])
         else:
             self._handle_worker(worker, message, frames[3:])
+
+    def _relay_answer(
+        self, worker: Worker, route: bytes, message: Message, frames: list[Any]
+    ) -> None:
+        open_calls = self._relayed.get(worker.id, {})
+        asked = (route, getattr(message, "id", 0))
+        if message.kind not in ("chunk", "accepted"):  # those are not the last answer
+            open_calls.pop(asked, None)
+        there = self._send_front((route[0], route[1:]), frames)
+        if not there and message.kind == "chunk" and asked in open_calls:
+            # The worker cannot see it: what it sends only goes as far as here.
+            call = open_calls.pop(asked)
+            self._supervisor.relay(worker, route, pack(Detach(asked[1], call.agent)))
 
     def _handle_worker(self, worker: Worker, message: Message, payload: list[Any]) -> None:
         match message:

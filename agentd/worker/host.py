@@ -41,6 +41,7 @@ from agentd.protocol.messages import (
     Call,
     Cancel,
     Credit,
+    Detach,
     Drain,
     Drained,
     Drop,
@@ -69,7 +70,7 @@ from agentd.worker.output import flush
 from agentd.worker.references import HostReferences, open_outcome
 from agentd.worker.settings import Settings
 from agentd.worker.source import Source
-from agentd.worker.streams import OpenStream, Streams
+from agentd.worker.streams import KEEP_S, OpenStream, Streams
 from agentd.worker.turns import TurnOptions
 
 __all__ = ["Host"]
@@ -100,7 +101,9 @@ class Host:
         self.references = HostReferences(settings.daemon)
         install(self.references)
         self.outcomes = Outcomes(self._later)
-        self._streams = Streams()
+        self.streams = Streams(self._later)
+        self.grace_s = min(settings.grace_s, KEEP_S)
+        """For so long a stream keeps its turn though nobody reads it: a reader may come back."""
         self._agents: dict[bytes, Hosted] = {}
         self._lateness = Lateness(settings.heartbeat_s, loop.was_held_up)
         self._draining = False
@@ -160,7 +163,9 @@ class Host:
                 case Release():
                     self._release(message)
                 case Attach():
-                    self._streams.attach(source, message)
+                    self.streams.attach(source, message)
+                case Detach():
+                    self._detach(source, message)
                 case Ping():
                     self._is_late(source, message.at)
                     source.answer(Pong(number, self.loop.clock()))
@@ -326,7 +331,7 @@ class Host:
             opened = OpenWatch(self, hosted, source, call, payload)
         elif call.op == "stream":
             stream = OpenStream(self, hosted, source, call, payload)
-            self._streams.add(stream)
+            self.streams.add(stream)
             opened = stream
         else:
             opened = OpenCall(self, hosted, source, call, payload)
@@ -379,10 +384,10 @@ class Host:
 
     def _known_already(self, source: Source, call: Call) -> bool:
         """The call was sent before, over a connection that broke: has it come? Then answer."""
+        if call.op == "stream" and self.streams.again(source, call):
+            return True
         with self._lock:
             opened = self._by_key.get(call.key)
-        if self._streams.redirect(source, call):
-            return True
         if opened is not None and opened.redirect(source, call.id):
             return True
         outcome = self.outcomes.recall(call.key)
@@ -395,7 +400,8 @@ class Host:
         """It has been answered. From any thread."""
         with self._lock:
             self._open.pop(call, None)
-            self._by_key.pop(call.call.key, None)
+            if self._by_key.get(call.call.key) is call:  # not a later one with its key
+                del self._by_key[call.call.key]
             drained = self._draining and not self._open
         if drained:
             self._tell(Drained())
@@ -406,7 +412,12 @@ class Host:
             # A look in its turn: there may be a newer value than the last one sent.
             hosted.post(hosted.watchers.turn_ended)
         else:
-            self._streams.grant(source, message.id, message.more)
+            self.streams.grant(source, message.id, message.more)
+
+    def _detach(self, source: Source, message: Detach) -> None:
+        hosted = self._agents.get(message.agent)
+        if hosted is None or not hosted.watchers.detach(source.who, message.id):
+            self.streams.detach(source, message)
 
     def _cancel(self, message: Cancel) -> None:
         with self._lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from agentd.client.about import about_class
@@ -142,6 +142,7 @@ class _Task:
 
     chain: tuple[tuple[bytes, bytes], ...] = ()
     who = None
+    guests: Collection[Any] = ()
     readonly = False
     on_loop = False
 
