@@ -500,6 +500,8 @@ class Session:
                     sent = place
                 elif sent is None:
                     self.forget(place)
+                    if attempt:
+                        time.sleep(backoff(attempt))  # the daemon may not know yet what happened
                     continue  # nothing was sent: ask where the agent is now
                 if not self.is_there(place):
                     self.forget(place)

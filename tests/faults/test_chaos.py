@@ -611,7 +611,7 @@ def test_a_creation_given_up_in_silence_makes_no_agent_later(road, path, silence
     assert untold == {}
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", ["direct", pytest.param("relay", marks=pytest.mark.slow)])
 def test_a_daemon_that_died_is_told_and_its_successor_found(road, path):
     # Given
     way = road(path)
