@@ -1,6 +1,5 @@
 """The life of a stream: every event in every state, driven through the doors of the real thing."""
 
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
