@@ -7,7 +7,7 @@ functions are safe to call from many threads at once. What cannot travel is a
 
 from __future__ import annotations
 
-from agentd.serialization.contract import Encoded, References
+from agentd.serialization.contract import Encoded, References, Refusal
 from agentd.serialization.payloads import (
     decode,
     decode_call,
@@ -22,6 +22,7 @@ from agentd.serialization.reports import decode_error, encode_error
 __all__ = [
     "Encoded",
     "References",
+    "Refusal",
     "decode",
     "decode_call",
     "decode_error",
