@@ -102,6 +102,8 @@ class Download:
         return Read(number, wanted.agent, wanted.epoch, wanted.token, offset, size)
 
     def _part(self, link: Link, pending: Pending, size: int) -> Any:
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            raise self._timed_out()  # also if the next part is here: whoever writes them is slow
         message, payload = link.wait(pending, self._deadline).outcome()
         if isinstance(message, Error):
             raise self._session.raised(message, payload)
