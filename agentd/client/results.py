@@ -224,13 +224,13 @@ class AsyncResult(Future[T], Generic[T]):
         return result
 
 
-def open_outcome(outcome: Outcome) -> Any:
+def open_outcome(outcome: Outcome, *, direct: bool = True) -> Any:
     """The value of an outcome; raises its error."""
     from agentd import serialization
 
     message, payload = outcome
     head, *buffers = payload or (b"",)
-    refs = references.active()
+    refs = references.received(direct=direct)
     if isinstance(message, Result):
         return serialization.decode(message.codec, head, buffers, refs=refs)
     if not isinstance(message, Error):
@@ -413,7 +413,8 @@ class Sending:
         elif isinstance(message, Result):
             self._end(partial(decode_value, self._proxy, self._out.name, message.codec, payload))
         else:
-            self._end(partial(open_outcome, Outcome(message, payload)))
+            outcome = Outcome(message, payload)
+            self._end(partial(open_outcome, outcome, direct=self._aim.direct))
 
     def _ask_again(self, place: Ready) -> None:
         """The connection broke: if the worker lives, it knows what became of the call."""

@@ -641,9 +641,8 @@ class Session:
     def raised(self, message: Error, payload: Sequence[Any]) -> BaseException:
         """The exception that the agent's code raised, as this process can rebuild it."""
         head, *buffers = payload or (b"",)
-        return serialization.decode_error(
-            message.facts, message.codec, head, buffers, refs=references.active()
-        )
+        refs = references.received(direct=self.direct)
+        return serialization.decode_error(message.facts, message.codec, head, buffers, refs=refs)
 
     def ping(self, agent: bytes | None = None) -> float:
         """Seconds to the daemon, or to the worker of an agent, and back."""

@@ -101,7 +101,7 @@ class Stream:
                 self._breaks = Breaks()
                 self._grant()
                 head, *buffers = payload
-                return True, _decode(chunk, head, buffers)
+                return True, _decode(chunk, head, buffers, direct=self._aim.direct)
         if pending.done:
             self._ended(pending)
         return False, None
@@ -291,10 +291,11 @@ def attach(proxy: RpcObject, stream: str, offset: int, credit: int = 64) -> Stre
     return Stream(proxy, out, offset=offset)
 
 
-def _decode(chunk: Chunk, head: Any, buffers: list[Any]) -> Any:
+def _decode(chunk: Chunk, head: Any, buffers: list[Any], *, direct: bool) -> Any:
     from agentd import serialization
 
-    return serialization.decode(chunk.codec, head, buffers, refs=references.active())
+    refs = references.received(direct=direct)
+    return serialization.decode(chunk.codec, head, buffers, refs=refs)
 
 
 def _set_in_loop(loop: Any, change: Any) -> None:
