@@ -9,12 +9,13 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test test-all faults lint fmt types check cov clean
+.PHONY: help install run test test-all faults lint fmt types check cov \
+	bench bench-compare bench-profile bench-docs clean
 
 help: ## Show this help
-	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='more arguments of pytest']"
+	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='more arguments of pytest, of bench']"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(VENV)/.dev ## Make .venv with agentd (editable) and the tools of the developers
 
@@ -39,7 +40,7 @@ fmt: $(VENV)/.dev ## Format the code and mend what can be mended
 	@$(BIN)/ruff format
 
 types: $(VENV)/.dev ## Check types (tests/typing checks the API as users type it)
-	@$(BIN)/mypy agentd cli/agentd_cli
+	@$(BIN)/mypy agentd cli/agentd_cli benchmarks
 
 check: lint types test ## What CI runs
 
@@ -48,6 +49,19 @@ cov: $(VENV)/.dev ## Run the tests and tell which lines none of them reached
 	@$(BIN)/coverage run -m pytest -q -m "not slow" $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
+
+bench: $(VENV)/.dev ## Measure, with the goals beside it (ARGS='--rows call,pipelined --passes 5 --long')
+	@$(BIN)/python -m benchmarks run $(ARGS)
+
+bench-compare: $(VENV)/.dev ## Measure this revision and another in turns (BASE=main ARGS='--rows call')
+	@test -n "$(BASE)" || { echo "against which revision? make bench-compare BASE=main"; exit 2; }
+	@$(BIN)/python -m benchmarks compare $(BASE) $(ARGS)
+
+bench-profile: $(VENV)/.dev ## Tell where a call's microseconds go (ARGS='--rows call,aio --seconds 10')
+	@$(BIN)/python -m benchmarks profile $(ARGS)
+
+bench-docs: $(VENV)/.dev ## Put results into docs/benchmarks.md (ARGS='--run FILE.json --peers FILE.json')
+	@$(BIN)/python -m benchmarks docs $(ARGS)
 
 clean: ## Remove .venv and all that was built
 	@rm -rf $(VENV) dist build htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -147,6 +147,15 @@ class ConnectionLost(TransportError):
     code = "ConnectionLost"
 
 
+class TooLate(TransportError):
+    """A request came so late that its sender may have given it up; it was not carried out.
+
+    After a pause of the peer or of the network. Calls are sent again by themselves.
+    """
+
+    code = "TooLate"
+
+
 class EndpointInUse(TransportError):
     """Another daemon owns the endpoint."""
 

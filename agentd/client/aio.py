@@ -38,6 +38,11 @@ def wait_in_loop(result: Any) -> Generator[Any, None, Any]:
         except asyncio.CancelledError:
             result.cancel()
             raise
+    held = result.held()
+    if held is not None:
+        brought = loop.create_future()
+        held.bring(lambda: _waker(loop).wake(brought))
+        yield from brought
     return result.result()
 
 
@@ -125,9 +130,9 @@ async def _call(
     """A call that is sent when it is awaited; the first one connects in a thread."""
     aim = target(proxy)
     if session_of(aim).is_connected_for(aim.agent):
-        result = submit(proxy, name, args, kwargs, options)
+        result = submit(proxy, name, args, kwargs, options, lazy=False)
     else:
-        result = await asyncio.to_thread(submit, proxy, name, args, kwargs, options)
+        result = await asyncio.to_thread(submit, proxy, name, args, kwargs, options, lazy=False)
     return await result
 
 

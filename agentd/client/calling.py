@@ -161,12 +161,17 @@ def submit(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     options: CallOptions = DEFAULT,
+    *,
+    lazy: bool = True,
 ) -> AsyncResult[Any]:
-    """Call a method without waiting. Raises ``SerializationError``; all else is the result's."""
+    """Call a method without waiting. Raises ``SerializationError``; all else is the result's.
+
+    ``lazy``: a big value comes here when somebody asks for it, not before.
+    """
     from agentd.client.results import AsyncResult, Sending
 
     packed = pack_arguments(args, kwargs)
-    out = _compose(proxy, "method", name, packed, options, hold=True)
+    out = _compose(proxy, "method", name, packed, options, hold=True, lazy=lazy)
     result: AsyncResult[Any] = AsyncResult()
     sending = Sending(proxy, out, packed.give_back)
     if options.key is not None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar, cast
 
@@ -68,6 +69,7 @@ class CurrentCall:
         "agent",
         "caller",
         "chain",
+        "code",
         "deadline",
         "epoch",
         "guard",
@@ -87,6 +89,7 @@ class CurrentCall:
         trace: bytes = b"",
         me: Callable[[], Any] = lambda: None,
         on_wait: Callable[[bytes, bool], None] = lambda _key, _begins: None,
+        code: bytes = b"",
     ) -> None:
         self.agent = agent
         self.epoch = epoch
@@ -99,13 +102,15 @@ class CurrentCall:
         self.caller = chain[-1][0] if chain else None
         """The id of the agent that made the call; ``None`` if it was no agent."""
         self.trace = trace
+        self.code = code
+        """The bundle of modules that came along with the agent."""
         self.guard: Guard | None = None
         """Keeps the cancelling exception out of our own code; see ``undisturbed``."""
         self._me = me
         self._on_wait = on_wait
         self._lock = threading.Lock()  # protects the two below
         self._cancelled = False
-        self._children: dict[bytes, Callable[[], None]] = {}
+        self._children: dict[bytes, tuple[Callable[[], None], Sequence[Any]]] = {}
 
     @property
     def id(self) -> str:
@@ -127,15 +132,42 @@ class CurrentCall:
         return None if self.deadline is None else self.deadline - time.monotonic()
 
     # -- for the worker and the client ------------------------------------------------------------
-    def waits(self, key: bytes, *, begins: bool) -> None:
-        """This call begins (or ends) to wait for the call ``key`` that it made."""
-        self._on_wait(key, begins)
+    @contextmanager
+    def waits(self, key: bytes, needs: Sequence[Any]) -> Iterator[None]:
+        """While this call waits for the call ``key``, and so for those whose outcomes it needs."""
+        keys = self._needed(key, needs)
+        for each in keys:
+            self._on_wait(each, True)  # noqa: FBT003 - it begins
+        try:
+            yield
+        finally:
+            for each in keys:
+                self._on_wait(each, False)  # noqa: FBT003 - it ends
 
-    def adopt(self, key: bytes, cancel: Callable[[], None]) -> None:
-        """A call was made on behalf of this one; it is cancelled with it."""
+    def lives_at(self, endpoint: str) -> bool:
+        """Whether its agent is hosted by that daemon."""
+        from agentd.client.proxy import target
+
+        return target(self._me()).endpoint == endpoint
+
+    def _needed(self, key: bytes, needs: Sequence[Any]) -> list[bytes]:
+        """The keys of a call, of those that it needs, of those that these need, and so on."""
+        keys = [key]
+        left = [needs]
+        with self._lock:
+            while left:
+                for wire in left.pop():
+                    needed = bytes(wire[1])
+                    if needed not in keys:
+                        keys.append(needed)
+                        left.append(self._children.get(needed, (None, ()))[1])
+        return keys
+
+    def adopt(self, key: bytes, cancel: Callable[[], None], needs: Sequence[Any] = ()) -> None:
+        """A call that needs those outcomes was made on behalf of this one; it ends with it."""
         with self._lock:
             if not self._cancelled:
-                self._children[key] = cancel
+                self._children[key] = cancel, needs
                 return
         cancel()
 
@@ -149,7 +181,7 @@ class CurrentCall:
         with self._lock:
             self._cancelled = True
             children, self._children = self._children, {}
-        for cancel in children.values():
+        for cancel, _needs in children.values():
             cancel()
 
 

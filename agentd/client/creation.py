@@ -15,7 +15,7 @@ from agentd.client.target import Target
 from agentd.errors import ConfigError
 from agentd.ids import new_agent_id
 from agentd.protocol.messages import Create
-from agentd.serialization import Encoded
+from agentd.serialization import Bundle, Encoded
 
 __all__ = ["adopt", "construct"]
 
@@ -33,10 +33,12 @@ def construct(
     ``"pkg.mod:Class"``, of which this process needs to know nothing.
     """
     refs = references.Collecting(references.active())
-    encoded = serialization.encode_spec(cls, args, kwargs, refs=refs)
     local = cls if isinstance(cls, type) else None
+    bundle = _bundle(local, conf)
+    shipped = {} if bundle is None else bundle.modules
+    encoded = serialization.encode_spec(cls, args, kwargs, refs=refs, shipped=shipped)
     label = cls if isinstance(cls, str) else _label(cls)
-    return _host("spec", label, local, encoded, conf, session, refs)
+    return _host("spec", label, local, encoded, conf, session, refs, bundle)
 
 
 def adopt(obj: object, conf: DistConf) -> RpcObject:
@@ -48,7 +50,14 @@ def adopt(obj: object, conf: DistConf) -> RpcObject:
         raise ConfigError(f"{obj!r} is hosted already")
     refs = references.Collecting(references.active())
     encoded = serialization.encode_object(obj, refs=refs)
-    return _host("live", _label(type(obj)), type(obj), encoded, conf, None, refs)
+    bundle = _bundle(type(obj), conf)
+    return _host("live", _label(type(obj)), type(obj), encoded, conf, None, refs, bundle)
+
+
+def _bundle(cls: type | None, conf: DistConf) -> Bundle | None:
+    """The modules that go along; a class given by name alone is the daemon's own."""
+    ship = conf.ship if isinstance(conf.ship, bool) else tuple(conf.ship)
+    return serialization.bundle_of(None if cls is None else cls.__module__, ship)
 
 
 def _host(
@@ -59,6 +68,7 @@ def _host(
     conf: DistConf,
     session: Session | None,
     refs: references.Collecting,
+    bundle: Bundle | None,
 ) -> RpcObject:
     for result in refs.results.values():
         if hasattr(result, "lend"):
@@ -68,6 +78,11 @@ def _host(
 
         session = runtime().connect(conf.address)
     maker = current()
+    code = b""
+    if maker is not None and maker.code and conf.ship is True and maker.lives_at(session.endpoint):
+        code, bundle = maker.code, None  # what it makes may need what the agent itself came with
+    elif bundle is not None:
+        code = bundle.digest
     message = partial(
         Create,
         agent=new_agent_id(),
@@ -82,11 +97,12 @@ def _host(
         parent=maker.agent if maker is not None else None,
         options=conf.turns,
         needs=refs.needs,
+        code=code,
     )
     agent: bytes = message.keywords["agent"]
-    creation = session.create(message, encoded)
+    creation = session.create(message, encoded, bundle)
     if conf.name is not None:
-        agent, _existing = session.wait_accepted(creation)
+        creation, agent, _existing = session.wait_accepted(creation)
     return make_proxy(
         Target(
             agent,

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from agentd.client.link import LinkDown, Pending
 from agentd.errors import AgentdError, ConnectionLost, ResultExpired
 from agentd.protocol.messages import Error, Fetch, Message, Ready
 
 if TYPE_CHECKING:
-    from agentd.client.link import Pending
     from agentd.client.session import Session
 
 __all__ = ["Outcome", "fetch", "fetch_all"]
@@ -101,19 +101,19 @@ class _Fetching:
 
     def _send(self, place: Ready) -> None:
         try:
-            link = self._session.worker(place.address)
+            link = self._session.worker(place)
             link.submit(
                 lambda n: Fetch(n, self._agent, place.epoch, self._key),
                 (),
                 partial(self._answer, place),
             )
-        except ConnectionLost as error:
+        except LinkDown as error:
             self._lost(place, error)
 
     def _answer(self, place: Ready, pending: Pending) -> None:
         try:
             message, payload = pending.outcome()
-        except ConnectionLost as error:
+        except LinkDown as error:
             self._lost(place, error)
         except ResultExpired as error:
             self._expired(place, error)

@@ -27,7 +27,17 @@ from agentd.errors import (
     from_wire,
 )
 from agentd.protocol import pack, unpack
-from agentd.protocol.messages import Accepted, Call, Chunk, Error, Hello, Message, Ping, Welcome
+from agentd.protocol.messages import (
+    Accepted,
+    Call,
+    Chunk,
+    Error,
+    Hello,
+    Message,
+    Ping,
+    Pong,
+    Welcome,
+)
 from agentd.transport import rundir
 from agentd.transport.sockets import Breakage, Port, Unreachable, dealer
 
@@ -35,6 +45,8 @@ __all__ = ["Link", "LinkDown", "Pending"]
 
 LOOK_S = 0.25
 """How often somebody who waits for a connection looks whether there is still a listener."""
+CLOCK_S = 0.1
+"""A round trip that is longer tells too little about the peer's clock, once a shorter one told."""
 MAX_FOLLOW_S = 1.0
 """A follower looks at least this often whether it has to lead."""
 
@@ -141,31 +153,44 @@ class Link:
         """When something last arrived, on the monotonic clock."""
         self.pinged: float | None = None
         """Since when a ping has had no answer, nor anything else arrived."""
+        self.doubted: float | None = None
+        """Since when the daemon is asked about this silent worker."""
+        self.ahead = 0.0
+        """What the peer's clock shows more than ours, at most: ``at`` of what is sent is never
+        too early by it, so that nothing counts as late that is not."""
+        self._trip: float | None = None
 
     # -- opening -----------------------------------------------------------------------------------
     def open(self, hello: Callable[[int], Hello], timeout: float) -> Welcome:
-        """Meet the peer; raises ``DaemonNotFound`` or ``VersionMismatch``."""
+        """Meet the peer.
+
+        Raises ``DaemonNotFound`` or ``VersionMismatch``, ``LinkDown`` if the connection broke.
+        """
         deadline = self._clock() + timeout
         path = rundir.ipc_path(self.endpoint)
-        while not self._port.wait_connected(LOOK_S):
+        while not self._port.wait_connected(LOOK_S, self._breakage):
+            if self._breakage.happened():
+                self.close()
+                raise LinkDown(f"the connection to {self.endpoint} broke", endpoint=self.endpoint)
             # Its process may have ended since somebody last looked.
-            if self._clock() < deadline and rundir.is_listening(path):
+            listening = rundir.is_listening(path)
+            if listening and self._clock() < deadline:
                 continue
             self.close()
+            if listening:
+                raise self._no_answer()
             raise DaemonNotFound(
                 f"nobody answers at {self.endpoint}; is the daemon running? Start one with: "
                 "agentd serve",
                 endpoint=self.endpoint,
             )
-        pending = self.submit(hello)
+        sent = self._clock()
         try:
+            pending = self.submit(hello)
             message, _payload = self.wait(pending, deadline).outcome()
         except CallTimeout:
             self.close()
-            raise DaemonNotFound(
-                f"{self.endpoint} accepts connections but does not answer",
-                endpoint=self.endpoint,
-            ) from None
+            raise self._no_answer() from None
         except AgentdError:
             self.close()
             raise
@@ -173,7 +198,26 @@ class Link:
             self.close()
             raise ProtocolError(f"{self.endpoint} answered hello with {message.kind!r}")
         self.welcome = message
+        self._learn(sent, message.now)
         return message
+
+    def _no_answer(self) -> DaemonNotFound:
+        return DaemonNotFound(
+            f"{self.endpoint} accepts connections but does not answer",
+            endpoint=self.endpoint,
+            silent=True,
+        )
+
+    def _learn(self, sent: float, theirs: float) -> None:
+        """The peer's clock showed ``theirs`` after something was sent at ``sent``, and before now.
+
+        Assumed is that the way there took no time (cf. Cristian, "Probabilistic clock
+        synchronization", 1989, who assumes the half): see ``ahead``.
+        """
+        trip = self._clock() - sent
+        if theirs and (self._trip is None or trip <= max(self._trip, CLOCK_S)):
+            self._trip = trip
+            self.ahead = theirs - sent
 
     # -- asking ------------------------------------------------------------------------------------
     @undisturbed
@@ -359,7 +403,7 @@ class Link:
 
     def _take(self, frames: list[Any], settled: Calls) -> None:
         self.heard = self._clock()
-        self.pinged = None
+        self.pinged = self.doubted = None
         try:
             message = unpack(frames)
         except ProtocolError:
@@ -400,23 +444,30 @@ class Link:
             settled.append(pending.on_change)
             pending.on_change = None
 
-    def _break(self, why: str, settled: Calls) -> None:
+    def _break(self, why: str, settled: Calls, *, for_good: bool = False) -> None:
         self.down = LinkDown(why, endpoint=self.endpoint)
         pending, self._pending = self._pending, {}
         for request in pending.values():
-            request.failure = LinkDown(why, endpoint=self.endpoint, sent=True)
+            request.failure = (
+                ConnectionLost(why, endpoint=self.endpoint)
+                if for_good
+                else LinkDown(why, endpoint=self.endpoint, sent=True)
+            )
             self._settle(request, settled)
         for follower in self._followers:
             self._rouse(follower)
 
     # -- ending ------------------------------------------------------------------------------------
     @undisturbed
-    def fail(self, why: str) -> None:
-        """Give the connection up: what is open fails with ``LinkDown``."""
+    def fail(self, why: str, *, for_good: bool = False) -> None:
+        """Give the connection up: what is open fails with ``LinkDown``.
+
+        ``for_good``: with ``ConnectionLost``, as there is nobody whom it could be asked for again.
+        """
         settled: Calls = []
         with self._lock:
             if self.down is None:
-                self._break(why, settled)
+                self._break(why, settled, for_good=for_good)
             if self._leader is not None:
                 self._rouse(self._leader)
         _call_back(settled)
@@ -424,12 +475,26 @@ class Link:
     @undisturbed
     def ping(self) -> None:
         """Ask for a sign of life; ``heard`` tells when one came."""
+        sent = self._clock()
         if self.pinged is None:
-            self.pinged = self._clock()
+            self.pinged = sent
         try:
-            self.submit(Ping, callback=lambda _pending: None)
+            self.submit(
+                lambda number: Ping(number, sent + self.ahead), (), partial(self._ponged, sent)
+            )
         except LinkDown:
             pass
+
+    def _ponged(self, sent: float, pending: Pending) -> None:
+        if isinstance(pending.message, Pong):
+            self._learn(sent, pending.message.now)
+
+    @undisturbed
+    def excuse(self, now: float) -> None:
+        """It is silent for a reason: it has as much time again."""
+        with self._lock:
+            self.heard = now
+            self.pinged = self.doubted = None
 
     @property
     def waiting(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,6 +32,9 @@ class DistConf:
     ``busy``: what a call meets that finds no free turn: ``"queue"``, ``"reject"`` (``Overloaded``)
     or ``"interrupt"`` (the running call is cancelled).
     ``mailbox``: how many calls may wait; more are ``Overloaded``.
+    ``ship``: which modules go along: ``True`` for those beside the program that the class's module
+    and the program itself import, ``False`` for none, or a list of further modules and packages
+    (packages with all their files).
     """
 
     endpoint: str | None = None
@@ -47,6 +50,7 @@ class DistConf:
     reentrant: bool = False
     busy: Literal["queue", "reject", "interrupt"] = "queue"
     mailbox: int = 16_384
+    ship: bool | Sequence[str] = True
 
     def __post_init__(self) -> None:
         _require("lifetime", self.lifetime, (None, "client", "daemon"))
@@ -57,6 +61,11 @@ class DistConf:
             if type(number) is not int or number < 1:
                 raise ConfigError(f"to_dist: {key} is a number from 1 on, not {number!r}")
         check_timeout("to_dist", self.timeout)
+        ship = self.ship
+        if not isinstance(ship, bool) and not (
+            isinstance(ship, (list, tuple)) and all(isinstance(n, str) and n for n in ship)
+        ):
+            raise ConfigError(f"to_dist: ship is True, False or a list of names, not {ship!r}")
         for key in ("endpoint", "host", "name"):
             value = getattr(self, key)
             if value is not None and (not isinstance(value, str) or not value):

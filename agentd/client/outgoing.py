@@ -37,10 +37,15 @@ class Outgoing(NamedTuple):
     hold: bool = False
     oneway: bool = False
     credit: int = 0
+    lazy: bool = False
 
-    def message(self, epoch: int, number: int, *, again: bool = False) -> Call:
-        """As it is sent now; ``again``: over another connection, as the first one broke."""
-        left = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+    def message(self, epoch: int, ahead: float, number: int, *, again: bool = False) -> Call:
+        """As it is sent now, to one whose clock is ``ahead``.
+
+        ``again``: over another connection, as the first one broke.
+        """
+        now = time.monotonic()
+        left = None if self.deadline is None else max(0.0, self.deadline - now)
         return Call(
             number,
             self.agent,
@@ -57,6 +62,8 @@ class Outgoing(NamedTuple):
             self.chain,
             again,
             self.trace,
+            self.lazy,
+            now + ahead,
         )
 
     def timed_out(self, label: str) -> CallTimeout:
@@ -82,6 +89,7 @@ def compose(
     hold: bool = False,
     oneway: bool = False,
     credit: int = 0,
+    lazy: bool = False,
 ) -> Outgoing:
     """Complete a call with what it inherits from the call in whose code it is made."""
     say_all()
@@ -112,4 +120,5 @@ def compose(
         hold,
         oneway,
         credit,
+        lazy,
     )

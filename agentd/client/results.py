@@ -14,12 +14,21 @@ from agentd.client.calling import decode_value
 from agentd.client.context import current
 from agentd.client.farewell import leave
 from agentd.client.fetching import Outcome, fetch
+from agentd.client.held import Held
 from agentd.client.link import LinkDown, Pending
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import RpcObject, announce, session_of, target
 from agentd.client.retry import Retry
-from agentd.client.session import LATE_S, MOVES, backoff
-from agentd.errors import AgentdError, AgentNotFound, ConnectionLost, ProtocolError, from_wire
+from agentd.client.session import LATE_S, MOVES, backoff, is_elsewhere
+from agentd.errors import (
+    AgentdError,
+    AgentNotFound,
+    ConnectionLost,
+    DaemonNotFound,
+    ProtocolError,
+    TooLate,
+    from_wire,
+)
 from agentd.protocol.messages import Error, Ready, Result
 
 __all__ = ["AsyncResult", "Sending"]
@@ -32,7 +41,8 @@ class AsyncResult(Future[T], Generic[T]):
 
     Attribute and item access wait for the value and reach into it. Un-fetched (before anybody asked
     for the value), it pickles to a reference: handed to a call of a hosted agent, it is resolved
-    there, and the value does not pass through this process. ``cancel`` stops the call itself.
+    there, and the value does not pass through this process: one of more than 64 KiB comes here only
+    when somebody asks for it. ``cancel`` stops the call itself.
     """
 
     def __init__(self) -> None:
@@ -68,6 +78,8 @@ class AsyncResult(Future[T], Generic[T]):
             return
         with self.awaited():
             sealed: Any = super().result(timeout)
+            if isinstance(sealed, Held):
+                sealed.wait()  # the call is done: no part of ``timeout``
         with self._agentd_lock:
             if not self._agentd_opened:
                 try:
@@ -77,6 +89,13 @@ class AsyncResult(Future[T], Generic[T]):
                 self._agentd_opened = True
         self._release_if_done()
 
+    def held(self) -> Held | None:
+        """The value that is still where it was made, if it is; once the call is done."""
+        if self._agentd_opened or self.cancelled():
+            return None
+        sealed: Any = super().result()
+        return sealed if isinstance(sealed, Held) else None
+
     @contextmanager
     def awaited(self) -> Iterator[None]:
         """While an agent's code waits for it: a call that comes back is told, see ``Turns``."""
@@ -85,11 +104,8 @@ class AsyncResult(Future[T], Generic[T]):
         if maker is None or sending is None or self.done():
             yield
             return
-        maker.waits(sending.key, begins=True)
-        try:
+        with maker.waits(sending.key, sending.needs):
             yield
-        finally:
-            maker.waits(sending.key, begins=False)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -260,6 +276,7 @@ class Sending:
         self.error: AgentdError | None = None
         """What ended the last attempt, if it was not the agent's own code."""
         self.key = out.key
+        self.needs = out.needs
 
     def begin(self, finish: Callable[[Callable[[], Any]], None]) -> None:
         """Find the agent, then send; ``finish`` gets what opens the outcome, once."""
@@ -269,7 +286,7 @@ class Sending:
         self._again = False
         self.error = None
         if self._out.maker is not None:
-            self._out.maker.adopt(self.key, self.cancel)
+            self._out.maker.adopt(self.key, self.cancel, self.needs)
         if self._out.deadline is not None:
             self._session.limited.add(self)
         self._find()
@@ -339,10 +356,14 @@ class Sending:
         if self._unwanted():
             raise CancelledError
         self._place = place
-        make = partial(self._out.message, place.epoch, again=self._again)
         try:
-            link = self._session.worker(place.address)
+            link = self._session.worker(place)
+            make = partial(self._out.message, place.epoch, link.ahead, again=self._again)
             link.submit(make, self._out.payload, self._answered)
+        except DaemonNotFound as error:
+            if not self._again:
+                raise
+            raise ConnectionLost(error.message, endpoint=error.endpoint) from None
         except LinkDown as error:
             if self._again:
                 self._ask_again(place)
@@ -380,12 +401,14 @@ class Sending:
             else:
                 self._moved(error)
             return
-        except AgentNotFound as error:
-            if not error.facts.get("moved"):
+        except (AgentNotFound, TooLate) as error:
+            if not is_elsewhere(error):
                 raise
             self._moved(error)
             return
-        if isinstance(message, Result):
+        if isinstance(message, Result) and message.held:
+            self._end(Held(self.wire(), open_outcome))
+        elif isinstance(message, Result):
             self._end(partial(decode_value, self._proxy, self._out.name, message.codec, payload))
         else:
             self._end(partial(open_outcome, Outcome(message, payload)))

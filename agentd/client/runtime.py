@@ -23,7 +23,7 @@ __all__ = ["Runtime", "runtime"]
 
 log = logging.getLogger("agentd.client")
 
-BEAT_S = 0.5
+BEAT_S = 0.25
 """How often the pump looks whether a heartbeat is due."""
 
 

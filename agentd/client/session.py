@@ -7,13 +7,14 @@ is kept in ``_places``, or through the daemon where that address cannot be reach
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 
@@ -21,6 +22,7 @@ from agentd import serialization
 from agentd.client import references
 from agentd.client.lines import Lines
 from agentd.client.link import Link, LinkDown, Pending
+from agentd.client.shipping import Shipping
 from agentd.errors import (
     AgentCreationError,
     AgentdError,
@@ -29,8 +31,9 @@ from agentd.errors import (
     ConnectionLost,
     DaemonNotFound,
     ProtocolError,
+    TooLate,
 )
-from agentd.protocol import PROTOCOL, local_versions
+from agentd.protocol import PROTOCOL, QUIET_BEATS, local_versions, patience
 from agentd.protocol.messages import (
     Accepted,
     Answer,
@@ -47,8 +50,11 @@ from agentd.protocol.messages import (
     Ready,
     Release,
     Result,
+    Vouch,
+    Vouched,
+    Welcome,
 )
-from agentd.serialization import Encoded
+from agentd.serialization import Bundle, Encoded
 from agentd.transport import rundir
 from agentd.transport.process import host_identity, process_start
 
@@ -57,18 +63,31 @@ if TYPE_CHECKING:
     from agentd.client.results import Sending
     from agentd.client.runtime import Runtime
 
-__all__ = ["LATE_S", "MOVES", "Session"]
+__all__ = ["LATE_S", "MOVES", "Session", "backoff", "is_elsewhere"]
 
-CONNECT_TIMEOUT_S = 5.0
-"""How long a peer may take to answer ``hello``; it does so before anything else."""
+CONNECT_TIMEOUT_S = 3.0
+"""How long a daemon may take to answer ``hello``; it does so before anything else."""
+WORKER_TIMEOUT_S = 1.75
+"""How long a worker may take, before the daemon is asked about it."""
+AVOID_S = 5.0
+"""How long the daemon relays for a worker that did not answer."""
+PAUSE_S = 1.0
+"""Beats this far apart tell that this process itself stood still, not its peers."""
 MOVES = 5
 """How often a call follows an agent that moved before it gives up."""
 LATE_S = 0.5
 """How much later than a call's deadline the caller itself gives up: a worker answers before."""
 RELEASES = 64
 """Releases told at once, at most."""
-SILENT_BEATS = 3
-"""Heartbeats that may go unanswered before a peer counts as gone."""
+
+
+class Creation(NamedTuple):
+    """An open request that makes an agent."""
+
+    link: Link
+    pending: Pending
+    again: Callable[[], Creation]
+    """Send it again, as the connection broke: it makes no second agent."""
 
 
 class Session:
@@ -91,8 +110,14 @@ class Session:
         self._daemon: Link | None = None
         self._workers: dict[str, Link | None] = {}
         """By address; ``None``: not to be reached from here, the daemon relays."""
+        self._avoided: dict[str, float] = {}
+        """Workers that did not answer, by address: until when the daemon relays for them."""
+        self._beaten = clock()
+        self._refused: dict[str, tuple[float, AgentdError]] = {}
+        """By endpoint: when and why nobody could be met there."""
         self._places: dict[bytes, Ready] = {}
         self.lines = Lines()
+        self.shipping = Shipping(self)
         self.limited: set[Sending] = set()
         """Open calls with a deadline that nobody waits for in a thread."""
         self._release_lock = threading.Lock()  # protects the next
@@ -100,11 +125,15 @@ class Session:
         self._path = rundir.ipc_path(endpoint)
 
     # -- links -------------------------------------------------------------------------------------
-    def connect(self) -> Link:
-        """The link to the daemon, opened if needed; raises ``DaemonNotFound``."""
+    def connect(self, came: float | None = None) -> Link:
+        """The link to the daemon, opened if needed; raises ``DaemonNotFound``, ``ConnectionLost``.
+
+        ``came``: since when the caller waits for it.
+        """
         link = self._daemon
         if link is not None and link.down is None:
             return link
+        came = time.monotonic() if came is None else came
         with self._lock:
             link = self._daemon
             if link is not None and link.down is None:
@@ -117,12 +146,35 @@ class Session:
                     f"no daemon listens on {self.endpoint}; start one with: agentd serve",
                     endpoint=self.endpoint,
                 )
-            self._daemon = self._open(self.endpoint)
+            self._daemon = self._once(
+                self.endpoint, came, lambda: self._open(self.endpoint, CONNECT_TIMEOUT_S)
+            )
             return self._daemon
 
-    def _open(self, endpoint: str) -> Link:
-        link = Link(self._runtime.context, endpoint, self._runtime.pump.arm, self._clock)
-        link.open(self._hello, CONNECT_TIMEOUT_S)
+    def _once(self, endpoint: str, came: float, meet: Callable[[], Link]) -> Link:
+        """Meet the peer. Who waited for somebody else to do so, and ``came`` before, fails too."""
+        at, refusal = self._refused.get(endpoint, (0.0, None))
+        if refusal is not None and at >= came:
+            raise type(refusal)(refusal.message, **refusal.facts)
+        try:
+            return meet()
+        except AgentdError as error:
+            self._refused[endpoint] = time.monotonic(), error
+            raise
+
+    def _open(self, endpoint: str, timeout: float) -> Link:
+        """A connection that breaks meanwhile is made again, within the time."""
+        deadline = time.monotonic() + timeout
+        for attempt in itertools.count():
+            link = Link(self._runtime.context, endpoint, self._runtime.pump.arm, self._clock)
+            try:
+                link.open(self._hello, max(0.0, deadline - time.monotonic()))
+            except LinkDown as error:
+                if time.monotonic() > deadline:
+                    raise ConnectionLost(error.message, endpoint=endpoint) from None
+                time.sleep(backoff(attempt))
+            else:
+                break
         return link
 
     def _hello(self, number: int) -> Hello:
@@ -139,30 +191,56 @@ class Session:
             mine.dill,
         )
 
-    def worker(self, address: str) -> Link:
-        """The way to a worker: its own socket, else the daemon."""
+    def worker(self, place: Ready) -> Link:
+        """The way to a worker: its own socket, else the daemon.
+
+        Raises ``LinkDown`` if it is gone, ``ConnectionLost`` if it stands still.
+        """
+        address = place.address
         link = self._workers.get(address)
         if link is not None and link.down is None:
             return link
+        came = time.monotonic()
         with self._lock:
             link = self._workers.get(address)
             if link is not None and link.down is None:
                 return link
             if link is not None:
                 link.close()
-            if not self.direct or (address in self._workers and link is None):
-                return self.connect()
+            relayed = address in self._workers and link is None
+            if relayed or not self.direct or self._avoided.get(address, 0.0) > time.monotonic():
+                return self.connect(came)
             if not rundir.is_listening(rundir.ipc_path(address)):
                 if link is not None:  # it was there once: it is gone, not out of reach
                     del self._workers[address]
                     raise LinkDown("the worker is gone", endpoint=address, sent=False)
                 self._workers[address] = None
-                return self.connect()
-            try:
-                opened = self._workers[address] = self._open(address)
-            except (DaemonNotFound, LinkDown) as error:  # it died while we came
-                raise LinkDown(error.message, endpoint=address, sent=False) from None
-            return opened
+                return self.connect(came)
+            return self._once(address, came, lambda: self._meet_worker(place))
+
+    def _meet_worker(self, place: Ready) -> Link:
+        address = place.address
+        try:
+            opened = self._workers[address] = self._open(address, WORKER_TIMEOUT_S)
+        except DaemonNotFound as error:
+            if error.facts.get("silent"):
+                return self._around(place)
+            raise LinkDown(error.message, endpoint=address, sent=False) from None
+        except ConnectionLost as error:  # it died while we came
+            raise LinkDown(error.message, endpoint=address, sent=False) from None
+        return opened
+
+    def _around(self, place: Ready) -> Link:
+        """A worker does not answer: if it is well, or busy, the daemon relays for a while."""
+        deadline = time.monotonic() + WORKER_TIMEOUT_S
+        try:
+            self.request(lambda n: Vouch(n, place.worker), deadline=deadline)
+        except CallTimeout:
+            raise ConnectionLost(
+                f"neither worker {place.worker} nor the daemon answers", endpoint=self.endpoint
+            ) from None
+        self._avoided[place.address] = time.monotonic() + AVOID_S
+        return self.connect()
 
     # -- requests to the daemon --------------------------------------------------------------------
     def request(
@@ -185,10 +263,17 @@ class Session:
         """Administration; the answer's data."""
         wait = params.get("wait", 0.0)
         deadline = time.monotonic() + 30.0 + wait
-        message, payload = self.request(lambda n: Ask(n, what, params), deadline=deadline)
+        message, payload = self.request(
+            lambda n: Ask(n, what, params, self._now()), deadline=deadline
+        )
         if not isinstance(message, Answer) or not payload:
             raise ProtocolError(f"the daemon answered {message.kind!r} to a question")
         return msgpack.unpackb(payload[0], strict_map_key=False)
+
+    def _now(self) -> float:
+        """The daemon's clock, as far as known."""
+        daemon = self._daemon
+        return time.monotonic() + (0.0 if daemon is None else daemon.ahead)
 
     def ask_later(
         self, make: Callable[[int], Message], callback: Callable[[Pending], None]
@@ -213,66 +298,118 @@ class Session:
         self._runtime.aside.do(peer, step)
 
     # -- agents ------------------------------------------------------------------------------------
-    def create(self, make: Callable[[int], Create], encoded: Encoded) -> tuple[Link, Pending]:
-        """Send it; the open request, settled when the agent is ready or failed."""
+    def create(
+        self, create: Callable[..., Create], encoded: Encoded, bundle: Bundle | None = None
+    ) -> Creation:
+        """Send it, after the code it needs; the open request, settled when the agent is ready."""
         payload = [encoded.head, *encoded.buffers]
-        link = self.connect()
-        try:
-            return link, link.submit(make, payload)
-        except LinkDown:
-            link = self.connect()
-            return link, link.submit(make, payload)
 
-    def wait_accepted(self, creation: tuple[Link, Pending]) -> tuple[bytes, bool]:
+        def make(number: int) -> Create:
+            return create(number, at=self._now())
+
+        def send(*, anew: bool = True) -> Creation:
+            for attempt in range(MOVES):
+                if bundle is not None:
+                    self.shipping.offer(bundle, anew=anew or attempt > 0)
+                link = self.connect()
+                try:
+                    return Creation(link, link.submit(make, payload), send)
+                except LinkDown:
+                    time.sleep(backoff(attempt))
+            raise self._broke_often("creation")
+
+        return send(anew=False)
+
+    def _broke_often(self, what: str) -> ConnectionLost:
+        return ConnectionLost(
+            f"the connection to {self.endpoint} broke {MOVES} times during the {what}",
+            endpoint=self.endpoint,
+        )
+
+    def wait_accepted(self, creation: Creation) -> tuple[Creation, bytes, bool]:
         """Wait until the daemon took the agent: its id, and whether it existed already."""
-        link, pending = creation
         deadline = time.monotonic() + 30.0
-        try:
-            link.wait(pending, deadline, lambda p: p.accepted is not None or p.done)
-        except LinkDown as error:
-            raise ConnectionLost(error.message, endpoint=self.endpoint) from None
-        if pending.accepted is not None:
-            return pending.accepted.agent, pending.accepted.existing
-        pending.outcome()
-        raise ProtocolError("the daemon did not say that it accepted the agent")
+        for attempt in range(MOVES):
+            link, pending, again = creation
+            try:
+                link.wait(pending, deadline, lambda p: p.accepted is not None or p.done)
+                if pending.accepted is not None:
+                    return creation, pending.accepted.agent, pending.accepted.existing
+                pending.outcome()
+                raise ProtocolError("the daemon did not say that it accepted the agent")
+            except LinkDown:
+                time.sleep(backoff(attempt))
+                creation = again()
+        raise self._broke_often("creation")
 
-    def settle(self, agent: bytes, creation: tuple[Link, Pending], deadline: float | None) -> Ready:
+    def settle(self, agent: bytes, creation: Creation, deadline: float | None) -> Ready:
         """Wait until a created agent is ready; raises ``AgentCreationError`` and others."""
-        link, pending = creation
-        if link is not self._daemon and not pending.done:  # made before a fork, by the parent
-            return self.locate(agent, deadline=deadline)
-        try:
-            return self.located(link.wait(pending, deadline))
-        except LinkDown:
-            return self.locate(agent, deadline=deadline)  # the daemon may have taken it
+        for attempt in range(MOVES):
+            link, pending, again = creation
+            if link is not self._daemon and not pending.done:  # made before a fork, by the parent
+                return self.locate(agent, deadline=deadline)
+            try:
+                return self.located(link.wait(pending, deadline))
+            except LinkDown:  # the daemon may have taken it, or not
+                time.sleep(backoff(attempt))
+                creation = again()
+        raise self._broke_often("creation")
 
     def locate(
-        self, agent: bytes | None = None, name: str | None = None, deadline: float | None = None
+        self,
+        agent: bytes | None = None,
+        name: str | None = None,
+        deadline: float | None = None,
+        came: float | None = None,
     ) -> Ready:
-        """Ask where an agent is; waits until it is ready."""
-        link = self.connect()
-        try:
-            pending = link.submit(lambda n: Locate(n, agent, name))
-            return self.located(link.wait(pending, deadline))
-        except LinkDown as error:
-            raise ConnectionLost(error.message, endpoint=self.endpoint) from None
+        """Ask where an agent is; waits until it is ready. ``came``: see ``connect``."""
+        why = ""
+        for attempt in range(MOVES):
+            link = self.connect(came)
+            try:
+                pending = link.submit(lambda n: Locate(n, agent, name))
+                return self.located(link.wait(pending, deadline))
+            except LinkDown as error:
+                came = None
+                why = error.message
+                time.sleep(backoff(attempt))
+        raise ConnectionLost(why, endpoint=self.endpoint)
 
     def locate_later(self, agent: bytes, callback: Callable[[Pending], None]) -> None:
         """Ask where an agent is; ``callback`` gets the request to give to ``located``."""
         self.ask_later(lambda n: Locate(n, agent), callback)
 
-    def find(self, agent: bytes, creation: tuple[Link, Pending] | None) -> None:
+    def find(self, agent: bytes, creation: Creation | None, attempt: int = 0) -> None:
         """Find out where the agent is and have its line move, with the settled request."""
-        move = partial(self._move, agent)
+        if creation is not None and creation.link is not self._daemon and not creation.pending.done:
+            creation = None  # made before a fork, by the parent
+        move = partial(self._found, agent, creation, attempt)
         try:
-            if creation is not None:
-                link, pending = creation
-                if link is self._daemon or pending.done:  # else made before a fork, by the parent
-                    link.when_done(pending, move)
-                    return
-            self.locate_later(agent, move)
+            if creation is None:
+                self.locate_later(agent, move)
+            else:
+                creation.link.when_done(creation.pending, move)
         except AgentdError as error:
             move(error)
+
+    def _find_again(self, agent: bytes, creation: Creation | None, attempt: int) -> None:
+        """As the connection broke; those who wait stay in their line."""
+        try:
+            self.find(agent, None if creation is None else creation.again(), attempt)
+        except AgentdError as error:
+            self.lines.move(agent, error)
+
+    def _found(
+        self, agent: bytes, creation: Creation | None, attempt: int, found: Pending | AgentdError
+    ) -> None:
+        failure = found.failure if isinstance(found, Pending) else found
+        if isinstance(failure, LinkDown) and attempt < MOVES:
+            args = (agent, creation, attempt + 1)
+            timer = threading.Timer(backoff(attempt), self._find_again, args)
+            timer.daemon = True
+            timer.start()
+        else:
+            self._move(agent, found)
 
     def _move(self, agent: bytes, found: Pending | AgentdError) -> None:
         """Have the agent's line move; where its worker has to be met first, not in this thread."""
@@ -314,10 +451,11 @@ class Session:
 
     def place(self, agent: bytes, deadline: float | None = None) -> Ready:
         """Where the agent is, as far as known; else ask. After the calls that wait for that."""
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        came = time.monotonic()
+        left = None if deadline is None else max(0.0, deadline - came)
         if not self.lines.wait(agent, left):
             raise CallTimeout("the agent was not found in time")
-        return self._places.get(agent) or self.locate(agent, deadline=deadline)
+        return self._places.get(agent) or self.locate(agent, deadline=deadline, came=came)
 
     def is_connected_for(self, agent: bytes) -> bool:
         """Whether a call of that agent can be sent without waiting for a connection."""
@@ -341,13 +479,12 @@ class Session:
         maker = out.maker
         if maker is None:
             return self._call(out)
-        maker.waits(out.key, begins=True)
-        maker.adopt(out.key, lambda: self.cancel(out.agent, out.key))
+        maker.adopt(out.key, lambda: self.cancel(out.agent, out.key), out.needs)
         try:
-            return self._call(out)
+            with maker.waits(out.key, out.needs):
+                return self._call(out)
         finally:
             maker.disown(out.key)
-            maker.waits(out.key, begins=False)
 
     def _call(self, out: Outgoing) -> tuple[str, Sequence[Any]]:
         sent: Ready | None = None
@@ -363,19 +500,21 @@ class Session:
                     sent = place
                 elif sent is None:
                     self.forget(place)
+                    if attempt:
+                        time.sleep(backoff(attempt))  # the daemon may not know yet what happened
                     continue  # nothing was sent: ask where the agent is now
                 if not self.is_there(place):
                     self.forget(place)
                     raise self.fate(place) from None
                 time.sleep(backoff(attempt))  # the worker lives: ask it for the call again
                 continue
-            except AgentNotFound as error:
-                if error.facts.get("moved"):
-                    self.forget(place)
-                    if sent is not None:
-                        raise self.fate(place) from None
-                    continue
-                raise
+            except (AgentNotFound, TooLate) as error:
+                if not is_elsewhere(error):
+                    raise
+                self.forget(place)
+                if sent is not None:
+                    raise self.fate(place) from None
+                continue
             return self._value(message, answer)
         raise ConnectionLost(
             f"the connection to {place.cls} broke {MOVES} times during the call",
@@ -405,12 +544,13 @@ class Session:
         # The worker tells when the deadline is over; we do so only if it does not.
         deadline = None if out.deadline is None else out.deadline + LATE_S
         try:
-            link = self.worker(place.address)
-            pending = link.submit(partial(out.message, place.epoch, again=again), out.payload)
+            link = self.worker(place)
+            make = partial(out.message, place.epoch, link.ahead, again=again)
+            pending = link.submit(make, out.payload)
             return link.wait(pending, deadline).outcome()
         except DaemonNotFound as error:
             if again:
-                raise LinkDown(error.message, endpoint=self.endpoint, sent=False) from None
+                raise ConnectionLost(error.message, endpoint=self.endpoint) from None
             raise
         except CallTimeout as error:
             if error.facts.get("agent"):
@@ -472,17 +612,23 @@ class Session:
         except CallTimeout:
             return ConnectionLost("the daemon does not answer", endpoint=self.endpoint)
         except DaemonNotFound as error:
-            return ConnectionLost(
-                f"the daemon at {self.endpoint} is gone, and agent {place.cls} with it",
-                endpoint=error.endpoint,
-            )
+            return self._gone(place, error)
         except AgentdError as error:
             return error
         return ConnectionLost("the connection broke during the call", endpoint=self.endpoint)
 
+    def _gone(self, place: Ready, error: DaemonNotFound) -> ConnectionLost:
+        return ConnectionLost(
+            f"the daemon at {self.endpoint} is gone, and agent {place.cls} with it",
+            endpoint=error.endpoint,
+        )
+
     def fate_later(self, place: Ready, callback: Callable[[Pending], None]) -> None:
-        """Ask what became of a call whose connection broke."""
-        self.ask_later(lambda n: Fate(n, place.agent, place.epoch), callback)
+        """Ask what became of a call whose connection broke; raises ``ConnectionLost``."""
+        try:
+            self.ask_later(lambda n: Fate(n, place.agent, place.epoch), callback)
+        except DaemonNotFound as error:
+            raise self._gone(place, error) from None
 
     def raised(self, message: Error, payload: Sequence[Any]) -> BaseException:
         """The exception that the agent's code raised, as this process can rebuild it."""
@@ -493,7 +639,7 @@ class Session:
 
     def ping(self, agent: bytes | None = None) -> float:
         """Seconds to the daemon, or to the worker of an agent, and back."""
-        link = self.connect() if agent is None else self.worker(self.place(agent).address)
+        link = self.connect() if agent is None else self.worker(self.place(agent))
         started = time.perf_counter()
         try:
             link.wait(link.submit(Ping), time.monotonic() + CONNECT_TIMEOUT_S).outcome()
@@ -518,18 +664,52 @@ class Session:
             released, self._released = self._released, {}
         for agent, keys in released.items():
             self._tell_released(agent, keys)
-        beat = daemon.welcome.heartbeat_s
-        links = [daemon, *(link for link in list(self._workers.values()) if link is not None)]
-        idle = min(daemon.welcome.grace_s / 3, 10 * beat)
-        for link in links:
-            quiet = now - link.heard
-            if link.down is None and quiet >= (beat if link.waiting else idle):
+        paused = now - self._beaten > PAUSE_S
+        self._beaten = now
+        for link in [daemon, *list(self._workers.values())]:
+            if link is not None and link.down is None:
+                self._look_after(link, daemon.welcome, now, paused=paused)
+
+    def _look_after(self, link: Link, told: Welcome, now: float, *, paused: bool) -> None:
+        beat = told.heartbeat_s
+        if link.pinged is None:
+            quiet = QUIET_BEATS * beat if link.waiting else min(told.grace_s / 3, 10 * beat)
+            if now - link.heard >= quiet:
                 link.ping()
-        # Counted from the ping: nothing had to come before it, however long that was.
-        if daemon.pinged is not None and now - daemon.pinged > SILENT_BEATS * beat + 1.0:
-            daemon.fail(
-                f"the daemon at {self.endpoint} has been silent for {now - daemon.heard:.1f} s"
-            )
+        elif paused:
+            link.excuse(now)
+        elif now - link.pinged > patience(beat):
+            # Counted from the ping: nothing had to come before it, however long that was.
+            self._silent(link, now, beat)
+
+    def _silent(self, link: Link, now: float, beat: float) -> None:
+        since = now - link.heard
+        daemon, welcome = self._daemon, link.welcome
+        if daemon is None or daemon is link or welcome is None:
+            told = f"the daemon at {self.endpoint} has been silent for {since:.1f} s"
+            link.fail(told, for_good=True)
+            return
+        told = f"worker {welcome.node} has been silent for {since:.1f} s"
+        if link.doubted is None:
+            link.doubted = now
+            try:
+                make = partial(Vouch, worker=welcome.node)
+                daemon.submit(make, (), partial(self._vouched, link, told))
+            except LinkDown:
+                link.fail(told, for_good=True)
+        elif now - link.doubted > patience(beat):
+            link.fail(f"{told}, and so has the daemon", for_good=True)
+
+    def _vouched(self, link: Link, told: str, pending: Pending) -> None:
+        message, failure = pending.message, pending.failure
+        if link.doubted is None:
+            return  # it has answered by now
+        if isinstance(message, Vouched) and message.state == "busy":
+            link.excuse(self._clock())
+        elif isinstance(message, Vouched):  # it is well: the connection is not
+            link.fail(told)
+        else:
+            link.fail(f"{told}; {failure.message if failure else ''}", for_good=True)
 
     def _return(self) -> None:
         """Connect to the daemon again; it may listen and yet not answer for seconds."""
@@ -571,6 +751,11 @@ class Session:
             if link is not None:
                 link.close()
         self._places.clear()
+
+
+def is_elsewhere(error: AgentdError) -> bool:
+    """Whether the call was provably not started where it was sent, and may be sent anew."""
+    return isinstance(error, TooLate) or bool(error.facts.get("moved"))
 
 
 def _listens(address: str) -> bool:

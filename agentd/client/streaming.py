@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from functools import partial
 from typing import Any, Self
 
@@ -13,9 +14,18 @@ from agentd.client.farewell import leave
 from agentd.client.link import Link, LinkDown, Pending
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import RpcObject, session_of, target
-from agentd.client.session import LATE_S, MOVES, Session
-from agentd.errors import AgentdError, AgentNotFound, CallTimeout, ConfigError, ProtocolError
-from agentd.protocol.messages import Attach, Chunk, Credit, End, Error, Ready
+from agentd.client.session import LATE_S, MOVES, Session, backoff, is_elsewhere
+from agentd.errors import (
+    AgentdError,
+    AgentNotFound,
+    CallTimeout,
+    ConfigError,
+    ConnectionLost,
+    DaemonNotFound,
+    ProtocolError,
+    TooLate,
+)
+from agentd.protocol.messages import Attach, Chunk, Credit, Detach, End, Error, Ready
 
 __all__ = ["Stream", "attach"]
 
@@ -44,6 +54,8 @@ class Stream:
         self._place: Ready | None = None
         self._lost_at: Ready | None = None
         """Where it was when its connection broke: it goes on there or nowhere."""
+        self._breaks = 0
+        """How often it broke since the last item."""
         self._over = False
         self._lock = threading.Lock()  # one reader at a time
         if now and not self._attached:
@@ -85,6 +97,7 @@ class Stream:
             chunk, payload = pending.chunks.popleft()
             if chunk.items and chunk.offset == self._offset:
                 self._offset += 1
+                self._breaks = 0
                 self._grant()
                 head, *buffers = payload
                 return True, _decode(chunk, head, buffers)
@@ -98,8 +111,8 @@ class Stream:
         except LinkDown as error:
             self._lost(error)
             return
-        except AgentNotFound as error:
-            if error.facts.get("moved") and not self._offset:
+        except (AgentNotFound, TooLate) as error:
+            if is_elsewhere(error) and not self._offset:
                 self._reopen()
                 return
             self._over = True
@@ -122,7 +135,12 @@ class Stream:
             self._reopen()
             return
         self._lost_at = place
-        self._attached = True
+        self._breaks += 1
+        if self._breaks > MOVES:
+            self._over = True
+            raise ConnectionLost(error.message, endpoint=self._session.endpoint)
+        if self._offset:  # else the call itself may be what was lost: it is sent again
+            self._attached = True
         self._reopen()
 
     def _reopen(self) -> None:
@@ -131,14 +149,25 @@ class Stream:
     def _open(self) -> None:
         if self._aim.creation is not None:
             await_ready(self._proxy, self._out)
+        if self._breaks:
+            time.sleep(backoff(self._breaks))
+        try:
+            self._send()
+        except DaemonNotFound as error:
+            if self._lost_at is None:
+                raise
+            self._over = True
+            raise ConnectionLost(error.message, endpoint=error.endpoint) from None
+
+    def _send(self) -> None:
         for _ in range(MOVES):
             place = self._place = self._session.place(self._aim.agent, self._out.deadline)
             if self._lost_at is not None and place.epoch != self._lost_at.epoch:
                 self._over = True
                 raise self._session.fate(self._lost_at)
             try:
-                self._link = self._session.worker(place.address)
-                self._pending = self._link.submit(self._message(place), self._payload())
+                link = self._link = self._session.worker(place)
+                self._pending = link.submit(self._message(place, link), self._payload())
             except LinkDown:
                 self._session.forget(place)
             else:
@@ -146,10 +175,11 @@ class Stream:
                 return
         raise AgentNotFound(f"agent {self._aim.cls} cannot be reached", agent=self._aim.agent.hex())
 
-    def _message(self, place: Ready) -> Any:
+    def _message(self, place: Ready, link: Link) -> Any:
         out = self._out
         if not self._attached:
-            return partial(out.message, place.epoch)
+            again = self._lost_at is not None
+            return partial(out.message, place.epoch, link.ahead, again=again)
         return lambda n: Attach(n, out.agent, place.epoch, out.key, self._offset, out.credit)
 
     def _payload(self) -> list[Any]:
@@ -202,10 +232,18 @@ class Stream:
             assert self._link is not None
             self._link.on_change(self._pending, partial(_set_in_loop, loop, change))
             try:
-                await change
+                await asyncio.wait_for(change, self._left())
+            except TimeoutError:
+                self.close()
+                raise self._out.timed_out(self._aim.cls) from None
             except asyncio.CancelledError:
                 self.close()
                 raise
+
+    def _left(self) -> float | None:
+        """Seconds until it is given up here, should nobody else say so."""
+        deadline = self._out.deadline
+        return None if deadline is None else max(0.0, deadline + LATE_S - time.monotonic())
 
     async def aclose(self) -> None:
         """``close``, for asynchronous code."""
@@ -219,7 +257,9 @@ class Stream:
         self._over = True
         if self._pending is not None and self._link is not None:
             self._link.drop(self._pending)
-            if not self._guest:  # one of several readers ends nobody else's reading
+            if self._guest:  # one of several readers ends nobody else's reading
+                self._link.tell(Detach(self._pending.id, self._out.agent))
+            else:
                 self._session.cancel(self._out.agent, self._out.key)
 
     def __enter__(self) -> Self:
@@ -230,8 +270,9 @@ class Stream:
 
     def __del__(self) -> None:
         if not self.__dict__.get("_over", True) and self._pending is not None:
-            leave(partial(_let_go, self._link, self._pending))
-            if not self._guest:
+            guest = self._guest
+            leave(partial(_let_go, self._link, self._pending, self._out.agent, guest))
+            if not guest:
                 leave(partial(self._session.cancel, self._out.agent, self._out.key))
 
     def __repr__(self) -> str:
@@ -265,6 +306,8 @@ def _set_in_loop(loop: Any, change: Any) -> None:
         loop.call_soon_threadsafe(set_it)
 
 
-def _let_go(link: Link | None, pending: Pending) -> None:
+def _let_go(link: Link | None, pending: Pending, agent: bytes, guest: bool) -> None:  # noqa: FBT001
     if link is not None:
         link.drop(pending)
+        if guest:
+            link.tell(Detach(pending.id, agent))

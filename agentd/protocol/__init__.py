@@ -3,18 +3,22 @@
 from agentd.protocol import messages
 from agentd.protocol.envelope import MAX_FRAMES, MAX_HEADER_BYTES, Frames, pack, unpack
 from agentd.protocol.failure import error_message, fit
+from agentd.protocol.lateness import QUIET_BEATS, Lateness, patience
 from agentd.protocol.version import PROTOCOL, Versions, local_versions
 
 __all__ = [
     "MAX_FRAMES",
     "MAX_HEADER_BYTES",
     "PROTOCOL",
+    "QUIET_BEATS",
     "Frames",
+    "Lateness",
     "Versions",
     "error_message",
     "fit",
     "local_versions",
     "messages",
     "pack",
+    "patience",
     "unpack",
 ]

@@ -24,6 +24,7 @@ __all__ = [
     "Chunk",
     "Create",
     "Credit",
+    "Detach",
     "Drain",
     "Drained",
     "Drop",
@@ -36,6 +37,7 @@ __all__ = [
     "Hello",
     "Locate",
     "Message",
+    "Offer",
     "Ping",
     "Pong",
     "Ready",
@@ -44,6 +46,10 @@ __all__ = [
     "Start",
     "StartFailed",
     "Started",
+    "Supply",
+    "Vouch",
+    "Vouched",
+    "Wanted",
     "Welcome",
 ]
 
@@ -106,6 +112,12 @@ class Message(tuple[Any, ...]):
     def renumbered(self, number: int) -> Self:
         """The same answer to another question: the first field is the ``id``."""
         return self.from_values([number, *self[1:]])
+
+    def changed(self, **fields: Any) -> Self:
+        """The same message with other values for some fields."""
+        return self.from_values(
+            [fields.get(f[0], v) for f, v in zip(self.fields, self, strict=True)]
+        )
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and tuple.__eq__(self, other)
@@ -170,18 +182,24 @@ class Welcome(Message):
     heartbeat_s: float
     grace_s: float
     dill: str | None = None
+    now: float = 0.0
+    """The clock by which it tells what comes late."""
 
 
 class Ping(Message):
     """Is your loop alive? On the daemon it also renews the session's lease."""
 
     id: int
+    at: float = 0.0
+    """When it was sent, by the receiver's clock, as near as the sender knows that; 0: unknown."""
 
 
 class Pong(Message):
     """It is."""
 
     id: int
+    now: float = 0.0
+    """As in ``Welcome``."""
 
 
 class Bye(Message):
@@ -220,6 +238,10 @@ class Create(Message):
     """How its calls take turns; read by the worker."""
     needs: list[Any] = []
     """As in ``Call``."""
+    at: float = 0.0
+    """As in ``Ping``."""
+    code: bytes = b""
+    """The bundle of modules that the agent needs (see ``Offer``); empty: none."""
 
 
 class Accepted(Message):
@@ -228,6 +250,31 @@ class Accepted(Message):
     id: int
     agent: bytes
     existing: bool = False
+
+
+class Offer(Message):
+    """Modules that agents to come need. The payload is the list of them, ``code`` its SHA-256.
+
+    Answered with ``Wanted``: what the daemon does not have.
+    """
+
+    id: int
+    code: bytes
+
+
+class Supply(Message):
+    """A file of an offered bundle, in the payload; ``file`` is its SHA-256."""
+
+    id: int
+    code: bytes
+    file: bytes
+
+
+class Wanted(Message):
+    """Files that are to be sent, by their SHA-256; more may be asked for when they have come."""
+
+    id: int
+    files: list[Any]
 
 
 class Locate(Message):
@@ -258,6 +305,25 @@ class Ask(Message):
     id: int
     what: str
     params: dict[str, Any] = {}
+    at: float = 0.0
+    """As in ``Ping``."""
+
+
+class Vouch(Message):
+    """What is that worker doing? It has fallen silent towards the asker."""
+
+    id: int
+    worker: str
+
+
+class Vouched(Message):
+    """It is ``well``: it answers the daemon; or ``busy``: it does not, but uses its processor.
+
+    So does code that holds Python's lock. What is neither is told as an error.
+    """
+
+    id: int
+    state: str
 
 
 class Fate(Message):
@@ -303,6 +369,10 @@ class Call(Message):
     """Sent before, over a connection that broke: not run a second time, whatever became of it."""
     trace: bytes = b""
     """The key of the outermost call, shared by all that it led to; empty: this is that call."""
+    lazy: bool = False
+    """With ``hold``: a big value stays where it was made until somebody fetches it."""
+    at: float = 0.0
+    """As in ``Ping``."""
 
 
 class Cancel(Message):
@@ -347,6 +417,16 @@ class Credit(Message):
     more: int
 
 
+class Detach(Message):
+    """The reader of stream request ``id`` is gone, or reads no more. The stream goes on.
+
+    Told by the reader, or by a daemon that relays for it and finds it unreachable.
+    """
+
+    id: int
+    agent: bytes
+
+
 class Chunk(Message):
     """Items of a stream: the payload is a list of them, ``offset`` the number of the first."""
 
@@ -368,6 +448,8 @@ class Result(Message):
 
     id: int
     codec: str = ""
+    held: bool = False
+    """There is no payload: the value is to be fetched."""
 
 
 # -- daemon and worker -----------------------------------------------------------------------------
@@ -394,6 +476,8 @@ class Start(Message):
     name: str | None = None
     options: dict[str, Any] = {}
     needs: list[Any] = []
+    code: bytes = b""
+    """Its bundle, which lies in the daemon's folder."""
 
 
 class Started(Message):

@@ -18,10 +18,13 @@ from agentd.serialization.payloads import (
     encode_spec,
 )
 from agentd.serialization.reports import decode_error, encode_error
+from agentd.serialization.sources import Bundle, bundle_of
 
 __all__ = [
+    "Bundle",
     "Encoded",
     "References",
+    "bundle_of",
     "decode",
     "decode_call",
     "decode_error",

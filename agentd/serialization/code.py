@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from agentd.errors import SerializationError
 from agentd.serialization import wire
 from agentd.serialization.definitions import Reference, functions_in, is_code
-from agentd.serialization.importable import is_foreign, lookup
+from agentd.serialization.importable import digest_of, is_foreign, lookup
 from agentd.serialization.small import is_lock
 
 if TYPE_CHECKING:
@@ -202,7 +202,10 @@ def reduce_module(rules: Rules, module: types.ModuleType) -> tuple[Any, ...]:
         raise SerializationError(
             f"module {name} is not installed where the value goes.", culprit=f"module {name}"
         )
-    return wire.new_module, (name, getattr(module, "__file__", None), module.__doc__)
+    file, digest = getattr(module, "__file__", None), b""
+    if sys.modules.get(name) is module and name != "__main__":
+        digest = digest_of(name)
+    return wire.new_module, (name, file, module.__doc__, digest)
 
 
 # -- classes ------------------------------------------------------------------------------------

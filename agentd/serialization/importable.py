@@ -14,11 +14,15 @@ import time
 import weakref
 from typing import Any, Final
 
-__all__ = ["digest_of", "find_here", "is_foreign", "lookup"]
+__all__ = ["digest_of", "find_here", "is_foreign", "is_installed", "lookup", "module_here"]
 
 _MAIN: Final = frozenset({"__main__", "__mp_main__"})
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _STDLIB: Final = os.path.realpath(os.path.dirname(os.__file__)) + os.sep
+
+TICK_S: Final = 0.01
+"""The start of a process is known to the tick of the kernel's clock, and an interpreter needs about
+as long before it loads the first module of a user."""
 
 # What was found out about a module, as long as that same module object is loaded.
 _foreign: dict[str, tuple[weakref.ref[Any], bool]] = {}
@@ -56,10 +60,11 @@ def _judge(name: str, module: Any) -> bool:
         return False
     file = getattr(module, "__file__", None) or spec.origin
     places = [file] if file else list(spec.submodule_search_locations or ())
-    return not places or not all(_is_installed(str(place)) for place in places)
+    return not places or not all(is_installed(str(place)) for place in places)
 
 
-def _is_installed(file: str) -> bool:
+def is_installed(file: str) -> bool:
+    """Whether a file belongs to the standard library or to an installed package."""
     for path in {file, os.path.realpath(file)}:
         if path.startswith(_STDLIB) or any(mark in path for mark in _INSTALLED):
             return True
@@ -90,10 +95,16 @@ def digest_of(module_name: str | None) -> bytes:
     if known is not None and known[0]() is module:
         return known[1]
     file = getattr(module, "__file__", None)
-    digest = b""
-    if isinstance(file, str) and _modified(file) < _started():
+    digest = _digest_told(getattr(module, "__spec__", None))
+    if not digest and isinstance(file, str) and _modified(file) < _started() + TICK_S:
         digest = _digest_file(file)
     return _note(module_name, module, digest)
+
+
+def _digest_told(spec: Any) -> bytes:
+    """Of a module that came along with an agent: its loader knows (``agentd.worker.shipped``)."""
+    told = getattr(getattr(spec, "loader", None), "digest", b"")
+    return told if type(told) is bytes else b""
 
 
 def _note(module_name: str, module: Any, digest: bytes) -> bytes:
@@ -141,11 +152,18 @@ def find_here(module_name: str, qualname: str, digest: bytes, *, may_import: boo
     Only loaded modules are looked at, unless ``may_import`` allows to load one from ``sys.path``.
     ``None`` if there is none.
     """
-    if not digest or "<locals>" in qualname:
+    if "<locals>" in qualname or module_here(module_name, digest, may_import=may_import) is None:
+        return None
+    return lookup(module_name, qualname)
+
+
+def module_here(module_name: str, digest: bytes, *, may_import: bool) -> Any:
+    """The module of that name in this process, if it was made from that source."""
+    if not digest:
         return None
     if module_name not in sys.modules and not (may_import and _load(module_name, digest)):
         return None
-    return lookup(module_name, qualname) if digest_of(module_name) == digest else None
+    return sys.modules.get(module_name) if digest_of(module_name) == digest else None
 
 
 def _load(module_name: str, digest: bytes) -> bool:
@@ -154,12 +172,14 @@ def _load(module_name: str, digest: bytes) -> bool:
 
     try:
         spec = importlib.util.find_spec(module_name)
-        if spec is None or not spec.origin or _digest_file(spec.origin) != digest:
+        if spec is None or not spec.origin:
+            return False
+        if (_digest_told(spec) or _digest_file(spec.origin)) != digest:
             return False
         module = importlib.import_module(module_name)
     except Exception:  # noqa: BLE001
         # Its own import fails here (a missing dependency, say): then it is not usable here, and
         # the definition that came along is taken instead.
         return False
-    _note(module_name, module, _digest_file(spec.origin))
+    _note(module_name, module, _digest_told(spec) or _digest_file(spec.origin))
     return True

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
 
 from agentd.errors import DecodeError
 from agentd.serialization.contract import Encoded, References
 from agentd.serialization.data import Form
+from agentd.serialization.importable import digest_of, lookup
 from agentd.serialization.ladder import climb, pickled, read
 
 __all__ = [
@@ -19,6 +21,8 @@ __all__ = [
     "encode_object",
     "encode_spec",
 ]
+
+_NOTHING: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
 def encode(
@@ -103,13 +107,15 @@ def encode_spec(
     *,
     refs: References | None = None,
     data_only: bool = False,
+    shipped: Mapping[str, bytes] = _NOTHING,
 ) -> Encoded:
     """Encode a class and the arguments to make an agent with.
 
     A class that the peer can import travels as its name ``pkg.mod:Class``, so that the payload is
-    as plain as the arguments are.
+    as plain as the arguments are. So does one of a module that goes along (``shipped``: the SHA-256
+    of each source, by the module's name).
     """
-    target = cls if isinstance(cls, str) else _name_of(cls)
+    target = cls if isinstance(cls, str) else _name_of(cls, shipped)
     return climb(
         [target, list(args), kwargs],
         (target, args, kwargs),
@@ -156,10 +162,16 @@ def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any
     return parts
 
 
-def _name_of(cls: type) -> str | type:
+def _name_of(cls: type, shipped: Mapping[str, bytes]) -> str | type:
     from agentd.serialization.code import by_name
 
-    return f"{cls.__module__}:{cls.__qualname__}" if by_name(cls, cls.__qualname__) else cls
+    module, qualname = cls.__module__, cls.__qualname__
+    if by_name(cls, qualname):
+        return f"{module}:{qualname}"
+    digest = shipped.get(module)
+    if digest and digest == digest_of(module) and lookup(module, qualname) is cls:
+        return f"{module}:{qualname}"
+    return cls
 
 
 def _import_class(target: str) -> Any:

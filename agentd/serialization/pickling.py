@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from agentd.errors import AgentdError, DecodeError, SerializationError
 from agentd.serialization import code, definitions, failures, small, wire
 from agentd.serialization.building import Builder, known_class, one_at_a_time
+from agentd.serialization.importable import module_here
 
 if TYPE_CHECKING:
     from agentd.serialization.contract import References
@@ -202,6 +203,8 @@ class _Reader(pickle.Unpickler):
                 return self.restore
             if name == "reference":
                 return self.reference
+            if name == "new_module":
+                return self.new_module
             return getattr(wire, name)
         try:
             return super().find_class(module, name)
@@ -217,6 +220,15 @@ class _Reader(pickle.Unpickler):
         if self._refs is None:
             raise DecodeError("the payload holds a reference to an agent; none is expected here.")
         return self._refs.from_wire(link)
+
+    def new_module(
+        self, name: str, file: str | None, doc: str | None, digest: bytes = b""
+    ) -> types.ModuleType:
+        """See `wire.new_module`."""
+        here: Any = module_here(name, digest, may_import=self._may_import)
+        if isinstance(here, types.ModuleType):
+            return here
+        return wire.new_module(name, file, doc)
 
     def restore(self, ident: bytes, module: str, qualname: str, digest: bytes, blob: bytes) -> type:
         """See `wire.restore`. A definition is read at most once in a process."""

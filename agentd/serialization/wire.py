@@ -81,7 +81,7 @@ def fill_function(function: types.FunctionType, state: dict[str, Any]) -> None:
     for cell, content in state["cells"]:
         cell.cell_contents = content
     for module, names in state["modules"]:
-        # A module that is really installed here has its own content.
+        # A module that is really here has its own content.
         if sys.modules.get(module.__name__) is not module:
             module.__dict__.update(names)
     for key, value in state["attributes"].items():
@@ -103,8 +103,13 @@ def import_module(name: str) -> types.ModuleType:
     return importlib.import_module(name)
 
 
-def new_module(name: str, file: str | None, doc: str | None) -> types.ModuleType:
-    """A stand-in for a module that is not installed here, with what the functions use of it."""
+def new_module(
+    name: str, file: str | None, doc: str | None, digest: bytes = b""
+) -> types.ModuleType:
+    """A stand-in for a module that is not here, with what the functions use of it.
+
+    Readers take the module itself, if they have it, or got it, with that SHA-256 of its source.
+    """
     module = types.ModuleType(name, doc)
     if file is not None:
         module.__file__ = file

@@ -17,6 +17,7 @@ from typing import Final
 from agentd.config import ServerConfig
 from agentd.errors import ConfigError
 from agentd.server.admin import Admin
+from agentd.server.codestore import CodeStore
 from agentd.server.directory import Directory
 from agentd.server.hosting import Hosting
 from agentd.server.launcher import Launcher, LocalLauncher
@@ -115,7 +116,8 @@ class Daemon:
             back.socket.bind(back_endpoint)
         place = Place(self.folder, back_endpoint, self.endpoint, tuple(self._paths))
         self.sessions = Sessions(self.config.client_grace_s, host_identity(), self.loop.clock)
-        self.hosting = Hosting(self.config, self.loop, self._directory, self._book)
+        store = CodeStore(f"{self.folder}/code", self.loop.later)
+        self.hosting = Hosting(self.config, self.loop, self._directory, self._book, store)
         self.supervisor = Supervisor(
             self.config,
             self.loop,

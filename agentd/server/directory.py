@@ -122,6 +122,11 @@ class Directory:
         if agent.spec.parent is not None:
             self._children.setdefault(agent.spec.parent, set()).add(agent.id)
 
+    def is_known(self, agent: bytes, owner: bytes) -> bool:
+        """Whether the owner made an agent of that id, or one of that id has ended."""
+        found = self._agents.get(agent)
+        return found.owner == owner if found is not None else agent in self._ended
+
     def get(self, agent: bytes) -> Agent:
         """By id; raises ``AgentNotFound`` that tells when and why it ended."""
         found = self._agents.get(agent)

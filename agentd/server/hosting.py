@@ -25,6 +25,7 @@ from agentd.errors import (
 )
 from agentd.ids import show
 from agentd.protocol.messages import Create, Drop, Ready, Start, Started, StartFailed
+from agentd.server.codestore import CodeStore
 from agentd.server.directory import Agent, Directory, Tombstone, crashed
 from agentd.server.launcher import Exit
 from agentd.server.lifecycle import Event, State
@@ -45,6 +46,10 @@ FATE_WAIT_S = 2.0
 a process's sockets before its pidfd is readable, a core dump may lie between."""
 
 
+KILL_S = 2.0
+"""How long a worker may take to let go of a killed agent; one whose loop is stuck is killed."""
+
+
 class Hosting:
     """All that happens to agents."""
 
@@ -52,12 +57,18 @@ class Hosting:
     """Set right after both are made: each calls the other."""
 
     def __init__(
-        self, config: ServerConfig, loop: Loop, directory: Directory, book: OutputBook
+        self,
+        config: ServerConfig,
+        loop: Loop,
+        directory: Directory,
+        book: OutputBook,
+        store: CodeStore,
     ) -> None:
         self._config = config
         self._loop = loop
         self.directory = directory
         self._book = book
+        self.store = store
         self._waiting: dict[bytes, list[Settled]] = {}
         self._fates: dict[tuple[bytes, int], list[Callable[[AgentError], None]]] = {}
         self._endings: dict[bytes, list[Callable[[], None]]] = {}
@@ -81,15 +92,32 @@ class Hosting:
                         name=spec.name,
                     )
                 return found, True
+        code = self.store.get(spec.code) if spec.code else None
         agent = Agent(spec, payload, owner, time.time())
         self.directory.add(agent)
         self._book.open(agent.id)
-        self._assign(agent)
+        if code is None:
+            self._assign(agent)
+        else:
+            code.users.add(agent.id)
+            self.store.when_complete(code, lambda error: self._have_code(agent, error))
         return agent, False
+
+    def _have_code(self, agent: Agent, error: AgentdError | None) -> None:
+        if agent.state is not State.REQUESTED:
+            return  # it was ended meanwhile
+        if error is None:
+            self._assign(agent)
+            return
+        agent.happen(Event.STOP_REQUESTED)
+        facts = {"type_name": error.code, "message": error.message}
+        self._bury(agent, error.message, (f"{error.code}: {error.message}", facts, "", ()))
 
     def _assign(self, agent: Agent, delay: float = 0.0) -> None:
         own = agent.isolated or agent.spec.placement == "dedicated"
-        worker = self.supervisor.choose(dedicated=own, delay=delay)
+        code = self.store.get(agent.spec.code) if agent.spec.code else None
+        modules = {} if code is None else code.modules
+        worker = self.supervisor.choose(dedicated=own, delay=delay, modules=modules)
         agent.happen(Event.WORKER_ASSIGNED)
         agent.epoch += 1
         agent.worker = worker.id
@@ -104,6 +132,7 @@ class Hosting:
             spec.name,
             spec.options,
             spec.needs,
+            spec.code,
         )
         self.supervisor.tell(worker, start, agent.payload)
 
@@ -227,6 +256,13 @@ class Hosting:
             self._bury(agent, reason)
             return
         agent.remember_fate(agent.epoch, AgentNotFound(reason))  # the reason, until it is buried
+        if kill:
+            self._loop.later(KILL_S, lambda: self._insist(agent, worker))
+
+    def _insist(self, agent: Agent, worker: Worker) -> None:
+        """The worker did not let go of a killed agent: its loop is stuck, it is of no use."""
+        if agent.state is State.STOPPING and agent.worker == worker.id:
+            self.supervisor.kill(worker)
 
     def dropped(self, worker: Worker, agent_id: bytes, epoch: int) -> None:
         """A worker let go of it."""
@@ -246,6 +282,7 @@ class Hosting:
         worker = self.supervisor.workers.get(agent.worker)
         if worker is not None:
             self.supervisor.release(worker, agent.id)
+        self.store.forget_user(agent.spec.code, agent.id)
         if failure is None:
             log.info("agent ended: %s", reason, extra={"action": "agent_ended", **_facts(agent)})
         self.on_ended(agent.id)
@@ -338,6 +375,8 @@ def creation_error(tomb: Tombstone) -> AgentCreationError:
 
 
 def _check(spec: Create) -> None:
+    if spec.code and len(spec.code) != 32:
+        raise ConfigError("an agent's code is named by 32 bytes")
     if len(spec.agent) != 16:
         raise ConfigError("an agent's id has 16 bytes")
     if spec.mode not in ("spec", "live"):

@@ -12,9 +12,24 @@ from functools import partial
 from typing import Any
 
 from agentd.config import ServerConfig
-from agentd.errors import AgentdError, AgentNotFound, Draining, ProtocolError, VersionMismatch
+from agentd.errors import (
+    AgentdError,
+    AgentNotFound,
+    Draining,
+    ProtocolError,
+    TooLate,
+    VersionMismatch,
+)
 from agentd.ids import show
-from agentd.protocol import PROTOCOL, Versions, error_message, local_versions, pack, unpack
+from agentd.protocol import (
+    PROTOCOL,
+    Lateness,
+    Versions,
+    error_message,
+    local_versions,
+    pack,
+    unpack,
+)
 from agentd.protocol.messages import (
     Accepted,
     Answer,
@@ -25,6 +40,7 @@ from agentd.protocol.messages import (
     Cancel,
     Create,
     Credit,
+    Detach,
     Drained,
     Dropped,
     Enlist,
@@ -33,18 +49,24 @@ from agentd.protocol.messages import (
     Hello,
     Locate,
     Message,
+    Offer,
     Ping,
     Pong,
     Ready,
     Release,
     Started,
     StartFailed,
+    Supply,
+    Vouch,
+    Vouched,
+    Wanted,
     Welcome,
 )
 from agentd.server.hosting import Hosting
 from agentd.server.lifecycle import State
 from agentd.server.sessions import Address, Session, Sessions
 from agentd.server.supervisor import Supervisor, Worker
+from agentd.server.vigil import Vigil
 from agentd.transport.loop import Loop
 from agentd.transport.sockets import Port, Unreachable
 
@@ -80,6 +102,14 @@ class Router:
         self._sessions = sessions
         self._asked = asked
         self._relayed: dict[str, dict[tuple[bytes, int], Call | Fetch | Attach]] = {}
+        self._lateness = Lateness(config.heartbeat_s)
+        self._vigil = Vigil(
+            loop,
+            supervisor,
+            config.heartbeat_s,
+            lambda worker: bool(self._relayed.get(worker.id)),
+            self._worker_silent,
+        )
         self.on_drained: Callable[[], None] = lambda: None
         self.undelivered = 0
         """Answers to clients that had gone away."""
@@ -117,13 +147,23 @@ class Router:
     def _handle(
         self, address: Address, session: Session, message: Message, payload: list[Any]
     ) -> None:
+        late = self._lateness.is_late(address, getattr(message, "at", 0.0), self._loop.clock())
+        if late and not isinstance(message, Ping):
+            raise TooLate(
+                f"{message.kind!r} came so late that its sender may have given it up; it was not "
+                "carried out"
+            )
         match message:
             case Call() | Fetch() | Attach():
                 self._relay_call(address, message, payload)
-            case Cancel() | Release() | Credit():
+            case Cancel() | Release() | Credit() | Detach():
                 self._relay_note(address, message)
             case Ping():
-                self.answer(address, Pong(message.id))
+                self.answer(address, Pong(message.id, self._loop.clock()))
+            case Vouch():
+                self._vigil.vouch(message.worker, self._voucher(address, message.id))
+            case Offer() | Supply():
+                self._take_code(address, session, message, payload)
             case Create():
                 self._create(address, session, message, payload)
             case Locate():
@@ -174,16 +214,36 @@ class Router:
                 self._config.heartbeat_s,
                 self._config.client_grace_s,
                 mine.dill,
+                self._loop.clock(),
             ),
         )
 
     def _create(
         self, address: Address, session: Session, message: Create, payload: list[Any]
     ) -> None:
-        agent, existing = self._hosting.create(message, payload, session.id)
+        if self._hosting.directory.is_known(message.agent, session.id):
+            # It came before: the connection broke, and the client asks again.
+            agent, existing = message.agent, False
+        else:
+            created, existing = self._hosting.create(message, payload, session.id)
+            agent = created.id
         if message.ack:
-            self.answer(address, Accepted(message.id, agent.id, existing))
-        self._hosting.when_settled(agent.id, self._settler(address, message.id))
+            self.answer(address, Accepted(message.id, agent, existing))
+        self._hosting.when_settled(agent, self._settler(address, message.id))
+
+    def _take_code(
+        self, address: Address, session: Session, message: Offer | Supply, payload: list[Any]
+    ) -> None:
+        store, code = self._hosting.store, message.code
+        if len(payload) != 1:
+            raise ProtocolError(f"{message.kind!r} has one frame of payload")
+        if isinstance(message, Offer):
+            here = self._sessions.is_here(session)
+            wanted = store.offer(address, code, payload[0], local=here)
+        else:
+            store.supply(code, message.file, payload[0])
+            wanted = store.wanted(address, code)
+        self.answer(address, Wanted(message.id, wanted))
 
     def _locate(self, address: Address, message: Locate) -> None:
         if message.agent is not None:
@@ -206,6 +266,15 @@ class Router:
 
         return settled
 
+    def _voucher(self, address: Address, number: int) -> Callable[[str | AgentdError], None]:
+        def tell(verdict: str | AgentdError) -> None:
+            if isinstance(verdict, AgentdError):
+                self.answer(address, error_message(number, verdict))
+            else:
+                self.answer(address, Vouched(number, verdict))
+
+        return tell
+
     def end_session(self, session: Session, reason: str) -> None:
         """Its agents with ``lifetime="client"`` end."""
         self._sessions.close(session)
@@ -220,13 +289,16 @@ class Router:
             frames = pack(error_message(getattr(message, "id", 0), error))
         self._send_front(address, frames)
 
-    def _send_front(self, address: Address, frames: list[Any]) -> None:
+    def _send_front(self, address: Address, frames: list[Any]) -> bool:
+        """Send to a client; False if it has gone away."""
         front, route = address
         try:
             self._loop.send(self._fronts[front], [route, *frames])
         except Unreachable:
             self.undelivered += 1
             log.debug("an answer found its client gone")
+            return False
+        return True
 
     # -- relaying ----------------------------------------------------------------------------------
     def _relay_call(
@@ -243,8 +315,9 @@ class Router:
         route = bytes([address[0]]) + address[1]
         self._relayed.setdefault(worker.id, {})[route, call.id] = call
         self._supervisor.relay(worker, route, pack(call, payload))
+        self._vigil.look_after()
 
-    def _relay_note(self, address: Address, message: Cancel | Release | Credit) -> None:
+    def _relay_note(self, address: Address, message: Cancel | Release | Credit | Detach) -> None:
         """Carry what has no answer; an agent that is gone needs it no more."""
         try:
             agent = self._hosting.directory.get(message.agent)
@@ -253,6 +326,8 @@ class Router:
         worker = self._supervisor.workers.get(agent.worker)
         if agent.state is State.READY and worker is not None:
             route = bytes([address[0]]) + address[1]
+            if isinstance(message, Detach):
+                self._relayed.get(worker.id, {}).pop((route, message.id), None)
             self._supervisor.relay(worker, route, pack(message))
 
     def _from_worker(self, frames: list[Any]) -> None:
@@ -268,11 +343,22 @@ class Router:
         elif worker is None:
             log.debug("a message of a worker that is gone")
         elif route:
-            if message.kind not in ("chunk", "accepted"):  # those are not the last answer
-                self._relayed.get(worker.id, {}).pop((route, getattr(message, "id", 0)), None)
-            self._send_front((route[0], route[1:]), frames[2:])
+            self._relay_answer(worker, route, message, frames[2:])
         else:
             self._handle_worker(worker, message, frames[3:])
+
+    def _relay_answer(
+        self, worker: Worker, route: bytes, message: Message, frames: list[Any]
+    ) -> None:
+        open_calls = self._relayed.get(worker.id, {})
+        asked = (route, getattr(message, "id", 0))
+        if message.kind not in ("chunk", "accepted"):  # those are not the last answer
+            open_calls.pop(asked, None)
+        there = self._send_front((route[0], route[1:]), frames)
+        if not there and message.kind == "chunk" and asked in open_calls:
+            # The worker cannot see it: what it sends only goes as far as here.
+            call = open_calls.pop(asked)
+            self._supervisor.relay(worker, route, pack(Detach(asked[1], call.agent)))
 
     def _handle_worker(self, worker: Worker, message: Message, payload: list[Any]) -> None:
         match message:
@@ -285,12 +371,18 @@ class Router:
             case Drained():
                 worker.drained = True
                 self.on_drained()
+            case Pong():
+                self._vigil.answered(worker)
             case Ping():
-                self._supervisor.tell(worker, Pong(message.id), [])
+                self._supervisor.tell(worker, Pong(message.id, self._loop.clock()), [])
             case _:
                 log.error(
                     "a worker does not say %r", message.kind, extra={"action": "worker_garbled"}
                 )
+
+    def _worker_silent(self, worker: Worker, error: AgentdError) -> None:
+        for route, number in self._relayed.pop(worker.id, {}):
+            self._send_front((route[0], route[1:]), pack(error_message(number, error)))
 
     def _worker_lost(self, worker: Worker) -> None:
         for (route, number), call in self._relayed.pop(worker.id, {}).items():

@@ -57,6 +57,10 @@ class Sessions:
             session.seen = self._clock()
         return session
 
+    def is_here(self, session: Session) -> bool:
+        """Whether the client runs on this host."""
+        return session.host == self._here
+
     def close(self, session: Session) -> None:
         """It said good-bye, or its lease ran out."""
         self._sessions.pop(session.id, None)

@@ -8,8 +8,9 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from agentd.config import ServerConfig
@@ -29,6 +30,7 @@ STABLE_S = 10.0
 """A worker that lived this long is replaced without delay: its death is not a crash loop."""
 EXIT_S = 1.0
 """How long a worker that was asked to end may run exit handlers (temporary files go there)."""
+_NOTHING: Mapping[str, bytes] = MappingProxyType({})
 TAIL_LINES = 40
 """Lines of standard error told to the callers of a crashed agent."""
 
@@ -59,6 +61,13 @@ class Worker:
     drained: bool = False
     ending: bool = False
     """It was told to end; its death is no news."""
+    modules: dict[str, bytes] = field(default_factory=dict)
+    """Modules that came along with its agents, by name: the SHA-256 of their sources. A process
+    can have one version of each."""
+
+    def takes(self, modules: Mapping[str, bytes]) -> bool:
+        """Whether an agent with these modules can live here."""
+        return all(self.modules.get(name, digest) == digest for name, digest in modules.items())
 
 
 @dataclass(slots=True, frozen=True)
@@ -102,18 +111,43 @@ class Supervisor:
     # -- the pool ----------------------------------------------------------------------------------
     def fill(self) -> None:
         """Start the pool."""
-        for _ in range(self._config.workers or os.cpu_count() or 1):
+        for _ in range(self._size):
             self._start(self._make(dedicated=False))
 
-    def choose(self, *, dedicated: bool, delay: float = 0.0) -> Worker:
-        """The worker for a new agent: the least loaded, or one of its own, started for it."""
+    @property
+    def _size(self) -> int:
+        return self._config.workers or os.cpu_count() or 1
+
+    def _pool(self) -> list[Worker]:
+        return [w for w in self.workers.values() if not w.dedicated and not w.ending]
+
+    def choose(
+        self, *, dedicated: bool, delay: float = 0.0, modules: Mapping[str, bytes] = _NOTHING
+    ) -> Worker:
+        """The worker for a new agent: the least loaded, or one of its own, started for it.
+
+        None gets an agent whose ``modules`` have other versions there: then there is a further
+        worker, in the place of one without agents if there is such a one.
+        """
         if dedicated:
             worker = self._make(dedicated=True)
             self._start_later(worker, delay)
             return worker
-        pool = [w for w in self.workers.values() if not w.dedicated]
+        pool = self._pool()
+        taking = [w for w in pool if w.takes(modules)] or [self._further(pool)]
         # One that waits after a crash would make a new agent wait, too.
-        return min(pool, key=lambda w: (w.state == "waiting", len(w.agents), w.failures))
+        worker = min(taking, key=lambda w: (w.state == "waiting", len(w.agents), w.failures))
+        worker.modules.update(modules)
+        return worker
+
+    def _further(self, pool: list[Worker]) -> Worker:
+        if len(pool) >= self._size:
+            idle = next((w for w in pool if not w.agents), None)
+            if idle is not None:
+                self._end(idle)
+        worker = self._make(dedicated=False)
+        self._start(worker)
+        return worker
 
     def tell(self, worker: Worker, message: Message, payload: list[Any]) -> None:
         """Send it a message, now or as soon as it has enlisted."""
@@ -159,9 +193,10 @@ class Supervisor:
         return worker
 
     def release(self, worker: Worker, agent: bytes) -> None:
-        """The agent left; a worker of its own ends with it."""
+        """The agent left; a worker of its own ends with it, and one too many with its last."""
         worker.agents.discard(agent)
-        if worker.dedicated and not worker.agents:
+        surplus = worker.dedicated or len(self._pool()) > self._size
+        if surplus and not worker.agents and not worker.ending:
             self._end(worker)
 
     # -- starting ----------------------------------------------------------------------------------
@@ -252,7 +287,8 @@ class Supervisor:
             log.info("worker stopped", extra={"action": "worker_stopped", **facts})
         else:
             log.warning("worker ended: %s", exit_, extra={"action": "worker_lost", **facts})
-        if not worker.dedicated and not self.draining and not self.stopping:
+        missing = not worker.dedicated and len(self._pool()) < self._size
+        if missing and not self.draining and not self.stopping:
             worker.failures = 0 if lived > STABLE_S else worker.failures + 1
             heir = self._make(
                 dedicated=False, failures=worker.failures, restarts=worker.restarts + 1
@@ -285,18 +321,19 @@ class Supervisor:
         return self._backoff(deaths - 1)
 
     def _end(self, worker: Worker) -> None:
+        worker.ending = True
         if worker.process is None:
             self._forget(worker)
         else:
-            worker.ending = True
             worker.process.terminate()
-            self._loop.later(EXIT_S, lambda: self._kill(worker))
+            self._loop.later(EXIT_S, lambda: self.kill(worker))
 
     def drain(self, worker: Worker) -> None:
         """Tell it to finish what it has and take nothing new."""
         self.tell(worker, Drain(), [])
 
-    def _kill(self, worker: Worker) -> None:
+    def kill(self, worker: Worker) -> None:
+        """End its process now; ``on_lost`` follows."""
         if worker.process is not None and worker.state != "dead":
             worker.process.kill()
 
@@ -310,7 +347,7 @@ class Supervisor:
         """End every worker now."""
         self.stopping = True
         for worker in self.workers.values():
-            self._kill(worker)
+            self.kill(worker)
 
     def wait_all(self, seconds: float) -> None:
         """Wait for the end of workers that were killed; for the end of the daemon only."""

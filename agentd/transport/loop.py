@@ -55,6 +55,7 @@ class Loop:
         self._running = True
         self._signals: list[int] = []
         self._on_signal: dict[int, Callable[[], None]] = {}
+        self._cpu_before = time.process_time()
         self._thread = threading.get_ident()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._soon: deque[Callable[[], None]] = deque()
@@ -132,7 +133,10 @@ class Loop:
 
     def turn(self) -> None:
         """Wait for something, do it, run the timers that are due."""
-        for fd, _mask in self._epoll.poll(self._wait()):
+        wait = self._wait()
+        if wait:
+            self._cpu_before = time.process_time()
+        for fd, _mask in self._epoll.poll(wait):
             if fd in self._ports:
                 self._hot.add(fd)
             else:
@@ -150,6 +154,14 @@ class Loop:
             for message in messages:
                 _done(deliver, message)
         self._run_timers()
+
+    def was_held_up(self, seconds: float) -> bool:
+        """Whether this process worked for most of the last ``seconds`` since the loop last slept.
+
+        Then it is no wonder that the loop comes late: other threads, or code that holds Python's
+        lock, used the time. A process that was stopped used none.
+        """
+        return time.process_time() - self._cpu_before > seconds / 2
 
     def _wait(self) -> float:
         if self._hot or self._soon:

@@ -6,7 +6,7 @@ import os
 import resource
 from typing import Final
 
-__all__ = ["alive", "host_identity", "process_start", "raise_file_limit"]
+__all__ = ["activity", "alive", "host_identity", "process_start", "raise_file_limit"]
 
 FILES: Final = 65_536
 """Descriptors a daemon or a worker may have. libzmq aborts the process where it cannot accept
@@ -39,6 +39,17 @@ def process_start(pid: int) -> str:
     except OSError:
         return ""
     return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
+
+
+def activity(pid: int) -> tuple[str, float] | None:
+    """The state of a process (a letter, see proc(5)) and the processor seconds it has used."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            fields = stat.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    ticks = int(fields[11]) + int(fields[12])
+    return fields[0].decode(), ticks / os.sysconf("SC_CLK_TCK")
 
 
 def host_identity() -> str:

@@ -84,9 +84,15 @@ class Port:
             )
         return messages, True
 
-    def wait_connected(self, seconds: float) -> bool:
-        """Whether messages can be sent, waiting for it; only before others use the port."""
-        return bool(self.socket.poll(max(0, int(seconds * 1000)), zmq.POLLOUT))
+    def wait_connected(self, seconds: float, breakage: Breakage) -> bool:
+        """Whether messages can be sent, waiting for it; only before others use the port.
+
+        Ends early if the connection broke before it was one.
+        """
+        poller = zmq.Poller()
+        poller.register(self.socket, zmq.POLLOUT)
+        breakage.register(poller)
+        return self.socket in dict(poller.poll(max(0, int(seconds * 1000))))
 
     def close(self, linger_ms: int = 0) -> None:
         """Close it; what was not sent yet is kept for ``linger_ms`` at most."""
@@ -141,6 +147,10 @@ class Breakage:
     def happened(self) -> bool:
         """Whether it broke since it was made. Does not wait."""
         return bool(self._socket.getsockopt(zmq.EVENTS) & _POLLIN)
+
+    def register(self, poller: zmq.Poller) -> None:
+        """Have the poller end when it breaks."""
+        poller.register(self._socket, zmq.POLLIN)
 
     def close(self) -> None:
         """Before the port is closed."""

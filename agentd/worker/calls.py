@@ -1,16 +1,15 @@
 """One call in this worker, from its arrival to its answer.
 
-    waiting for results it needs → waiting for its turn → running → answered
-
-It is answered exactly once: by its value, its exception, its deadline or its cancellation, whatever
-comes first. Its turn ends when its code has ended, which may be later.
+Its life is the first table of ``agentd.worker.phases``. It is answered exactly once: by its value,
+its exception, its deadline or its cancellation, whatever comes first. Its turn ends when its code
+has ended, which may be later.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,6 +33,7 @@ from agentd.worker.operations import (
     operate,
 )
 from agentd.worker.output import flush
+from agentd.worker.phases import ANSWERED, CallEvent, CallState, call_after
 from agentd.worker.source import Source
 from agentd.worker.state import Watcher
 
@@ -55,14 +55,16 @@ class OpenCall:
         self._source = source
         self._payload = payload
         self._refs: Any = host.references
-        self._lock = threading.Lock()  # protects the next two
-        self._answered = False
-        self._started = False
+        self._lock = threading.Lock()  # protects the next two, and where the answer goes
+        self._state = CallState.WAITING if call.needs else CallState.QUEUED
+        self._told = False
+        """Whoever made a one-way call has had his answer."""
         self._timer: Any = None
         self._task: Any = None
         self._work = Interruptible()
         self.chain = tuple((bytes(agent), bytes(key)) for agent, key in call.chain)
         self.who = source.who
+        self.guests: Collection[Any] = ()
         flags = hosted.flags(call.name) if call.op in ("method", "stream") else 0
         self.readonly = bool(flags & READONLY)
         self.on_loop = bool(flags & COROUTINE) and call.op == "method"
@@ -75,8 +77,21 @@ class OpenCall:
             self.chain,
             call.trace or call.key,
             hosted.proxy,
-            hosted.waits,
+            # A readonly call has no turn that anybody could wait for.
+            _nobody if self.readonly else hosted.waits,
+            hosted.code,
         )
+
+    @property
+    def answered(self) -> bool:
+        """Whether it is over for its caller."""
+        return self._state in ANSWERED
+
+    def _moves(self, event: CallEvent) -> bool:
+        """A step of its life; whether this is the moment to answer it. Under the lock."""
+        before = self._state
+        now = self._state = call_after(before, event)
+        return now in ANSWERED and before not in ANSWERED
 
     # -- before ------------------------------------------------------------------------------------
     def enter(self) -> None:
@@ -90,27 +105,35 @@ class OpenCall:
             self._post()
 
     def _have_needs(self, found: dict[bytes, Outcome] | AgentdError | Outcome) -> None:
+        failed = CallEvent.NEEDS_FAILED
         if isinstance(found, AgentdError):
             if found.__cause__ is None:
-                self.refuse(found)
+                self._answer(failed, error_message(self.call.id, found), [])
             else:  # it tells why an agent could not be built, which no header has room for
-                self._answer(*failure(self.call, found, self._refs))
+                self._answer(failed, *failure(self.call, found, self._refs))
         elif isinstance(found, Outcome):  # a call that this one needs failed: so does this one
             message, payload = found
-            self._answer(message.renumbered(self.call.id), list(payload))
+            self._answer(failed, message.renumbered(self.call.id), list(payload))
         else:
             self._refs = self._host.references.resolving(found)
-            self._post()
+            with self._lock:
+                self._moves(CallEvent.NEEDS_THERE)
+                given_up = self._state is not CallState.QUEUED
+            if not given_up:
+                self._post()
 
     def _post(self) -> None:
         if self.hosted.turns.post(self) and self.call.oneway:
-            self._source.answer(Accepted(self.call.id, self.hosted.id))
+            self._tell(self._accepted())
+
+    def _accepted(self) -> Accepted:
+        return Accepted(self.call.id, self.hosted.id)
 
     # -- running -----------------------------------------------------------------------------------
     def _begin(self) -> bool:
         with self._lock:
-            self._started = not self._answered
-            return self._started
+            self._moves(CallEvent.TURN)
+            return self._state is CallState.RUNNING
 
     def run(self) -> None:
         """On an executor's thread."""
@@ -130,13 +153,16 @@ class OpenCall:
             message, frames = self._failed(error)
         finally:
             self._end_turn(slot)
-        self._answer(message, frames)
+        self._finish(message, frames)
 
     def _end_turn(self, slot: int) -> None:
         flush()
         if not self.readonly:
             self.hosted.watchers.turn_ended()
         self._host.recorder.leave(slot)
+
+    def _finish(self, message: Message, frames: list[Any]) -> None:
+        self._answer(CallEvent.FINISHED, message, frames)
 
     def _run_code(self) -> tuple[str, list[Any]]:
         return cast(tuple[str, list[Any]], self._work.run(self._operate))
@@ -166,7 +192,8 @@ class OpenCall:
                 return
             self._task = loop.create_task(self._await(), context=Context())
             self._task.add_done_callback(lambda _task: done())
-            if self._answered:  # given up just now, by somebody who did not see the task yet
+            # Given up just now, by somebody who did not see the task yet?
+            if self._state is CallState.LEAVING:
                 self._task.cancel()
 
         loop.call_soon_threadsafe(start)
@@ -195,48 +222,46 @@ class OpenCall:
             message, frames = self._failed(error)
         finally:
             self._end_turn(slot)
-        self._answer(message, frames)
+        self._finish(message, frames)
 
     # -- giving up ---------------------------------------------------------------------------------
     def _expire(self) -> None:
-        self.give_up(
+        self._give_up(
+            CallEvent.EXPIRED,
             CallTimeout(
                 f"{self.hosted.cls}.{self.call.name} was not done within {self.call.timeout:.3g} s",
                 agent=show(self.hosted.id),
                 method=self.call.name,
                 timeout=self.call.timeout,
-            )
+            ),
         )
 
-    def _cancelled(self) -> CallCancelled:
+    def _cancelled(self, why: str = "was cancelled") -> CallCancelled:
         return CallCancelled(
-            f"{self.hosted.cls}.{self.call.name} was cancelled",
+            f"{self.hosted.cls}.{self.call.name} {why}",
             agent=show(self.hosted.id),
             method=self.call.name,
         )
 
     def cancel(self) -> None:
         """Its caller gave it up."""
-        self.give_up(self._cancelled())
+        self._give_up(CallEvent.CANCELLED, self._cancelled())
 
     def interrupt(self) -> None:
         """Another call takes its place."""
-        self.give_up(
-            CallCancelled(
-                f"{self.hosted.cls}.{self.call.name} was interrupted by a newer call",
-                agent=show(self.hosted.id),
-                method=self.call.name,
-            )
-        )
+        self._give_up(CallEvent.INTERRUPTED, self._cancelled("was interrupted by a newer call"))
 
     def give_up(self, error: AgentdError) -> None:
+        """Its agent ended and waits for nobody."""
+        self._give_up(CallEvent.KILLED, error)
+
+    def _give_up(self, event: CallEvent, error: AgentdError) -> None:
         """Answer at once; what waits never starts, what runs is asked to end."""
         self.hosted.turns.withdraw(self)
+        if not self._answer(event, error_message(self.call.id, error), []):
+            return
         self.current.cancel()
-        self._answer(error_message(self.call.id, error), [])
-        with self._lock:
-            started = self._started
-        if not started:
+        if self._state is not CallState.LEAVING:
             return
         if not self.on_loop:
             self._stop_code()
@@ -246,43 +271,68 @@ class OpenCall:
     def redirect(self, source: Source, number: int) -> bool:
         """Answer over another connection, the first one broke; False if it is answered already."""
         with self._lock:
-            if self._answered:
+            self._moves(CallEvent.REDIRECTED)
+            if self._state in ANSWERED:
                 return False
             self._source = source
             self.call = self.call.renumbered(number)
-            return True
+        if self.call.oneway:  # that is what was lost
+            self._source.answer(self._accepted())
+        return True
 
     def refuse(self, error: AgentdError) -> None:
         """It will not be run."""
-        self._answer(error_message(self.call.id, error), [])
+        self._answer(CallEvent.REFUSED, error_message(self.call.id, error), [])
 
-    def _answer(self, message: Message, frames: list[Any]) -> None:
+    def _answer(self, event: CallEvent, message: Message, frames: list[Any]) -> bool:
+        """Move on, and answer if nobody has; whether this was the answer."""
         with self._lock:
-            if self._answered:
-                return
-            self._answered = True
+            if not self._moves(event):
+                return False
             if self._timer is not None:
                 self._timer.cancel()
             if message[0] != self.call.id:  # redirected since it was made
                 message = message.renumbered(self.call.id)
-            if self.call.key and not self.call.hold and not self.call.oneway:
+            started = event is CallEvent.FINISHED or self._state is CallState.LEAVING
+            if self.call.key and not self.call.hold:
                 # Before anybody can find the call answered: it is not to be run again.
-                self._host.outcomes.remember(self.call.key, Outcome(message, frames))
+                self._host.outcomes.remember(
+                    self.call.key, self._to_remember(message, frames, started=started)
+                )
         if self.call.hold:
-            self._host.outcomes.put(self.call.key, Outcome(message, frames))
-        if self.call.oneway:
-            self._report(message)
-        else:
+            lazy = self.call.lazy and isinstance(message, Result)
+            if self._host.outcomes.put(self.call.key, Outcome(message, frames), lazy=lazy):
+                message, frames = Result(message[0], held=True), []
+        if not self.call.oneway:
             self._source.answer(message, frames)
+        elif message.kind == "error":
+            self._report(message, started=started)
         self._host.call_ended(self)
+        return True
 
-    def _report(self, message: Message) -> None:
+    def _to_remember(self, message: Message, frames: list[Any], *, started: bool) -> Outcome:
+        """What its caller is told who asks again."""
+        accepted = self.call.oneway and (started or message.kind == "result")
+        return Outcome(self._accepted(), []) if accepted else Outcome(message, frames)
+
+    def _report(self, message: Message, *, started: bool) -> None:
         """Nobody waits for a one-way call: what went wrong goes to the agent's log."""
-        if message.kind == "error" and self._started:
+        if started:
             facts = getattr(message, "facts", {})
             print(facts.get("traceback") or message, flush=True)  # noqa: T201 - the agent's stdout
-        elif message.kind == "error":
+        else:
+            self._tell(message)
+
+    def _tell(self, message: Message) -> None:
+        """The one answer to a one-way call: that it was accepted, or why not."""
+        with self._lock:
+            told, self._told = self._told, True
+        if not told:
             self._source.answer(message, [])
+
+
+def _nobody(key: bytes, begins: bool) -> None:  # noqa: FBT001 - as ``Hosted.waits``
+    """Nobody has to know what a readonly call waits for."""
 
 
 class OpenWatch(OpenCall):
@@ -291,14 +341,36 @@ class OpenWatch(OpenCall):
     _watcher: Watcher | None = None
 
     def _run_code(self) -> tuple[str, list[Any]]:
-        watcher = Watcher(self._source, self.call.id, self.call.name, self.call.credit)
-        agent_code(self.hosted.watchers.add, watcher)
-        self._watcher = watcher
+        self._watcher = Watcher(
+            self._source, self.call.id, self.call.name, self.call.credit, self._over
+        )
+        agent_code(self.hosted.watchers.add, self._watcher)
         return "", []
 
-    def _answer(self, message: Message, frames: list[Any]) -> None:
-        if message.kind == "result":
-            return  # the values are the answer
+    def _finish(self, message: Message, frames: list[Any]) -> None:
+        if message.kind != "result":
+            super()._finish(message, frames)
+            return
+        with self._lock:  # the values are the answer
+            self._moves(CallEvent.STAYS)
+            given_up = self._state is CallState.DONE
+        if given_up:
+            self._leave()
+
+    def _over(self, message: Message, frames: list[Any]) -> None:
+        """There is nothing more to be seen, or nobody who would look."""
+        self._answer(CallEvent.FINISHED, message, frames)
+
+    def redirect(self, source: Source, number: int) -> bool:
+        """Never: asked for again it begins anew, with the value of then."""
+        return False
+
+    def _answer(self, event: CallEvent, message: Message, frames: list[Any]) -> bool:
+        answered = super()._answer(event, message, frames)
+        if answered:
+            self._leave()
+        return answered
+
+    def _leave(self) -> None:
         if self._watcher is not None:
             self.hosted.watchers.remove(self._watcher)
-        super()._answer(message, frames)

@@ -6,6 +6,7 @@ sent from the thread that has it.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from contextvars import Context
@@ -17,14 +18,30 @@ from agentd.client.context import CurrentCall, running
 from agentd.client.fetching import Outcome, fetch_all
 from agentd.client.meta import RpcMeta
 from agentd.client.references import References, install
-from agentd.errors import AgentdError, Draining, ProtocolError, VersionMismatch
+from agentd.errors import (
+    AgentdError,
+    CallTimeout,
+    Draining,
+    ProtocolError,
+    TooLate,
+    VersionMismatch,
+)
 from agentd.ids import show
-from agentd.protocol import PROTOCOL, Versions, error_message, fit, local_versions, unpack
+from agentd.protocol import (
+    PROTOCOL,
+    Lateness,
+    Versions,
+    error_message,
+    fit,
+    local_versions,
+    unpack,
+)
 from agentd.protocol.messages import (
     Attach,
     Call,
     Cancel,
     Credit,
+    Detach,
     Drain,
     Drained,
     Drop,
@@ -43,6 +60,7 @@ from agentd.protocol.messages import (
 from agentd.transport.loop import Loop
 from agentd.transport.recorder import Recorder
 from agentd.transport.sockets import Port
+from agentd.worker import shipped
 from agentd.worker.calls import OpenCall, OpenWatch
 from agentd.worker.executor import Executor
 from agentd.worker.hosted import Hosted, moved
@@ -52,10 +70,15 @@ from agentd.worker.output import flush
 from agentd.worker.references import HostReferences, open_outcome
 from agentd.worker.settings import Settings
 from agentd.worker.source import Source
-from agentd.worker.streams import OpenStream, Streams
+from agentd.worker.streams import KEEP_S, OpenStream, Streams
 from agentd.worker.turns import TurnOptions
 
 __all__ = ["Host"]
+
+LATE_S = 0.1
+"""A call older than that on arrival has its time left corrected: clocks are known that well."""
+HOLD_S = 0.02
+"""How long such a call waits for what its caller may have sent after it: that it is given up."""
 
 
 class Host:
@@ -78,9 +101,13 @@ class Host:
         self.references = HostReferences(settings.daemon)
         install(self.references)
         self.outcomes = Outcomes(self._later)
-        self._streams = Streams()
+        self.streams = Streams(self._later)
+        self.grace_s = min(settings.grace_s, KEEP_S)
+        """For so long a stream keeps its turn though nobody reads it: a reader may come back."""
         self._agents: dict[bytes, Hosted] = {}
+        self._lateness = Lateness(settings.heartbeat_s, loop.was_held_up)
         self._draining = False
+        self._held: list[OpenCall] = []
         self._lock = threading.Lock()  # protects the two below
         self._open: dict[OpenCall, None] = {}
         self._by_key: dict[bytes, OpenCall] = {}
@@ -112,7 +139,8 @@ class Host:
             case Drain():
                 self._drain()
             case Ping():
-                self._tell(Pong(message.id))
+                self._lateness.is_late(self._back.fd, message.at, self.loop.clock())
+                self._tell(Pong(message.id, self.loop.clock()))
             case Pong():
                 pass
             case _:
@@ -135,9 +163,12 @@ class Host:
                 case Release():
                     self._release(message)
                 case Attach():
-                    self._streams.attach(source, message)
+                    self.streams.attach(source, message)
+                case Detach():
+                    self._detach(source, message)
                 case Ping():
-                    source.answer(Pong(number))
+                    self._is_late(source, message.at)
+                    source.answer(Pong(number, self.loop.clock()))
                 case Hello():
                     self._hello(source, message)
                 case _:
@@ -168,6 +199,7 @@ class Host:
                 self._settings.heartbeat_s,
                 self._settings.grace_s,
                 mine.dill,
+                self.loop.clock(),
             )
         )
 
@@ -181,6 +213,7 @@ class Host:
             self._executor,
             options_of(message.options),
             partial(References.from_wire, self.references, wire),
+            message.code,
         )
         self._agents[message.agent] = hosted
         if message.needs:
@@ -213,7 +246,9 @@ class Host:
         hosted.post(fail)
 
     def _build(self, hosted: Hosted, message: Start, payload: list[Any], refs: Any) -> None:
-        call = CurrentCall(hosted.id, hosted.epoch, method="__init__", me=hosted.proxy)
+        call = CurrentCall(
+            hosted.id, hosted.epoch, method="__init__", me=hosted.proxy, code=hosted.code
+        )
         Context().run(self._build_in, call, hosted, message, payload, refs)
 
     def _build_in(
@@ -244,6 +279,8 @@ class Host:
     def _make(self, hosted: Hosted, message: Start, payload: list[Any], refs: Any) -> Any:
         head, *buffers = payload
         know = self.references.know
+        if message.code:
+            shipped.use(os.path.join(self._settings.folder, "code", message.code.hex()))
         if message.mode == "live":
             obj = serialization.decode(message.codec, head, buffers, refs=refs, may_import=True)
             know(obj, hosted, message.name)
@@ -284,6 +321,7 @@ class Host:
             raise Draining("the daemon is stopping and takes no new calls", agent=show(call.agent))
         if call.again and self._known_already(source, call):
             return
+        call = self._in_time(source, call)
         if call.hold and not self.outcomes.expect(call.key):
             # The same call once more (``options(key=)``): it is not run again.
             self.outcomes.fetch(call.key, partial(_pass_on, source, call.id))
@@ -293,7 +331,7 @@ class Host:
             opened = OpenWatch(self, hosted, source, call, payload)
         elif call.op == "stream":
             stream = OpenStream(self, hosted, source, call, payload)
-            self._streams.add(stream)
+            self.streams.add(stream)
             opened = stream
         else:
             opened = OpenCall(self, hosted, source, call, payload)
@@ -302,10 +340,52 @@ class Host:
                 self._open[opened] = None
             if call.key:
                 self._by_key[call.key] = opened
-        opened.enter()
+        if not self._held and not (call.at and self.loop.clock() - call.at > LATE_S):
+            opened.enter()
+            return
+        # It was under way for so long that its cancellation may have come with it. What comes
+        # meanwhile stays behind it.
+        if not self._held:
+            self.loop.later(HOLD_S, self._enter_held)
+        self._held.append(opened)
+
+    def _enter_held(self) -> None:
+        held, self._held = self._held, []
+        for opened in held:
+            if not opened.answered:
+                opened.enter()
+
+    def _is_late(self, source: Source, at: float) -> bool:
+        # What the daemon relays it has found in time; then it may be late as a whole.
+        who = self._back.fd if source.port is self._back else source.who
+        return self._lateness.is_late(who, at, self.loop.clock())
+
+    def _in_time(self, source: Source, call: Call) -> Call:
+        """The call, with what is left of its time; raises if it comes too late."""
+        if self._is_late(source, call.at):
+            raise TooLate(
+                f"the call of {call.name!r} came so late that its caller may have given it up; "
+                "it was not started"
+            )
+        if call.timeout is None or not call.at:
+            return call
+        age = self.loop.clock() - call.at
+        if age < min(LATE_S, call.timeout):
+            return call
+        if age >= call.timeout:
+            raise CallTimeout(
+                f"{call.name} was not started: it came {age - call.timeout:.3g} s after its "
+                "deadline",
+                agent=show(call.agent),
+                method=call.name,
+                timeout=call.timeout,
+            )
+        return call.changed(timeout=call.timeout - age)
 
     def _known_already(self, source: Source, call: Call) -> bool:
         """The call was sent before, over a connection that broke: has it come? Then answer."""
+        if call.op == "stream" and self.streams.again(source, call):
+            return True
         with self._lock:
             opened = self._by_key.get(call.key)
         if opened is not None and opened.redirect(source, call.id):
@@ -320,7 +400,8 @@ class Host:
         """It has been answered. From any thread."""
         with self._lock:
             self._open.pop(call, None)
-            self._by_key.pop(call.call.key, None)
+            if self._by_key.get(call.call.key) is call:  # not a later one with its key
+                del self._by_key[call.call.key]
             drained = self._draining and not self._open
         if drained:
             self._tell(Drained())
@@ -331,7 +412,12 @@ class Host:
             # A look in its turn: there may be a newer value than the last one sent.
             hosted.post(hosted.watchers.turn_ended)
         else:
-            self._streams.grant(source, message.id, message.more)
+            self.streams.grant(source, message.id, message.more)
+
+    def _detach(self, source: Source, message: Detach) -> None:
+        hosted = self._agents.get(message.agent)
+        if hosted is None or not hosted.watchers.detach(source.who, message.id):
+            self.streams.detach(source, message)
 
     def _cancel(self, message: Cancel) -> None:
         with self._lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from agentd.client.about import about_class
@@ -28,12 +28,15 @@ class Hosted:
         executor: Executor,
         options: TurnOptions,
         proxy: Callable[[], Any],
+        code: bytes = b"",
     ) -> None:
         self.id = agent
         self.epoch = epoch
         self.cls = cls
         self.proxy = proxy
         """Makes a reference to the agent."""
+        self.code = code
+        """The bundle of modules that came along with it."""
         self.object: Any = None
         self.about: dict[str, Any] = {}
         self.iterators = Iterators()
@@ -139,6 +142,7 @@ class _Task:
 
     chain: tuple[tuple[bytes, bytes], ...] = ()
     who = None
+    guests: Collection[Any] = ()
     readonly = False
     on_loop = False
 

@@ -22,6 +22,10 @@ RECENT_KEYS: Final = 16_384
 """Of calls whose outcome nobody asked to hold: answers and keys kept in case their connection broke
 just then, so that the caller can ask again."""
 """What a worker keeps at most. Released outcomes go at once; these bounds are for the forgotten."""
+LAZY_BYTES: Final = 64 * 1024
+"""A smaller value is sent at once, wanted or not: a second trip would cost more than it."""
+LATE_S: Final = 1.0
+"""How much later than its time memory may be given back."""
 EARLY_S: Final = 5.0
 """A reference may be quicker than the call that it refers to; so long is an unknown one awaited."""
 
@@ -43,6 +47,9 @@ class Outcomes:
         self._open: set[bytes] = set()
         self._done: OrderedDict[bytes, tuple[Outcome, int, float]] = OrderedDict()
         self._bytes = 0
+        self._undelivered: dict[bytes, int] = {}
+        self._undelivered_bytes = 0
+        self._timer = False
         self._takers: dict[bytes, list[Taker]] = {}
         self._recent: OrderedDict[bytes, Outcome | None] = OrderedDict()
         self._recent_kept: deque[tuple[bytes, int]] = deque()
@@ -55,6 +62,7 @@ class Outcomes:
         One that was refused as there was no room has not been started, and is new each time.
         """
         with self._lock:
+            self._shed()
             found = self._done.get(key)
             if found is not None and getattr(found[0].message, "code", "") == Overloaded.code:
                 self._drop(key)
@@ -63,8 +71,11 @@ class Outcomes:
             self._open.add(key)
             return True
 
-    def put(self, key: bytes, outcome: Outcome) -> None:
-        """It is done."""
+    def put(self, key: bytes, outcome: Outcome, *, lazy: bool = False) -> bool:
+        """It is done; True if it need not be delivered, as it is big and stays here.
+
+        What was not delivered goes last when there is no more room, and takes half of it at most.
+        """
         size = sum(memoryview(part).nbytes for part in outcome.payload)
         with self._lock:
             takers = self._takers.pop(key, ())
@@ -72,13 +83,20 @@ class Outcomes:
                 self._open.discard(key)
                 self._done[key] = (outcome, size, self._clock())
                 self._bytes += size
+                stays = self._undelivered_bytes + size <= MAX_BYTES // 2
+                if lazy and size > LAZY_BYTES and stays:
+                    self._undelivered[key] = size
+                    self._undelivered_bytes += size
                 self._shed()
+                self._arm()
+            stays = key in self._undelivered
         for take in takers:
             take(outcome)
+        return stays
 
     def remember(self, key: bytes, outcome: Outcome) -> None:
         """Keep the answer to a call for a while, in case it does not arrive."""
-        size = sum(len(part) for part in outcome.payload)
+        size = sum(memoryview(part).nbytes for part in outcome.payload)
         with self._lock:
             self._recent[key] = outcome
             self._recent_kept.append((key, size))
@@ -93,6 +111,7 @@ class Outcomes:
     def recall(self, key: bytes) -> Outcome | OutcomeUnknown | None:
         """What became of a call that is asked for again; ``None``: it never came here."""
         with self._lock:
+            self._shed()
             if key in self._done:
                 return self._done[key][0]
             if key not in self._recent:
@@ -102,6 +121,7 @@ class Outcomes:
     def fetch(self, key: bytes, take: Taker) -> None:
         """Call ``take`` with the outcome, as soon as there is one, or with ``ResultExpired``."""
         with self._lock:
+            self._shed()
             found = self._done.get(key)
             if found is None:
                 self._takers.setdefault(key, []).append(take)
@@ -136,13 +156,29 @@ class Outcomes:
         found = self._done.pop(key, None)
         if found is not None:
             self._bytes -= found[1]
+        self._undelivered_bytes -= self._undelivered.pop(key, 0)
+
+    def _arm(self) -> None:
+        """Have the oldest one go when its time is over, though nothing else may come."""
+        if self._done and not self._timer:
+            self._timer = True
+            _outcome, _size, at = next(iter(self._done.values()))
+            self._later(max(0.0, at + MAX_AGE_S - self._clock()) + LATE_S, self._grow_old)
+
+    def _grow_old(self) -> None:
+        with self._lock:
+            self._timer = False
+            self._shed()
+            self._arm()
 
     def _shed(self) -> None:
         oldest = self._clock() - MAX_AGE_S
         while self._done:
             key, (_outcome, _size, at) = next(iter(self._done.items()))
-            if len(self._done) <= MAX_COUNT and self._bytes <= MAX_BYTES and at >= oldest:
-                return
+            if at >= oldest:
+                if len(self._done) <= MAX_COUNT and self._bytes <= MAX_BYTES:
+                    return
+                key = next((k for k in self._done if k not in self._undelivered), key)
             self._let_go(key)
 
     def _let_go(self, key: bytes) -> None:

@@ -24,15 +24,18 @@ class HostReferences(References):
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
         self._hosted: dict[int, tuple[Hosted, Any]] = {}
+        self._objects: dict[bytes, dict[int, Any]] = {}
+        """By agent: its object, by identity (two for a moment, should ``__new__`` give another)."""
 
     def know(self, obj: object, hosted: Hosted, name: str | None) -> None:
         """``obj`` is that agent (from before its ``__init__`` runs)."""
         self._hosted[id(obj)] = (hosted, (obj, name))
+        self._objects.setdefault(hosted.id, {})[id(obj)] = obj
 
     def forget(self, hosted: Hosted) -> None:
         """The agent is gone."""
-        for key in [k for k, (h, _) in self._hosted.items() if h is hosted]:
-            del self._hosted[key]
+        for key in self._objects.pop(hosted.id, ()):
+            self._hosted.pop(key, None)
 
     def to_wire(self, obj: object) -> tuple[Any, ...] | None:
         """The reference, if the object is a proxy or hosted here."""
@@ -53,9 +56,8 @@ class HostReferences(References):
         """
         running = current()
         if running is not None and wire and wire[0] == running.agent:
-            for hosted, (obj, _name) in list(self._hosted.values()):
-                if hosted.id == running.agent:
-                    return obj
+            for obj in list(self._objects.get(running.agent, {}).values()):
+                return obj
         return super().from_wire(wire)
 
 

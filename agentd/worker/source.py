@@ -31,6 +31,11 @@ class Source:
         return True
 
     @property
+    def port(self) -> Port:
+        """The socket it came by."""
+        return self._port
+
+    @property
     def who(self) -> tuple[int, bytes]:
         """Equal for two messages of one connection."""
         return (self._port.fd, bytes(self._prefix))

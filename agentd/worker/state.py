@@ -15,9 +15,9 @@ from typing import Any
 from agentd import serialization
 from agentd.client import references
 from agentd.client.watching import Seen
-from agentd.errors import AgentdError
+from agentd.errors import AgentdError, CallCancelled
 from agentd.protocol import error_message
-from agentd.protocol.messages import Chunk, Error
+from agentd.protocol.messages import Chunk, Error, Message
 from agentd.worker.source import Source
 
 __all__ = ["Seen", "Watcher", "Watchers"]
@@ -26,13 +26,22 @@ __all__ = ["Seen", "Watcher", "Watchers"]
 class Watcher:
     """One who watches an attribute: gets the newest value whenever he takes one."""
 
-    __slots__ = ("credit", "name", "number", "seen", "sent", "source")
+    __slots__ = ("credit", "name", "number", "over", "seen", "sent", "source")
 
-    def __init__(self, source: Source, number: int, name: str, credit: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        number: int,
+        name: str,
+        credit: int,
+        over: Callable[[Message, list[Any]], None],
+    ) -> None:
         self.source = source
         self.number = number
         self.name = name
         self.credit = credit
+        self.over = over
+        """Called with the last answer, should it end by itself."""
         self.sent = 0
         """How many values he got."""
         self.seen = 0
@@ -47,6 +56,7 @@ class Watchers:
         self._lock = threading.Lock()  # protects all below
         self._versions: dict[str, tuple[int, bytes]] = {}
         self._watchers: list[Watcher] = []
+        self._closed: AgentdError | None = None
 
     def version(self, name: str, value: Any) -> int:
         """The version of that value. In the agent's turn."""
@@ -65,8 +75,15 @@ class Watchers:
     def add(self, watcher: Watcher) -> None:
         """Send the value now and after each turn that changed it. In the agent's turn."""
         with self._lock:
+            if self._closed is not None:
+                raise self._closed
             self._watchers.append(watcher)
-        self._tell(watcher, self._look(watcher.name))
+        try:
+            seen = self._look(watcher.name)
+        except BaseException:
+            self.remove(watcher)
+            raise
+        self._tell(watcher, seen)
 
     def remove(self, watcher: Watcher) -> None:
         """He watches no more."""
@@ -91,7 +108,7 @@ class Watchers:
             found = seen[name]
             if isinstance(found, Exception):
                 self.remove(watcher)
-                watcher.source.answer(*_failure(watcher.number, found))
+                watcher.over(*_failure(watcher.number, found))
             else:
                 self._tell(watcher, found)
 
@@ -105,7 +122,7 @@ class Watchers:
         encoded = serialization.encode(tuple(seen), refs=references.active())
         chunk = Chunk(watcher.number, number, 1, encoded.codec)
         if not watcher.source.answer(chunk, [encoded.head, *encoded.buffers]):
-            self.remove(watcher)
+            self.lost(watcher)
 
     def grant(self, who: Any, number: int, more: int) -> bool:
         """A watcher takes more; False if it is nobody here."""
@@ -116,12 +133,26 @@ class Watchers:
                     return True
         return False
 
+    def detach(self, who: Any, number: int) -> bool:
+        """A watcher is gone; False if it is nobody here."""
+        with self._lock:
+            found = [w for w in self._watchers if w.number == number and w.source.who == who]
+        for watcher in found:
+            self.lost(watcher)
+        return bool(found)
+
+    def lost(self, watcher: Watcher) -> None:
+        """Nobody is there to look any more."""
+        self.remove(watcher)
+        watcher.over(error_message(watcher.number, CallCancelled("its watcher is gone")), [])
+
     def close(self, error: AgentdError) -> None:
         """The agent ended."""
         with self._lock:
+            self._closed = error
             watchers, self._watchers = self._watchers, []
         for watcher in watchers:
-            watcher.source.answer(error_message(watcher.number, error))
+            watcher.over(error_message(watcher.number, error), [])
 
 
 def _failure(number: int, error: Exception) -> tuple[Error, list[Any]]:

@@ -1,11 +1,13 @@
 """Whose turn it is: which calls of one agent run when.
 
 One at a time in the order they arrived, unless the agent's options say otherwise:
-``max_concurrency`` lets more run at once, ``@readonly`` methods run beside all others, ``busy``
-says what a call meets that finds no free turn (``queue``, ``reject``, ``interrupt``).
+``max_concurrency`` lets more run at once, ``busy`` says what a call meets that finds no free turn
+(``queue``, ``reject``, ``interrupt``). ``@readonly`` methods need no turn: they run beside all
+others, many at once.
 
-A stream whose reader takes no more stands still in the middle of its turn, like any generator
-between two items. Its own reader may call the agent then, as with a local object; nobody else.
+A stream whose readers take no more stands still in the middle of its turn, like any generator
+between two items. Its own readers may call the agent then, as with a local object; nobody else. One
+that nobody reads gives its turn back, and waits for another one when somebody does.
 
 A call that comes back to an agent which waits for it would wait for ever. Each call carries the
 chain of calls that wait for it, and an agent knows for which calls its running ones wait; where the
@@ -16,8 +18,8 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -29,6 +31,8 @@ __all__ = ["Item", "TurnOptions", "Turns"]
 
 IN_A_ROW: Final = 64
 """Calls run in a row before the thread is offered to other agents."""
+READS: Final = 32
+"""Readonly calls of one agent that run at once; further ones wait, in order of arrival."""
 
 
 class Item(Protocol):
@@ -37,6 +41,8 @@ class Item(Protocol):
     chain: tuple[tuple[bytes, bytes], ...]
     who: Any
     """Equal for the calls of one client."""
+    guests: Collection[Any]
+    """Whose calls are let in while it stands still."""
     readonly: bool
     on_loop: bool
     """It runs as a task of the event loop, not on a thread."""
@@ -76,13 +82,18 @@ class Turns:
         self._executor = executor
         self._options = options
         self._lock = threading.Lock()  # protects all below
-        self._shift = threading.Condition(self._lock)  # the three below changed
+        self._waiting: deque[Item] = deque()
+        self._running: list[Item] = []  # those that have a turn, or a part of one
+        self._reads: deque[Item] = deque()  # readonly ones that wait
+        self._reading: list[Item] = []  # and that run
+        self._still_reading: list[Item] = []  # of those: streams that stand still
+        self._shift = threading.Condition(self._lock)  # the four below changed
         self._stalled: list[Item] = []
         self._resuming: list[Item] = []  # of the stalled ones: they wait to go on
         self._sharing: list[Item] = []  # one turn: streams that stood still, calls let in meanwhile
-        self._waiting: deque[Item] = deque()
-        self._running: list[Item] = []
-        self._awaited: set[bytes] = set()
+        self._returning: list[Item] = []  # of the waiting ones: they left their turn and go on
+        self._left: list[Item] = []  # streams that have no turn any more
+        self._awaited: Counter[bytes] = Counter()
         self._closed: AgentdError | None = None
 
     def post(self, item: Item) -> bool:
@@ -92,9 +103,9 @@ class Turns:
             interrupted: list[Item] = []
             start = False
             if error is None:
-                if len(self._running) < self._options.max_concurrency and not self._waiting:
-                    start = True
-                elif item.readonly and self._running:
+                if item.readonly:
+                    start, error = self._may_read(item)
+                elif self._has_room() and not self._waiting:
                     start = True
                 elif self._is_guest(item):
                     self._sharing.append(item)
@@ -105,9 +116,11 @@ class Turns:
                     else:
                         error = _deadlock(self._agent, item)
                 else:
-                    error, interrupted = self._meet_busy(item)
+                    error = self._wait_in(self._waiting, item)
+                    if error is None and self._options.busy == "interrupt":
+                        interrupted = list(self._running)
             if start:
-                self._running.append(item)
+                (self._reading if item.readonly else self._running).append(item)
         for other in interrupted:
             other.interrupt()
         if start:
@@ -119,7 +132,7 @@ class Turns:
     def post_always(self, item: Item) -> None:
         """Run it after all that waits, whatever the limits and though the agent ends."""
         with self._lock:
-            start = len(self._running) < self._options.max_concurrency and not self._waiting
+            start = self._has_room() and not self._waiting
             if start:
                 self._running.append(item)
             else:
@@ -127,21 +140,40 @@ class Turns:
         if start:
             self._start(item)
 
-    def _meet_busy(self, item: Item) -> tuple[AgentdError | None, list[Item]]:
-        limit = self._options.mailbox
-        if self._options.busy == "reject" or len(self._waiting) >= limit:
-            held = 0 if self._options.busy == "reject" else limit
-            return (
-                Overloaded(
-                    f"agent {show(self._agent)[:8]} is busy and lets {held} calls wait",
-                    agent=show(self._agent),
-                    limit=held,
-                    retry_after=0.1,
-                ),
-                [],
-            )
-        self._waiting.append(item)
-        return None, list(self._running) if self._options.busy == "interrupt" else []
+    def _has_room(self) -> bool:
+        """Whether one more may have a turn."""
+        if self._closed is not None:  # what is left runs alone: at last the object goes
+            return not self._running and not self._reading
+        return len(self._running) < self._options.max_concurrency
+
+    def _wait_in(self, queue: deque[Item], item: Item) -> AgentdError | None:
+        limit = 0 if self._options.busy == "reject" else self._options.mailbox
+        if len(queue) < limit:
+            queue.append(item)
+            return None
+        return Overloaded(
+            f"agent {show(self._agent)[:8]} is busy and lets {limit} calls wait",
+            agent=show(self._agent),
+            limit=limit,
+            retry_after=0.1,
+        )
+
+    # -- readonly ----------------------------------------------------------------------------------
+    def _may_read(self, item: Item) -> tuple[bool, AgentdError | None]:
+        # One on behalf of another call here must not wait: that one might wait for it.
+        nested = any(agent == self._agent for agent, _key in item.chain)
+        if nested or self._may_read_more():
+            return True, None
+        return False, self._wait_in(self._reads, item)
+
+    def _may_read_more(self) -> bool:
+        return len(self._reading) - len(self._still_reading) < READS
+
+    def _next_read(self) -> Item | None:
+        if not self._reads or not self._may_read_more():
+            return None
+        self._reading.append(self._reads.popleft())
+        return self._reading[-1]
 
     # -- running -----------------------------------------------------------------------------------
     def _start(self, item: Item) -> None:
@@ -172,59 +204,102 @@ class Turns:
 
     def _next(self, item: Item) -> Item | None:
         with self._lock:
+            if item.readonly:
+                self._reading.remove(item)
+                return self._next_read() or self._next_turn()
             self._running.remove(item)
             if item in self._sharing:
                 self._sharing.remove(item)
                 self._shift.notify_all()
-            following = self._let_in()
-            if following is not None:
-                return following
-            if self._waiting and len(self._running) < self._options.max_concurrency:
-                following = self._waiting.popleft()
-                self._running.append(following)
-                return following
-            return None
+            return self._let_in() or self._next_turn()
+
+    def _next_turn(self) -> Item | None:
+        """The next one to be started, if there is room; a stream that goes on starts itself."""
+        while self._waiting and self._has_room():
+            item = self._waiting.popleft()
+            self._running.append(item)
+            if item not in self._returning:
+                return item
+            self._returning.remove(item)
+            self._shift.notify_all()
+        return None
 
     def withdraw(self, item: Item) -> bool:
         """Take it out of the queue; False if it is not waiting there (any more)."""
         with self._lock:
+            if item in self._returning:  # it needs its turn to end
+                return False
             try:
-                self._waiting.remove(item)
+                (self._reads if item.readonly else self._waiting).remove(item)
             except ValueError:
                 return False
             return True
 
     # -- streams that stand still ------------------------------------------------------------------
     def stall(self, item: Item) -> None:
-        """The running stream ``item`` waits for its reader, who may call the agent meanwhile."""
+        """The running stream ``item`` waits for its readers, who may call the agent meanwhile."""
         with self._lock:
-            self._stalled.append(item)
-            if not item.readonly and item not in self._sharing:
-                self._sharing.append(item)
+            if item.readonly:
+                self._still_reading.append(item)
+                following = self._next_read()
+            else:
+                self._stalled.append(item)
+                if item not in self._sharing:
+                    self._sharing.append(item)
+                self._shift.notify_all()
+                following = self._let_in()
+        if following is not None:
+            self._start(following)
+
+    def leave(self, item: Item) -> None:
+        """Nobody reads the stalled stream: its turn goes to whoever waits for one."""
+        with self._lock:
+            if item not in self._stalled or item in self._resuming:
+                return
+            self._stalled.remove(item)
+            self._sharing.remove(item)
+            self._running.remove(item)
+            self._left.append(item)
             self._shift.notify_all()
-            guest = self._let_in()
-        if guest is not None:
-            self._start(guest)
+            following = self._next_turn()
+        if following is not None:
+            self._start(following)
 
     def unstall(self, item: Item) -> None:
-        """No further call is let in for its sake."""
+        """It wants to go on: no further call is let in for its sake."""
+        following = None
         with self._lock:
-            if item in self._stalled and item not in self._resuming:
+            if item in self._left:
+                self._left.remove(item)
+                self._returning.append(item)
+                self._waiting.append(item)
+                following = self._next_turn()
+            elif item in self._stalled and item not in self._resuming:
                 self._resuming.append(item)
+        if following is not None:
+            self._start(following)
 
     def resume(self, item: Item) -> None:
-        """It goes on, as soon as nothing else runs in the turn that it shares."""
+        """It goes on: once nothing else runs in the turn that it shares, or it has another one."""
         self.unstall(item)
         with self._lock:
-            while not item.readonly and self._busy_beside(item) >= self._options.max_concurrency:
-                self._shift.wait()
-            self._stalled.remove(item)
-            self._resuming.remove(item)
+            if item.readonly:
+                self._still_reading.remove(item)
+            elif item in self._stalled:
+                while self._busy_beside(item) >= self._options.max_concurrency:
+                    self._shift.wait()
+                self._stalled.remove(item)
+                self._resuming.remove(item)
+            else:
+                while item in self._returning:
+                    self._shift.wait()
 
     def _busy_beside(self, item: Item) -> int:
         return sum(i is not item and i not in self._stalled for i in self._sharing)
 
     def _let_in(self) -> Item | None:
+        if not self._stalled:
+            return None
         guest = next((i for i in self._waiting if self._is_guest(i)), None)
         if guest is not None:
             self._waiting.remove(guest)
@@ -233,19 +308,23 @@ class Turns:
         return guest
 
     def _is_guest(self, item: Item) -> bool:
-        """One of the reader of a stream that stands still; one at a time."""
-        return any(
-            stream.who == item.who and stream not in self._resuming for stream in self._stalled
-        ) and all(i in self._stalled or i.readonly for i in self._running)
+        """One of a reader of a stream that stands still; one at a time."""
+        return (
+            any(item.who in s.guests and s not in self._resuming for s in self._stalled)
+            and item not in self._returning
+            and all(i in self._stalled for i in self._running)
+        )
 
     # -- chains ------------------------------------------------------------------------------------
     def waits(self, key: bytes, *, begins: bool) -> None:
-        """A running call begins (ends) to wait for the call ``key`` that it made."""
+        """A running call begins (ends) to wait for the call ``key``."""
         with self._lock:
             if not begins:
-                self._awaited.discard(key)
+                self._awaited[key] -= 1
+                if not self._awaited[key]:
+                    del self._awaited[key]
                 return
-            self._awaited.add(key)
+            self._awaited[key] += 1
             back = [item for item in self._waiting if self._comes_back(item, {key})]
             for item in back:
                 self._waiting.remove(item)
@@ -257,24 +336,31 @@ class Turns:
             else:
                 item.refuse(_deadlock(self._agent, item))
 
-    def _comes_back(self, item: Item, awaited: set[bytes]) -> bool:
-        return any(agent == self._agent and key in awaited for agent, key in item.chain)
+    def _comes_back(self, item: Item, awaited: Collection[bytes]) -> bool:
+        return item not in self._returning and any(
+            agent == self._agent and key in awaited for agent, key in item.chain
+        )
 
     # -- ending ------------------------------------------------------------------------------------
     def close(self, error: AgentdError) -> list[Item]:
         """Refuse all that waits and all that comes; the items that still run."""
         with self._lock:
             self._closed = error
-            waiting, self._waiting = self._waiting, deque()
-            running = list(self._running)
-        for item in waiting:
+            refused = [i for i in (*self._waiting, *self._reads) if i not in self._returning]
+            self._waiting = deque(self._returning)
+            self._reads.clear()
+            unread = list(self._left)
+            running = [*self._running, *self._reading, *self._returning]
+        for item in refused:
             item.refuse(error)
+        for item in unread:
+            item.give_up(error)
         return running
 
     @property
     def depth(self) -> int:
         """How many calls wait."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._reads)
 
 
 def _deadlock(agent: bytes, item: Any) -> WouldDeadlock:

@@ -15,7 +15,17 @@ from typing import Any, Final
 
 from agentd_cli.text import escape, is_plain, to_json
 
-__all__ = ["agents", "is_terminal", "log_line", "record", "result", "status", "table"]
+__all__ = [
+    "agents",
+    "is_terminal",
+    "item",
+    "log_line",
+    "raw",
+    "record",
+    "result",
+    "status",
+    "table",
+]
 
 _GAP: Final = "  "
 _UNLIMITED: Final = 1_000_000
@@ -82,6 +92,18 @@ def record(facts: Mapping[str, Any], *, styled: bool = False) -> str:
 def result(value: Any) -> str:
     """Render what a method returned: JSON for plain data, else as Python writes it."""
     return to_json(value) if is_plain(value) else escape(repr(value), keep="\n")
+
+
+def raw(value: Any) -> str:
+    """Render a text as the text that it is, anything else as ``result`` does."""
+    return escape(value, keep="\n\t") if isinstance(value, str) else result(value)
+
+
+def item(value: Any, *, as_json: bool = False) -> str:
+    """Render an item of a stream on one line, otherwise as ``result`` does."""
+    if as_json or is_plain(value):
+        return to_json(value, indent=None)
+    return escape(repr(value))
 
 
 def log_line(line: Mapping[str, Any]) -> str:

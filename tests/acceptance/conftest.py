@@ -98,7 +98,8 @@ def begin(daemon: Daemon) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     def start(*args: str) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
             [str(BIN / "agentctl"), *args],
-            env=environment(daemon.run_dir, PYTHONUNBUFFERED="1"),
+            # Empty is not set: what has to be seen at once it flushes by itself.
+            env=environment(daemon.run_dir, PYTHONUNBUFFERED=""),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -279,6 +279,104 @@ class TestCall:
         assert ctl("delete", "mortal").code == 0
 
 
+class TestStream:
+    """``agentctl call --stream``."""
+
+    def test_each_item_is_printed_when_it_comes(self, begin, stock, tmp_path):
+        gate = tmp_path / "gate"
+        call = begin("call", stock, "tell", "1", "b", "3", "--kw", f"wait_for={gate}", "--stream")
+        # The third does not come before there is a file: nothing here waits for the end.
+        assert [call.stdout.readline() for _ in range(2)] == ["1\n", '"b"\n']
+        gate.touch()
+        assert call.communicate(timeout=LONG_S) == ("3\n", "")
+        assert call.returncode == 0
+
+    def test_raw_text_is_printed_token_by_token(self, begin, stock, tmp_path):
+        gate = tmp_path / "gate"
+        kw = f"wait_for={gate}"
+        call = begin("call", stock, "tell", "to", " be", " or", "--kw", kw, "--stream", "--raw")
+        assert os.read(call.stdout.fileno(), 2) == b"to"
+        assert os.read(call.stdout.fileno(), 3) == b" be"
+        gate.touch()
+        assert call.communicate(timeout=LONG_S) == (" or\n", "")
+        assert call.returncode == 0
+
+    def test_json_is_one_value_a_line(self, ctl, stock):
+        items = ("1", "null", '{"a": [1, "\\n\\u001b"]}', "text")
+        done = ctl("call", stock, "tell", *items, "--stream", "--json")
+        assert (done.code, done.err) == (0, "")
+        lines = [json.loads(line) for line in done.out.splitlines()]
+        assert lines == [1, None, {"a": [1, "\n\x1b"]}, "text"]
+        sets = ("call", stock, "tell", "1", "2", "--kw", "then=as sets", "--stream")
+        assert ctl(*sets).out == "{1}\n{2}\n"
+        assert ctl(*sets, "--json").out == '{"repr": "{1}"}\n{"repr": "{2}"}\n'
+
+    def test_none_is_lost_or_repeated(self, ctl, stock):
+        items = [str(number) for number in range(2_000)]
+        assert ctl("call", stock, "tell", *items, "--stream").out.split() == items
+
+    @pytest.mark.parametrize(("option", "printed"), [((), '"a"\n"b"\n'), (("--raw",), "ab\n")])
+    def test_what_the_agent_raised_comes_after_the_items(self, ctl, stock, option, printed):
+        done = ctl("call", stock, "tell", "a", "b", "--kw", "then=fail", "--stream", *option)
+        assert done == (1, printed, "ValueError: no \\x1b[31m more\n")
+
+    def test_a_crash(self, begin, ctl, tmp_path):
+        ctl("create", "shop:Stock", "--name", "brittle", "--dedicated")
+        gate = tmp_path / "gate"
+        kws = ("--kw", f"wait_for={gate}", "--kw", "then=die")
+        call = begin("call", "brittle", "tell", "1", "2", *kws, "--stream")
+        assert call.stdout.readline() == "1\n"
+        gate.touch()
+        out, err = call.communicate(timeout=LONG_S)
+        assert call.returncode == 6
+        assert out in ("", "2\n"), "what had not left the process died with it"
+        assert err.startswith("AgentCrashed: the worker that hosted agent brittle")
+        assert ctl("delete", "brittle").code == 0
+
+    def test_ctrl_c_closes_the_generator(self, begin, stock, ctl):
+        call = begin("call", stock, "tell", "a", "b", "--kw", "wait_for=/nonexistent", "--stream")
+        assert call.stdout.readline() == '"a"\n'
+        call.send_signal(signal.SIGINT)
+        assert call.communicate(timeout=LONG_S) == ("", "")
+        assert call.returncode == 130
+        wait_until(lambda: "the stream is closed" in ctl("logs", stock).out, "its finally to run")
+        assert ctl("call", stock, "add", "1").out == "6\n", "the agent is free again"
+
+    def test_a_reader_that_has_enough_closes_the_generator(self, begin, stock, ctl):
+        call = begin("call", stock, "tell", *["more"] * 10_000, "--stream")
+        assert call.stdout.readline() == '"more"\n'
+        call.stdout.close()  # as ``head -1`` does
+        assert call.wait(LONG_S) == 1
+        assert call.stderr.read() == ""
+        wait_until(lambda: "the stream is closed" in ctl("logs", stock).out, "its finally to run")
+
+    def test_not_done_in_time(self, ctl, stock):
+        gate = ("--kw", "wait_for=/nonexistent")
+        done = ctl("call", stock, "tell", "a", "b", *gate, "--stream", "--timeout", "0.5")
+        assert done == (
+            7,
+            '"a"\n',
+            f"CallTimeout: {stock}.tell is not done after 0.5 s; the stream is closed\n",
+        )
+        wait_until(lambda: "the stream is closed" in ctl("logs", stock).out, "its finally to run")
+
+    def test_methods_that_are_no_generators(self, ctl, stock):
+        assert ctl("call", stock, "listed", "--stream").out == '"one"\n"two"\n'
+        done = ctl("call", stock, "add", "1", "--stream")
+        assert (done.code, done.out) == (1, "")
+        assert done.err == "TypeError: 'int' object is not iterable\n"
+        missing = ctl("call", stock, "nothing", "--stream")
+        assert (missing.code, missing.err.startswith("AttributeError: ")) == (1, True)
+
+    def test_a_generator_without_the_option(self, ctl, stock):
+        done = ctl("call", stock, "tell", "a")
+        assert (done.code, done.out) == (2, "")
+        assert done.err.endswith("tell gives its items one by one; read them with --stream\n")
+
+    def test_text_without_quotes(self, ctl, stock):
+        assert ctl("call", stock, "later", "--raw") == (0, "came later\n", "")
+
+
 class TestLogs:
     def test_both_streams(self, ctl, stock):
         ctl("call", stock, "say", "tab\there \x1b]0;title\x07")

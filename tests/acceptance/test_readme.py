@@ -33,7 +33,7 @@ def blocks(kind: str) -> list[str]:
     return [text for found, text in BLOCKS if found == kind]
 
 
-FIVE_LINES, TWO_WAYS, FORMS, ASYNC_FORMS, HANDLE, CONNECT, STATE = blocks("python")
+FIVE_LINES, TWO_WAYS, FORMS, ASYNC_FORMS, CHAIN, TOKENS, HANDLE, CONNECT, STATE = blocks("python")
 
 LIBRARIAN = """
 import agentd
@@ -61,7 +61,8 @@ def run_python(text: str, tmp_path: Path, run_dir: str) -> str:
 
 def test_all_blocks_are_known():
     assert [kind for kind, _ in BLOCKS] == [
-        *("sh", "python", "python", "", "python", "python", "python", "console", "python", "python")
+        *("sh", "python", "python", "", "python", "python", "python", "python", "python"),
+        *("console", "python", "console", "python"),
     ]
 
 
@@ -153,6 +154,53 @@ assert words == ["…", "…"]
     assert run_python(program, tmp_path, run_dir) == ""
 
 
+def test_results_are_passed_on_without_fetching_them(tmp_path, run_dir):
+    prelude = """
+import os
+import agentd
+
+class Value:
+    def __init__(self, text, seen_by): self.text, self.seen_by = text, seen_by
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self.seen_by = [*self.seen_by, os.getpid()]
+    def __str__(self): return self.text
+
+class Colleague(agentd.Agent):
+    def __init__(self, name): self.name = name
+    def work(self, value):
+        return Value(f"{value}, {self.name}", getattr(value, "seen_by", []))
+
+researcher, writer, editor = (Colleague(name, to_dist=True) for name in "rwe")
+"""
+    check = """
+*agents, here = result.result().seen_by
+assert len(agents) == 2 and here == os.getpid() not in agents
+"""
+    assert run_python(prelude + CHAIN + check, tmp_path, run_dir) == "a topic, r, w, e\n"
+
+
+def test_tokens_are_streamed(tmp_path, run_dir):
+    prelude = """
+import agentd
+
+class Talker(agentd.Agent):
+    def __init__(self): self.ended = None
+    def talk(self, text):
+        try:
+            yield from (text, " that is ", "enough")
+            yield from "too much" * 10_000
+            self.ended = "by itself"
+        finally:
+            self.ended = self.ended or "early"
+
+agent = Talker(to_dist=True)
+"""
+    check = "\nprint()\nprint(agent.ended)\n"
+    printed = run_python(prelude + TOKENS + check, tmp_path, run_dir)
+    assert printed == "… that is enough\nearly\n"
+
+
 def test_handles(tmp_path, run_dir):
     prelude = LIBRARIAN + 'agent = Librarian("stdlib", to_dist=True)\n'
     check = """
@@ -212,18 +260,27 @@ def shell(run_dir):
     one.process.communicate()
 
 
-def test_a_daemon_for_several_programs(shell, tmp_path, run_dir):
-    [text] = blocks("console")
-    prompts = re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]
-    for prompt in prompts:
+def type_block(shell, text, run_dir):
+    """Type its lines; each prints what is shown, up to the ellipsis. What the last one printed."""
+    printed = ""
+    for prompt in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         line, _, shown = prompt.partition("\n")
         printed = shell.type(line)
         if line.endswith("&"):
             wait_until(lambda: listens(f"ipc://{run_dir}/agentd/agentd.sock"), line)
         elif shown:
-            id_or_text = [re.sub(r"^[0-9a-f]{32}$", "ID", s, flags=re.M) for s in (printed, shown)]
-            assert id_or_text[0] == id_or_text[1]
+            found, told = (re.sub(r"^[0-9a-f]{32}$", "ID", s, flags=re.M) for s in (printed, shown))
+            start, ellipsis, _ = told.partition("…")
+            assert found.startswith(start) if ellipsis else found == told
+    return printed
+
+
+def test_a_daemon_for_several_programs(shell, tmp_path, run_dir):
+    first, streamed = blocks("console")
+    printed = type_block(shell, first, run_dir)
     assert re.search(r" tally +counter:Counter +ready ", printed)
+    printed = type_block(shell, streamed, run_dir)
+    assert len(printed.split()) == 26
 
     check = '\nassert tally.value == 7\nassert agentd.connect().endpoint.endswith("agentd.sock")\n'
     run_python(CONNECT + check, tmp_path, run_dir)

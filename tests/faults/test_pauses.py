@@ -7,9 +7,13 @@ import time
 import pytest
 
 import agentd
-from agentd.errors import TransportError
+from agentd.errors import CallTimeout, ConnectionLost, TransportError
 from tests.faults.harness import Thread, measured, wait_until
 from tests.faults.victims import Victim
+
+BEAT_S = 0.5
+BOUND_S = 3 * BEAT_S + 3.0
+"""Within three heartbeats, which count as one second at least; and a busy machine."""
 
 
 def host(daemon, *args):
@@ -24,13 +28,124 @@ def test_a_paused_worker_loses_nothing(start):
     pid = agent.pid()
     os.kill(pid, signal.SIGSTOP)
     calls = [Thread(agent.add) for _ in range(4)]
-    time.sleep(2)  # far more than three heartbeats
+    time.sleep(1)  # less than would count as silence
 
     os.kill(pid, signal.SIGCONT)
 
     assert sorted(call.done() for call in calls) == [1, 2, 3, 4]
     assert agent.pid() == pid
     assert agentd.handle(agent).info()["restarts"] == 0
+
+
+@pytest.fixture(params=["direct", "relayed"])
+def client(request, start):
+    """A client that goes straight to the workers, and one that has the daemon relay."""
+    daemon = start(heartbeat_s=BEAT_S, workers=1)
+    return agentd.connect(daemon.endpoint, direct=request.param == "direct")
+
+
+def lost_soon(call):
+    began = time.monotonic()
+    with pytest.raises(ConnectionLost) as caught:
+        call()
+    measured("silence of the worker to ConnectionLost", time.monotonic() - began)
+    assert time.monotonic() - began < BOUND_S
+    return str(caught.value)
+
+
+FORMS = {
+    "blocking": lambda agent: agent.add(100),
+    "submit": lambda agent: agent.add.submit(100).result(),
+    "stream": lambda agent: list(agent.count.stream(3)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_a_stopped_worker_is_told_and_does_not_do_later_what_was_given_up(client, form):
+    agent = client.create("tests.faults.victims:Victim")
+    pid = agent.pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert "stopped" in lost_soon(lambda: form(agent))
+        assert "stopped" in lost_soon(lambda: form(agent))  # of a connection made anew, too
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    began = time.monotonic()
+    wait_until(lambda: answers(agent), "the same proxy to work again")
+    measured("SIGCONT of the worker to the next answer", time.monotonic() - began)
+    assert agent.pid() == pid
+    assert agent.value == 0
+    assert agentd.handle(agent).info()["restarts"] == 0
+
+
+def answers(agent):
+    try:
+        return agent.pid()
+    except TransportError:
+        return 0
+
+
+def test_a_worker_whose_loop_hangs_is_told(client):
+    agent = client.create("tests.faults.victims:Victim")
+    agent.pid()
+    hanging = Thread(lambda: agent.hang_in_c(8))
+    assert "hangs" in str(hanging.done())
+    wait_until(lambda: answers(agent), "the loop to go on")
+
+
+def test_a_worker_that_works_without_a_pause_is_waited_for(client):
+    agent = client.create("tests.faults.victims:Victim")
+    agent.pid()
+    slow = Thread(lambda: agent.work_in_c(7))
+    time.sleep(0.5)
+    next_one = Thread(agent.add)  # an open connection
+    third = Thread(lambda: agentd.connect(client.endpoint).get(agentd.handle(agent).id).add())
+
+    assert slow.done() > 3  # more than what counts as silence
+    assert {next_one.done(), third.done()} == {1, 2}
+
+
+def test_a_call_whose_deadline_passed_while_its_worker_stood_still_never_starts(client):
+    agent = client.create("tests.faults.victims:Victim")
+    pid = agent.pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        calls = [Thread(agent.add.options(timeout=0.3)) for _ in range(5)]
+        assert [type(call.done()) for call in calls] == [CallTimeout] * 5
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert agent.value == 0
+
+
+def test_what_a_paused_daemon_was_asked_and_nobody_waits_for_is_not_done(start):
+    daemon = start(heartbeat_s=BEAT_S)
+    daemon.client.ping()
+    daemon.signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(TransportError):
+            daemon.client.create("tests.faults.victims:Victim", options={"name": "ghost"})
+    finally:
+        daemon.signal(signal.SIGCONT)
+
+    wait_until(daemon.listens, "the daemon to answer")
+    assert daemon.client.agents() == []
+
+
+def test_kill_ends_an_agent_whose_worker_is_stuck(start):
+    daemon = start(workers=1)
+    agent = daemon.client.create("tests.faults.victims:Victim")
+    neighbour = daemon.client.create("tests.faults.victims:Victim", 7)
+    pid = agent.pid()
+    held = Thread(agent.hold_interpreter)
+    time.sleep(0.5)
+
+    agentd.handle(agent).kill()
+
+    assert isinstance(held.done(), agentd.errors.AgentdError)
+    assert neighbour.value == 7
+    assert neighbour.pid() != pid
 
 
 def test_a_paused_daemon_holds_up_no_call_and_loses_no_agent(start):

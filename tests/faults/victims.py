@@ -1,6 +1,7 @@
 """Agents that come to harm."""
 
 import ctypes
+import itertools
 import os
 import re
 import resource
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,18 @@ class Victim(agentd.Agent):
         """C code that keeps the GIL for years."""
         re.match(r"(a+)+$", "a" * 64 + "b")
 
+    def work_in_c(self, seconds: float) -> float:
+        """C code that keeps the GIL while it works, for about so long; how long it was."""
+        began, size = time.perf_counter(), 1_000_000
+        while (took := _without_bytecode(size)) < 0.05:
+            size *= 2
+        _without_bytecode(int(size * seconds / took))
+        return time.perf_counter() - began
+
+    def hang_in_c(self, seconds: int) -> None:
+        """C code that keeps the GIL and does nothing: the loop of its worker hangs."""
+        ctypes.PyDLL(None).sleep(seconds)
+
     def start_process(self) -> int:
         return subprocess.Popen(["sleep", "1000"]).pid
 
@@ -61,9 +75,19 @@ class Victim(agentd.Agent):
         """A process out of this one's group, which prints where this one does."""
         subprocess.Popen(["timeout", "20", "yes", "noise"], start_new_session=True)
 
+    def count(self, items: int) -> Iterator[int]:
+        self.value += 100
+        yield from range(items)
+
     def say(self, lines: int, text: str = "line") -> None:
         for number in range(lines):
             print(text, number)
+
+
+def _without_bytecode(size: int) -> float:
+    began = time.perf_counter()
+    sum(itertools.repeat(0, size))
+    return time.perf_counter() - began
 
 
 class DiesInInit(agentd.Agent):

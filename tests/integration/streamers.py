@@ -38,6 +38,15 @@ class Streamer(agentd.Agent):
         finally:
             self.log.append("finally")
 
+    def numbers(self, first: int, n: int) -> Iterator[int]:
+        """Each stream has items of its own, so that one of another is seen."""
+        yield from range(first, first + n)
+
+    def data(self, n: int, size: int) -> Iterator[bytes]:
+        """Bytes that nobody can keep as a reference to zeros."""
+        for _ in range(n):
+            yield os.urandom(size)
+
     async def acount(self, n: int) -> AsyncIterator[int]:
         try:
             for number in range(n):

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import gc
+import re
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -92,13 +94,42 @@ def test_two_streams_of_one_agent_read_side_by_side(hosted):
     assert agent.ping() == "pong"
 
 
-def test_many_streams_at_once_lose_and_repeat_nothing(hosted):
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_many_streams_at_once_lose_and_repeat_nothing(hosted, count):
     agents = [hosted(Streamer) for _ in range(10)]
+    firsts = range(0, 10 * count, 10)
 
     async def read_all():
-        return await asyncio.gather(*(collect(a.count(10)) for a in agents for _ in range(20)))
+        return await asyncio.gather(
+            *(collect(agents[first // 10 % 10].numbers(first, 10)) for first in firsts)
+        )
 
-    assert asyncio.run(read_all()) == [list(range(10))] * 200
+    found = asyncio.run(read_all())
+    assert len(found) == count
+    wrong = [
+        (first, items)
+        for first, items in zip(firsts, found, strict=True)
+        if items != list(range(first, first + 10))
+    ]
+    assert wrong == []
+
+
+def test_the_memory_of_ended_streams_is_bounded(start_daemon):
+    daemon = start_daemon(workers=1)
+    agent = Streamer(to_dist={"endpoint": daemon.endpoint})
+    [worker] = daemon.client.info()["workers"]
+    size = 1024 * 1024
+    assert [len(data) for data in agent.data(10, size)] == [size] * 10
+    before = resident_mib(worker["pid"])
+    for _ in range(40):
+        assert sum(map(len, agent.data(10, size))) == 10 * size
+    # 400 MiB went through. Some of it stays for readers that lost their connection.
+    assert resident_mib(worker["pid"]) - before < 200
+
+
+def resident_mib(pid):
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)[1]) / 1024
 
 
 def test_a_stream_of_a_stream(hosted):

@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 
 import agentd
 
@@ -45,6 +46,23 @@ class Stock(agentd.Agent):
 
     def fail(self, text):
         raise ValueError(text)
+
+    def tell(self, *items, wait_for=None, then=None):
+        """Its items; before the last one waits for a file; ``then`` is the way it ends."""
+        try:
+            for number, item in enumerate(items, 1):
+                while wait_for and number == len(items) and not Path(wait_for).exists():
+                    time.sleep(0.02)
+                yield {item} if then == "as sets" else item
+            if then == "fail":
+                raise ValueError("no \x1b[31m\nmore")
+            if then == "die":
+                os._exit(3)
+        finally:
+            print("the stream is closed")
+
+    def listed(self):
+        return ["one", "two"]
 
     def die(self, code):
         print("last words", file=sys.stderr)

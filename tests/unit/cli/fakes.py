@@ -1,10 +1,10 @@
 """A daemon of plain dicts, behind the client's interface that agentctl uses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
-from agentd.errors import AgentNotFound
+from agentd.errors import AgentNotFound, CallTimeout
 
 ENDPOINT = "ipc:///run/test/agentd.sock"
 TALLY = {
@@ -59,6 +59,13 @@ class Method:
             future.set_exception(error)
         return future
 
+    def options(self, *, timeout: float | None) -> "Method":
+        self.timeout = timeout
+        return self
+
+    def stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        return self.function(*args, **kwargs)
+
 
 def _fail(text: str) -> Any:
     error = ValueError(text)
@@ -72,7 +79,25 @@ class Proxy:
     shelf = {"apples": 3}
     add = Method(lambda *args, **kwargs: {"args": list(args), "kwargs": kwargs})
     opaque = Method(lambda: {1, 2})
+    words = Method(lambda: "two\twords\x1b[31m")
     fail = Method(_fail)
+
+    def __init__(self, fake: "FakeAgentd") -> None:
+        def items(*found: Any) -> Iterator[Any]:
+            """Those that are given; 'fail', 'late' and 'ctrl-c' are what they say."""
+            try:
+                for item in found:
+                    if item == "fail":
+                        _fail("no more")
+                    if item == "late":
+                        raise CallTimeout("not done", agent=TALLY["id"])
+                    if item == "ctrl-c":
+                        raise KeyboardInterrupt
+                    yield {1} if item == "opaque" else item
+            finally:
+                fake.calls.append(("stream closed",))
+
+        self.items = Method(items)
 
     class never:
         submit = staticmethod(Future)
@@ -135,11 +160,11 @@ class FakeAgentd:
 
     def create(self, path: str, /, *args: Any, **kwargs: Any) -> Proxy:
         self.calls.append(("create", path, args, kwargs))
-        return Proxy()
+        return Proxy(self)
 
     def get(self, ref: str) -> Proxy:
         self._find(ref)
-        return Proxy()
+        return Proxy(self)
 
     def logs(self, ref: str, after: int = 0, wait: float = 0.0) -> dict[str, Any]:
         self._find(ref)

@@ -215,6 +215,76 @@ class TestCall:
             "CallTimeout: tally.never is not done after 0.01 s; the agent goes on with it\n"
         )
 
+    def test_text_without_quotes(self, ctl):
+        assert ctl("call", "tally", "words", "--raw").stdout == "two\twords\\x1b[31m\n"
+        assert ctl("call", "tally", "opaque", "--raw").stdout == "{1, 2}\n"
+
+    def test_raw_is_for_people_and_json_for_programs(self, ctl, fake):
+        done = ctl("call", "tally", "words", "--raw", "--json")
+        assert (done.exit_code, "--raw prints text for people" in done.stderr) == (2, True)
+        assert fake.calls == []
+
+    def test_a_generator_says_how_to_read_it(self, ctl):
+        done = ctl("call", "tally", "items", "1")
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert "items gives its items one by one; read them with --stream" in done.stderr
+
+
+class TestStream:
+    """``call --stream``; when the items come is shown with a real agent."""
+
+    ITEMS = ("1", "two", '{"a": ["b"]}', "opaque", '"x\\ny\\u001b[31m"')
+
+    @pytest.mark.parametrize(
+        ("option", "printed"),
+        [
+            ((), '1\n"two"\n{"a": ["b"]}\n{1}\n"x\\ny\\u001b[31m"\n'),
+            (("--json",), '1\n"two"\n{"a": ["b"]}\n{"repr": "{1}"}\n"x\\ny\\u001b[31m"\n'),
+            (("--raw",), '1\ntwo\n{"a": ["b"]}\n{1}\nx\ny\\x1b[31m\n'),
+        ],
+    )
+    def test_a_line_each(self, ctl, fake, option, printed):
+        done = ctl("call", "tally", "items", *self.ITEMS, "--stream", *option)
+        assert (done.exit_code, done.stdout, done.stderr) == (0, printed, "")
+        assert fake.calls[-1] == ("stream closed",)
+
+    def test_raw_text_makes_one_text(self, ctl):
+        done = ctl("call", "tally", "items", "to", "", " be", ",\nor", "--stream", "--raw")
+        assert done.stdout == "to be,\nor\n"
+        whole = ctl("call", "tally", "items", "to be\n", "", "--stream", "--raw")
+        assert whole.stdout == "to be\n"
+
+    def test_nothing(self, ctl):
+        for option in ((), ("--json",), ("--raw",)):
+            done = ctl("call", "tally", "items", "--stream", *option)
+            assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
+
+    @pytest.mark.parametrize(("option", "printed"), [((), '1\n"a"\n'), (("--raw",), "1\na\n")])
+    def test_an_error_comes_after_the_items_before_it(self, ctl, option, printed):
+        done = ctl("call", "tally", "items", "1", "a", "fail", "2", "--stream", *option)
+        assert (done.exit_code, done.stdout) == (1, printed)
+        assert done.stderr == "ValueError: no more\n"
+
+    def test_not_done_in_time(self, ctl):
+        done = ctl("call", "tally", "items", "1", "late", "--stream", "--timeout", "0.5")
+        assert (done.exit_code, done.stdout) == (7, "1\n")
+        assert done.stderr == (
+            "CallTimeout: tally.items is not done after 0.5 s; the stream is closed\n"
+        )
+
+    def test_another_deadline_is_told_as_it_is(self, ctl):
+        done = ctl("call", "tally", "items", "late", "--stream")
+        assert (done.exit_code, done.stderr.startswith("CallTimeout: not done")) == (7, True)
+
+    def test_ctrl_c(self, ctl, fake):
+        done = ctl("call", "tally", "items", "a", "ctrl-c", "--stream", "--raw")
+        assert (done.exit_code, done.stdout, done.stderr) == (130, "a\n", "")
+        assert fake.calls[-1] == ("stream closed",)
+
+    def test_an_attribute_is_no_method(self, ctl):
+        done = ctl("call", "tally", "shelf", "--stream")
+        assert (done.exit_code, "read it with: agentctl get tally shelf" in done.stderr) == (2, 1)
+
 
 class TestLogs:
     LINES = (

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agentd.transport.sockets import Port
 from tests.unit.client.fakes import World
 
 
@@ -43,5 +44,7 @@ def listen():
 
 
 @pytest.fixture
-def world(listen):
+def world(listen, monkeypatch):
+    # Connected at once; what is polled for it otherwise are real sockets.
+    monkeypatch.setattr(Port, "wait_connected", lambda *_: True)
     return World(listen)

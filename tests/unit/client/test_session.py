@@ -77,7 +77,7 @@ def test_a_call_of_130_s_needs_no_more_than_signs_of_life(world, direct, timeout
 
     assert caller.is_alive()
     assert outcome == []
-    assert 100 < len(peer.of_kind("ping")) < 260  # one a heartbeat, and no storm of them
+    assert 100 < len(peer.of_kind("ping")) < 300  # two a heartbeat, and no storm of them
     assert len(peer.of_kind("call")) == len(peer.connections) == 1
     answer(peer)
     caller.join(LONG_S)
@@ -232,7 +232,7 @@ def test_a_worker_is_met_in_another_thread_and_nobody_overtakes(world, submit):
 
 def test_a_call_after_a_lost_connection_waits_for_no_connection_either(world, submit):
     session = world.session()
-    session.worker(session.locate(AGENT).address)
+    session.worker(session.locate(AGENT))
     world.worker.connections[0].break_off()
     read(session, world)
 
@@ -292,7 +292,7 @@ def test_workers_that_are_gone_are_forgotten(world, listen):
     session = world.session()
     for _ in range(20):
         place = session.locate(AGENT)
-        session.worker(place.address)
+        session.worker(place)
         world.worker.connections[0].break_off()
         read(session, world)
         listen.gone(world.worker.endpoint)
@@ -305,19 +305,19 @@ def test_workers_that_are_gone_are_forgotten(world, listen):
 def test_a_worker_that_lives_is_not_forgotten_when_its_connection_breaks(world):
     session = world.session()
     place = session.locate(AGENT)
-    link = session.worker(place.address)
+    link = session.worker(place)
     world.worker.connections[0].break_off()
     read(session, world)
     world.beats(session, 1)
     assert session.known_place(AGENT) is place
-    assert session.worker(place.address) is not link
+    assert session.worker(place) is not link
 
 
 def test_a_worker_out_of_reach_is_relayed_for_as_long_as_it_hosts_something(world, listen):
     session = world.session()
     place = session.locate(AGENT)
     listen.gone(world.worker.endpoint)
-    assert session.worker(place.address) is session.connect()
+    assert session.worker(place) is session.connect()
     world.beats(session, 1)
     assert session._workers == {place.address: None}
     session.forget(place)

@@ -15,7 +15,7 @@ def test_a_message_is_a_value():
     assert Ping(1) != Pong(1)
     assert Ping(1) != (1,)
     assert hash(Cancel(b"a", b"k")) == hash(Cancel(b"a", b"k"))
-    assert repr(Ping(1)) == "Ping(id=1)"
+    assert repr(Ping(1)) == "Ping(id=1, at=0.0)"
     with pytest.raises(AttributeError):
         Ping(1).id = 2
 
@@ -27,7 +27,7 @@ def test_defaults_are_filled_in():
 
 @pytest.mark.parametrize(
     "wrong",
-    [Ping, lambda: Ping(1, 2), lambda: Ping(1, other=2), lambda: Call(1, op="get")],
+    [Ping, lambda: Ping(1, 2.0, 3), lambda: Ping(1, other=2), lambda: Call(1, op="get")],
 )
 def test_a_wrong_construction_is_refused(wrong):
     with pytest.raises(TypeError):

@@ -7,6 +7,7 @@ from typing import Any
 from agentd.config import ServerConfig
 from agentd.protocol import unpack
 from agentd.protocol.messages import Create, Enlist
+from agentd.server.codestore import CodeStore
 from agentd.server.directory import Directory
 from agentd.server.hosting import Hosting
 from agentd.server.launcher import Exit
@@ -114,7 +115,8 @@ class World:
         self.book = OutputBook(100, None)
         self.directory = Directory(self.config.tombstones)
         loop: Any = self.loop
-        self.hosting = Hosting(self.config, loop, self.directory, self.book)
+        self.store = CodeStore(f"{folder}/code", loop.later)
+        self.hosting = Hosting(self.config, loop, self.directory, self.book, self.store)
         place = Place(str(folder), "ipc:///back", "ipc:///front", ("/front",))
         back: Any = None
         self.supervisor = Supervisor(

@@ -163,3 +163,41 @@ def test_last_words_are_read_although_somebody_holds_the_pipe_open(world):
     one.die(worker, agent.id)
 
     assert agent.fates[1].stderr_tail == "mine\nnobody's"
+
+
+def test_two_versions_of_a_module_never_meet_in_one_worker(world):
+    one = world(workers=2)
+    choose = one.supervisor.choose
+    first = choose(dedicated=False, modules={"helpers": b"1"})
+    first.agents.add(b"a")
+    for _ in range(4):
+        second = choose(dedicated=False, modules={"helpers": b"2"})
+        assert second is not first
+        second.agents.add(b"b")
+    assert choose(dedicated=False, modules={"helpers": b"1"}) is first
+    assert len(one.pool) == 2
+
+
+def test_a_further_version_takes_the_place_of_an_idle_worker(world):
+    one = world(workers=1)
+    old = one.supervisor.choose(dedicated=False, modules={"helpers": b"1"})
+
+    new = one.supervisor.choose(dedicated=False, modules={"helpers": b"2"})
+
+    assert new is not old
+    assert old.ending
+    assert [w for w in one.pool if not w.ending] == [new]
+
+
+def test_a_worker_too_many_ends_with_its_last_agent(world):
+    one = world(workers=1)
+    old = one.supervisor.choose(dedicated=False, modules={"helpers": b"1"})
+    old.agents.add(b"a")
+    new = one.supervisor.choose(dedicated=False, modules={"helpers": b"2"})
+    new.agents.add(b"b")
+    assert not old.ending
+
+    one.supervisor.release(old, b"a")
+
+    assert old.ending
+    assert not new.ending

@@ -1,5 +1,7 @@
 """Outcomes that wait to be fetched, with a clock that is told the time."""
 
+import pickle
+
 import pytest
 
 from agentd.client.fetching import Outcome
@@ -184,3 +186,9 @@ def test_what_is_known_of_released_calls_is_bounded(held, monkeypatch):
         held.release(bytes([number]))
     assert len(held._recent) == 3
     assert not held.recall(b"\0").started  # whether it came is not known any more
+
+
+def test_a_result_with_out_of_band_buffers_is_remembered(held):
+    made = Outcome(Result(1, "pickle"), [b"head", pickle.PickleBuffer(bytes(10))])
+    held.remember(b"k", made)
+    assert held.recall(b"k") == made

@@ -1,0 +1,112 @@
+"""Busy, hung and stopped workers are told apart."""
+
+import pytest
+
+from agentd.errors import ConnectionLost
+from agentd.protocol import patience
+from agentd.protocol.messages import Ping
+from agentd.server.vigil import VOUCH_S, Vigil
+
+
+class Watched:
+    """A vigil over a world's workers, whose processes look as the test says."""
+
+    def __init__(self, world):
+        self.loop = world.loop
+        self.workers = world.supervisor.workers
+        self.worker = next(iter(self.workers.values()))
+        self.state, self.used = "S", 1.0
+        self.relayed = False
+        self.silent = []
+        self.vigil = Vigil(
+            world.loop,
+            world.supervisor,
+            1.0,
+            lambda worker: self.relayed and worker is self.worker,
+            lambda worker, error: self.silent.append((worker, error)),
+            lambda _pid: (self.state, self.used),
+        )
+
+    def vouch(self, after=lambda: None):
+        told = []
+        self.vigil.vouch(self.worker.id, told.append)
+        after()
+        self.loop.pass_time(VOUCH_S)
+        return told
+
+    def pings(self):
+        return [m for m in self.loop.told(self.worker.route) if isinstance(m, Ping)]
+
+
+@pytest.fixture
+def watched(world):
+    return Watched(world())
+
+
+def test_a_worker_that_answers_is_well(watched):
+    assert watched.vouch(lambda: watched.vigil.answered(watched.worker)) == ["well"]
+    assert len(watched.pings()) == 1
+
+
+def test_a_worker_that_works_is_busy(watched):
+    def work():
+        watched.used += VOUCH_S
+
+    assert watched.vouch(work) == ["busy"]
+
+
+def test_a_worker_that_does_nothing_hangs(watched):
+    (told,) = watched.vouch()
+    assert isinstance(told, ConnectionLost)
+    assert "hangs" in str(told)
+
+
+def test_a_stopped_worker_is_known_at_once(watched):
+    watched.state = "T"
+    told = []
+    watched.vigil.vouch(watched.worker.id, told.append)
+    assert "stopped" in str(told[0])
+
+
+def test_a_worker_that_is_gone_is_told(watched):
+    told = []
+    watched.vigil.vouch("w99", told.append)
+    assert isinstance(told[0], ConnectionLost)
+
+
+def test_nobody_is_looked_after_without_need(watched):
+    watched.loop.pass_time(100)
+    assert watched.pings() == []
+
+
+def test_a_silent_worker_with_relayed_calls_is_told_within_three_heartbeats(watched):
+    watched.relayed = True
+    watched.vigil.look_after()
+    watched.loop.pass_time(3.0)
+    ((worker, error),) = watched.silent
+    assert worker is watched.worker
+    assert "hangs" in str(error)
+
+
+def test_the_looking_ends_with_the_relayed_calls(watched):
+    watched.relayed = True
+    watched.vigil.look_after()
+    watched.loop.pass_time(0.6)
+    watched.vigil.answered(watched.worker)
+    watched.relayed = False
+    watched.loop.pass_time(1)
+    before = len(watched.pings())
+    watched.loop.pass_time(10 * patience(1.0))
+    assert len(watched.pings()) == before
+    assert watched.silent == []
+
+
+def test_a_busy_worker_with_relayed_calls_is_waited_for(watched):
+    watched.relayed = True
+    watched.vigil.look_after()
+    for _ in range(100):
+        watched.used += 0.1
+        watched.loop.pass_time(0.1)
+    assert watched.silent == []
+    watched.loop.pass_time(6)
+    assert watched.silent
