@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentd.client import references
 from agentd.client.about import about_class
+from agentd.client.context import current
 from agentd.client.outgoing import Outgoing, compose
 from agentd.client.proxy import RpcObject, complete, ensure_ready, session_of, target
 from agentd.errors import AgentdError, CallTimeout, ConfigError
@@ -117,7 +118,7 @@ def _blocking(
             if (
                 retry is None
                 or attempt > retry.times
-                or not retry.applies(error, flags(proxy, name))
+                or not retry.applies(error, flags(proxy, name, out.timeout))
             ):
                 raise
             delay = retry.delay(attempt)
@@ -176,7 +177,7 @@ def submit(
     if options.key is not None:
         sending.keep()
     retry = options.retry or target(proxy).retry
-    result.send(sending, retry, flags(proxy, name) if retry is not None else 0)
+    result.send(sending, retry, flags(proxy, name, out.timeout) if retry is not None else 0)
     return result
 
 
@@ -213,21 +214,46 @@ def stream(
     return Stream(proxy, out, now=now)
 
 
-def flags(proxy: RpcObject, name: str) -> int:
+def flags(proxy: RpcObject, name: str, timeout: float | None = None) -> int:
     """What kind of method it is (see ``agentd.client.about``); asks if nothing is known yet."""
-    methods = offered(proxy)
+    methods = offered(proxy, timeout)
     return int(methods[name]) if name in methods else 0
 
 
-def offered(proxy: RpcObject) -> Any:
+def offered(proxy: RpcObject, timeout: float | None = None) -> Any:
     """The methods of the agent's class, with their flags."""
     aim = target(proxy)
     if aim.local is not None:
         return about_class(aim.local)["methods"]
-    if aim.about is None:
-        ensure_ready(aim)
-        complete(proxy)
+    know(proxy, timeout)
     return (aim.about or {}).get("methods", ())
+
+
+def know(proxy: RpcObject, timeout: float | None = None) -> None:
+    """Wait until it is known what the agent's class offers, as ``until_ready`` does."""
+    if target(proxy).about is None:
+        until_ready(proxy, timeout)
+    complete(proxy)
+
+
+def until_ready(proxy: RpcObject, timeout: float | None = None) -> None:
+    """Wait at most ``timeout`` seconds, or as long as its calls may take; or ``CallTimeout``."""
+    aim = target(proxy)
+    timeout = aim.timeout if timeout is None else timeout
+    deadline = None if timeout is None else time.monotonic() + timeout
+    maker = current()
+    if maker is not None and maker.deadline is not None:
+        deadline = maker.deadline if deadline is None else min(deadline, maker.deadline)
+    try:
+        ensure_ready(aim, deadline)
+    except CallTimeout:
+        limit = "its deadline" if timeout is None else f"{timeout:g} s"
+        raise CallTimeout(
+            f"agent {aim.label} ({aim.cls}) is not ready within {limit}",
+            agent=aim.agent.hex(),
+            timeout=timeout,
+        ) from None
+    complete(proxy)
 
 
 def decode_value(proxy: RpcObject, name: str, codec: str, payload: Any) -> Any:

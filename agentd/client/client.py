@@ -13,6 +13,7 @@ from agentd.client.proxy import make_proxy, target
 from agentd.client.runtime import runtime
 from agentd.client.session import Session
 from agentd.client.target import Target
+from agentd.errors import CallTimeout
 
 __all__ = ["Client", "connect"]
 
@@ -47,9 +48,17 @@ class Client:
     def get(self, id_or_name: str) -> Any:
         """The proxy of an agent, by name, id, or the start of its id; waits until it is ready.
 
-        Raises ``AgentNotFound``, ``AgentCreationError``.
+        Raises ``AgentNotFound``, ``AgentCreationError``; ``CallTimeout`` after this client's
+        ``timeout``.
         """
-        ready = self._session.locate(name=id_or_name)
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        try:
+            ready = self._session.locate(name=id_or_name, deadline=deadline)
+        except CallTimeout:
+            raise CallTimeout(
+                f"agent {id_or_name!r} is not ready within {self._timeout:g} s",
+                timeout=self._timeout,
+            ) from None
         aim = Target(ready.agent, self.endpoint, ready.cls, ready.name, about=ready.about)
         aim.direct = self._session.direct
         aim.timeout = self._timeout

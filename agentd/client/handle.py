@@ -6,6 +6,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from agentd.client.calling import until_ready
 from agentd.client.proxy import RpcObject, complete, ensure_ready, target
 from agentd.client.watching import Seen, Watch, fetch, look, put, watch
 from agentd.errors import AgentNotFound, CallTimeout, ConfigError, ConnectionLost
@@ -70,14 +71,14 @@ class AgentHandle:
         """Seconds to the worker that hosts it and back, without entering the agent."""
         from agentd.client.runtime import runtime
 
-        ensure_ready(self._target)
+        until_ready(self._proxy)
         return runtime().session_at(self.endpoint).ping(self._target.agent)
 
     def stream(self, stream: str, offset: int = 0) -> Stream:
         """Read a stream of the agent by its id, from an item on, or raise ``ResultExpired``."""
         from agentd.client.streaming import attach
 
-        ensure_ready(self._target)
+        until_ready(self._proxy)
         return attach(self._proxy, stream, offset)
 
     def fetch(self) -> Any:

@@ -36,7 +36,7 @@ class RemoteMethod:
         A method marked ``@agentd.async_func`` and an ``async def`` method give an ``AsyncResult``
         at once, a generator method a ``Stream``.
         """
-        kind = flags(self._proxy, self._name)
+        kind = flags(self._proxy, self._name, self._options.timeout)
         if kind & GENERATOR:
             # As in Python, nothing of a generator runs before its first item is asked for.
             return stream(self._proxy, self._name, args, kwargs, self._options, now=False)

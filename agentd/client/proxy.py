@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from agentd.client.about import about_class
+from agentd.client.specials import UNKNOWN, special, unknown
 from agentd.client.target import Target
-from agentd.errors import AgentdError, ProtocolError
+from agentd.errors import AgentdError
 
 if TYPE_CHECKING:
     from agentd.client.session import Session
@@ -128,7 +129,7 @@ def announce(aim: Target) -> None:
             session_of(aim).ping()
 
 
-_classes: dict[tuple[str, frozenset[str], bool], type[RpcObject]] = {}
+_classes: dict[tuple[str, frozenset[str], bool, bool], type[RpcObject]] = {}
 """A proxy class for each set of special methods: Python looks for those on the type."""
 
 
@@ -154,19 +155,22 @@ def _class_for(aim: Target) -> type[RpcObject]:
     if aim.local is None and aim.about is not None:
         aim.local = _local_class(aim.about)
     about = about_class(aim.local) if aim.local is not None else aim.about
+    known = about is not None
     about = about or {}
-    specials = frozenset(about.get("specials", ()))
-    key = (aim.cls.rpartition(":")[2], specials, bool(about.get("unhashable")))
+    specials = frozenset(about.get("specials", ()) if known else UNKNOWN)
+    key = (aim.cls.rpartition(":")[2], specials, bool(about.get("unhashable")), known)
     cls = _classes.get(key)
     if cls is None:
-        cls = _classes[key] = _proxy_class(*key[:2], unhashable=key[2])
+        cls = _classes[key] = _proxy_class(*key[:2], unhashable=key[2], known=known)
     return cls
 
 
-def _proxy_class(name: str, specials: frozenset[str], *, unhashable: bool) -> type[RpcObject]:
+def _proxy_class(
+    name: str, specials: frozenset[str], *, unhashable: bool, known: bool
+) -> type[RpcObject]:
     body: dict[str, Any] = {"__slots__": (), "__module__": __name__, "__doc__": property(_doc)}
-    for special in specials:
-        body[special] = _special(special)
+    for each in specials:
+        body[each] = special(each) if known else unknown(each)
     if unhashable:
         body["__hash__"] = None
     elif "__eq__" in body and "__hash__" not in body:
@@ -219,21 +223,6 @@ def ensure_ready(aim: Target, deadline: float | None = None) -> Ready:
     if aim.about is None:
         aim.about = ready.about
     return ready
-
-
-def _special(name: str) -> Callable[..., Any]:
-    def special(self: RpcObject, *args: Any, **kwargs: Any) -> Any:
-        if name == "__exit__" and len(args) == 3:
-            args = (*args[:2], None)  # a traceback belongs to its process
-        from agentd.client.calling import call
-
-        value = call(self, name, args, kwargs)
-        if name == "__iter__" and not isinstance(value, Iterator):
-            raise ProtocolError("the agent's __iter__ did not give an iterator")
-        return value
-
-    special.__name__ = special.__qualname__ = name
-    return special
 
 
 def _already_hosted(proxy: RpcObject) -> Callable[..., RpcObject]:

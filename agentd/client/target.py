@@ -39,15 +39,17 @@ class Target:
 
             about = about_class(self.local)
         retry = None if self.retry is None else _plain(self.retry)
-        return (self.agent, self.endpoint, self.cls, self.name, about, self.timeout, retry)
+        wire = (self.agent, self.endpoint, self.cls, self.name, about, self.timeout, retry)
+        return wire if self.direct else (*wire, False)
 
     @classmethod
     def from_wire(cls, wire: tuple[Any, ...]) -> Target:
         """Back; raises ``ValueError`` or ``TypeError`` for what is no reference."""
-        agent, endpoint, label, name, about, timeout, retry = wire
+        agent, endpoint, label, name, about, timeout, retry, *direct = wire
         if not isinstance(agent, bytes) or len(agent) != 16 or not isinstance(endpoint, str):
             raise ValueError("not a reference")
         aim = cls(agent, endpoint, str(label), name, about, timeout=timeout)
+        aim.direct = all(direct)
         if retry is not None:
             from agentd.client.retry import Retry
 
