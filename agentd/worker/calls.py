@@ -68,6 +68,7 @@ class OpenCall:
         flags = hosted.flags(call.name) if call.op in ("method", "stream") else 0
         self.readonly = bool(flags & READONLY)
         self.on_loop = bool(flags & COROUTINE) and call.op == "method"
+        self.ended = False
         self.current = CurrentCall(
             hosted.id,
             hosted.epoch,
@@ -160,6 +161,7 @@ class OpenCall:
         if not self.readonly:
             self.hosted.watchers.turn_ended()
         self._host.recorder.leave(slot)
+        self.ended = True
 
     def _finish(self, message: Message, frames: list[Any]) -> None:
         self._answer(CallEvent.FINISHED, message, frames)

@@ -145,6 +145,8 @@ class _Task:
     guests: Collection[Any] = ()
     readonly = False
     on_loop = False
+    ended = True
+    """Calls come when the agent has been built, which is told from within that turn."""
 
     def __init__(self, task: Callable[[], None]) -> None:
         self.run = task

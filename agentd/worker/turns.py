@@ -46,6 +46,8 @@ class Item(Protocol):
     readonly: bool
     on_loop: bool
     """It runs as a task of the event loop, not on a thread."""
+    ended: bool
+    """It is about to leave its turn: whoever has its answer and calls again finds no busy agent."""
 
     def run(self) -> None:
         """Do it, on an executor's thread."""
@@ -147,8 +149,13 @@ class Turns:
         return len(self._running) < self._options.max_concurrency
 
     def _wait_in(self, queue: deque[Item], item: Item) -> AgentdError | None:
-        limit = 0 if self._options.busy == "reject" else self._options.mailbox
-        if len(queue) < limit:
+        limit = self._options.mailbox
+        room = limit
+        if self._options.busy == "reject":
+            limit = 0
+            running = self._reading if queue is self._reads else self._running
+            room = sum(each.ended for each in (*running, *queue))
+        if len(queue) < room:
             queue.append(item)
             return None
         return Overloaded(

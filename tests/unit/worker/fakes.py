@@ -40,6 +40,7 @@ class Call:
         self.guests = {who}
         self.readonly = readonly
         self.on_loop = on_loop
+        self.ended = False
         self.chain = chain
         self.does = does
         self.ran = 0

@@ -6,6 +6,7 @@ import pytest
 
 from agentd.errors import AgentNotFound, Overloaded, WouldDeadlock
 from agentd.worker.executor import Executor
+from agentd.worker.hosted import Hosted
 from agentd.worker.turns import TurnOptions, Turns
 from tests.unit.worker.fakes import Call, Later
 
@@ -156,6 +157,29 @@ def test_reject_takes_no_call_while_one_runs(later):
     reads.done()
     (again,) = posted(mine, Call(on_loop=True))
     assert again.ran == 1
+
+
+def test_reject_lets_in_who_comes_between_the_answer_and_the_end_of_the_turn(later):
+    mine = turns(later, busy="reject")
+    (first,) = posted(mine, Call(on_loop=True))
+    first.ended = True  # its caller has the answer, and calls again
+    second, third = posted(mine, Call(on_loop=True), Call(on_loop=True))
+    assert (first.refused, second.refused, second.ran) == (None, None, 0)
+    assert isinstance(third.refused, Overloaded)
+    first.done()
+    assert second.ran == 1
+    (fourth,) = posted(mine, Call(on_loop=True))
+    assert isinstance(fourth.refused, Overloaded)
+
+
+def test_an_agent_that_rejects_takes_the_first_call_while_it_still_tells_that_it_is_ready():
+    executor = Later()
+    hosted = Hosted(A, 1, "m:T", executor, TurnOptions(busy="reject"), lambda: None)
+    calls = [Call(), Call()]
+    hosted.post(lambda: posted(hosted.turns, *calls))  # it comes as soon as somebody knows
+    executor.run()
+    assert (calls[0].ran, calls[0].refused) == (1, None)
+    assert isinstance(calls[1].refused, Overloaded)
 
 
 def test_interrupt_stops_the_running_call_and_comes_next(later):
