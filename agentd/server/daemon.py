@@ -63,7 +63,9 @@ class Daemon:
         self.node = secrets.token_hex(8)
         self.loop = Loop()
         base = rundir.make_private(config.run_dir or rundir.base_folder())
-        self.folder = os.path.join(base, f"d-{self.node}")
+        self._base = base
+        self.folder = os.path.join(base, rundir.FOLDER_PREFIX + self.node)
+        self._held: int | None = None
         binds = config.bind or (self._default_bind(base),)
         self._paths = [rundir.ipc_path(endpoint) for endpoint in binds]
         self.endpoint = binds[0]
@@ -104,13 +106,14 @@ class Daemon:
     def _open(self) -> None:
         for path, endpoint in zip(self._paths, self.config.bind or (self.endpoint,), strict=True):
             if path.startswith(self.folder + "/"):
-                rundir.make_private(self.folder)
+                self._make_folder()
             elif not os.path.isdir(os.path.dirname(path)):
                 raise ConfigError(f"{endpoint}: the folder {os.path.dirname(path)} does not exist")
             self._locks.append(rundir.own(path, endpoint))
+        rundir.sweep(self._base)
         # As late as this: until the first worker runs, nobody would clear the folder away.
-        rundir.make_private(self.folder)
-        back_endpoint = f"ipc://{self.folder}/back.sock"
+        self._make_folder()
+        back_endpoint = f"ipc://{self.folder}/{rundir.BACK_SOCKET}"
         back = Port(router(self._context))
         with _private_umask():
             back.socket.bind(back_endpoint)
@@ -164,6 +167,10 @@ class Daemon:
         self._watch_parent()
         self._check_leases()
 
+    def _make_folder(self) -> None:
+        if self._held is None:
+            self._held = rundir.hold(self.folder)
+
     # -- stopping ----------------------------------------------------------------------------------
     def stop(self) -> None:
         """Drain, then end; called again: end now."""
@@ -211,6 +218,8 @@ class Daemon:
         if hasattr(self, "_back"):
             self._back.close()
         rundir.remove_folder(self.folder)
+        if self._held is not None:
+            os.close(self._held)
         for lock in self._locks:
             lock.release()
         self._context.term()

@@ -24,15 +24,21 @@ __all__ = [
     "base_folder",
     "check_private",
     "default_endpoint",
+    "hold",
     "ipc_path",
     "is_listening",
     "make_private",
     "own",
     "remove_folder",
     "remove_socket",
+    "sweep",
 ]
 
 DEFAULT_SOCKET: Final = "agentd.sock"
+BACK_SOCKET: Final = "back.sock"
+"""In each daemon's own folder: where its workers report."""
+FOLDER_PREFIX: Final = "d-"
+"""The names of daemons' own folders begin with it."""
 OWN_WAIT_S: Final = 2.0
 """How long a lock may be held by somebody who does not listen."""
 MAX_PATH_BYTES: Final = 107
@@ -182,6 +188,59 @@ def remove_socket(path: str) -> None:
     with contextlib.suppress(OSError):
         os.unlink(path)
     lock.release()
+
+
+def hold(folder: str) -> int:
+    """Make a daemon's own folder; the descriptor whose lock says, until it is closed, who has it.
+
+    The folder itself is locked: a file for that would be one more thing to be left behind.
+    """
+    while True:
+        make_private(folder)
+        held = _lock_folder(folder)
+        if held is not None:
+            return held
+        time.sleep(0.001)  # somebody took it for one that was left, just as it was made
+
+
+def sweep(base: str) -> None:
+    """Remove the folders that daemons left in ``base`` which were killed too early in their lives.
+
+    Before its first worker runs, nobody clears up after a daemon. Afterwards its workers do.
+    """
+    for name in os.listdir(base):
+        folder = os.path.join(base, name)
+        if name.startswith(FOLDER_PREFIX) and not os.path.islink(folder):
+            with contextlib.suppress(OSError):
+                _sweep_folder(folder)
+
+
+def _sweep_folder(folder: str) -> None:
+    held = _lock_folder(folder)
+    if held is None:
+        return
+    try:
+        if not is_listening(os.path.join(folder, BACK_SOCKET)):
+            remove_folder(folder)
+    finally:
+        os.close(held)
+
+
+def _lock_folder(folder: str) -> int | None:
+    """Its descriptor, locked; ``None`` if somebody has the lock, or it is gone by now."""
+    with contextlib.suppress(FileNotFoundError):
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(held), os.stat(folder)):
+                return held
+        except BlockingIOError:
+            pass
+        except OSError:
+            os.close(held)
+            raise
+        os.close(held)
+    return None
 
 
 def remove_folder(folder: str) -> None:

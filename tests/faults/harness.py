@@ -87,9 +87,14 @@ class Place:
 
     def files(self) -> list[str]:
         """All files and folders but those of locks: a lock file alone holds up nobody."""
+        found = (
+            Path(folder, name)
+            for folder, folders, files in os.walk(self.folder)  # what goes meanwhile is no error
+            for name in (*folders, *files)
+        )
         return [
             str(p.relative_to(self.folder))
-            for p in Path(self.folder).rglob("*")
+            for p in found
             if not p.name.endswith(".lock") and p.name != "agentd" and p.suffix != ".py"
         ]
 

@@ -57,9 +57,48 @@ def test_killed_while_it_starts(start, delay):
 
     daemon.kill()
 
-    daemon.clean()
-    daemon.start()  # and another one takes its place
+    wait_until(lambda: not daemon.processes(), "the end of its workers")
+    before = folders(daemon)
+    assert all(file.startswith("d-") for file in daemon.files())
+    daemon.start()  # another one takes its place, and clears away what nobody else could
     assert host(daemon).add() == 1
+    assert not set(before) & set(folders(daemon))
+    daemon.signal(signal.SIGTERM)
+    daemon.clean()
+
+
+def test_what_a_daemon_left_that_was_killed_before_its_first_worker_ran_is_cleared_away(start):
+    place = start()
+    left = Path(place.folder) / "d-0123456789abcdef"
+    left.mkdir(mode=0o700)
+    (left / "back.sock").touch()
+    place.kill()
+
+    place.start()
+
+    assert host(place).add() == 1
+    assert not left.exists()
+    assert len(folders(place)) == 1
+
+
+def test_a_daemon_that_starts_leaves_the_folders_of_the_living_alone(start):
+    one = start()
+    agent = host(one)
+    assert agent.add() == 1
+    other = start(run_dir=one.folder)
+
+    assert len(folders(one)) == 2
+    own = Victim(to_dist={"endpoint": one.endpoint, "worker": "dedicated"})
+    assert own.add() == 1  # a new worker reports in that folder
+    assert agent.add() == 2
+    other.kill()
+    wait_until(lambda: len(folders(one)) == 1, "the other's folder to go")
+    assert agent.add() == 3
+
+
+def folders(daemon):
+    """The daemons' own, below the run folder."""
+    return [file for file in daemon.files() if "/" not in file and file.startswith("d-")]
 
 
 def test_killed_under_load(start):

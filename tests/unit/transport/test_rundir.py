@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 import socket
 import stat
@@ -5,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -239,3 +242,94 @@ def test_the_run_folder_is_the_users_own(monkeypatch, variable):
         monkeypatch.setenv("XDG_RUNTIME_DIR", variable)
         assert rundir.base_folder() == "/run/user/7/agentd"
     assert rundir.default_endpoint() == f"ipc://{rundir.base_folder()}/agentd.sock"
+
+
+# -- the daemons' own folders ----------------------------------------------------------------------
+def make_left(base, name="d-left"):
+    folder = base / name
+    folder.mkdir(mode=0o700)
+    (folder / "back.sock").touch()
+    return folder
+
+
+def test_what_a_killed_daemon_left_is_swept_and_nothing_else(tmp_path):
+    left = make_left(tmp_path)
+    others = [make_left(tmp_path, "e-other"), tmp_path / "d-file", tmp_path / "d-link"]
+    others[1].touch()
+    others[2].symlink_to(others[0])
+    held = rundir.hold(str(tmp_path / "d-held"))
+
+    rundir.sweep(str(tmp_path))
+
+    assert not left.exists()
+    assert all(other.exists() for other in others)
+    assert (others[0] / "back.sock").exists()
+    assert (tmp_path / "d-held").is_dir()
+    os.close(held)
+    rundir.sweep(str(tmp_path))
+    assert not (tmp_path / "d-held").exists()
+
+
+def test_a_folder_where_somebody_listens_is_not_swept(short):
+    folder = Path(short) / "d-live"
+    folder.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(f"{folder}/back.sock")
+        one.listen()
+        rundir.sweep(short)
+        assert folder.exists()
+    rundir.sweep(short)
+    assert not folder.exists()
+
+
+def test_the_lock_of_a_folder_ends_with_its_process(tmp_path):
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from agentd.transport import rundir; held = rundir.hold(sys.argv[1]);"
+            "print('held', flush=True); sys.stdin.read()",
+            str(tmp_path / "d-one"),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdout.readline() == b"held\n"
+        rundir.sweep(str(tmp_path))
+        assert (tmp_path / "d-one").exists()
+        process.kill()
+    rundir.sweep(str(tmp_path))
+    assert not (tmp_path / "d-one").exists()
+
+
+def test_who_makes_his_folder_while_another_sweeps_has_it_in_the_end(tmp_path):
+    over = threading.Event()
+
+    def sweep():
+        while not over.is_set():
+            rundir.sweep(str(tmp_path))
+
+    sweeper = threading.Thread(target=sweep)
+    sweeper.start()
+    try:
+        for number in range(300):
+            folder = tmp_path / f"d-{number}"
+            held = rundir.hold(str(folder))
+            assert os.path.samestat(os.fstat(held), folder.stat())
+            (folder / "file").touch()
+            assert (folder / "file").exists()
+            os.close(held)
+    finally:
+        over.set()
+        sweeper.join()
+
+
+def test_a_folder_that_cannot_be_locked_is_an_error_and_no_endless_loop(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="no locks"):
+        rundir.hold(str(tmp_path / "d-one"))
+    rundir.sweep(str(tmp_path))  # whoever sweeps does not mind
