@@ -632,11 +632,14 @@ class Session:
         )
 
     def fate_later(self, place: Ready, callback: Callable[[Pending], None]) -> None:
-        """Ask what became of a call whose connection broke; raises ``ConnectionLost``."""
-        try:
-            self.ask_later(lambda n: Fate(n, place.agent, place.epoch), callback)
-        except DaemonNotFound as error:
-            raise self._gone(place, error) from None
+        """Ask what became of a call whose connection broke."""
+
+        def told(pending: Pending) -> None:
+            if isinstance(pending.failure, DaemonNotFound):
+                pending.failure = self._gone(place, pending.failure)
+            callback(pending)
+
+        self.ask_later(lambda n: Fate(n, place.agent, place.epoch), told)
 
     def raised(self, message: Error, payload: Sequence[Any]) -> BaseException:
         """The exception that the agent's code raised, as this process can rebuild it."""
