@@ -1,6 +1,7 @@
 """Files that agents return: read in parts, from where they are, by those who got them."""
 
 import asyncio
+import contextvars
 import dataclasses
 import hashlib
 import os
@@ -14,6 +15,7 @@ import msgpack
 import pytest
 
 import agentd
+from agentd.client.context import CurrentCall, running
 from agentd.client.files import File, FileReference
 from agentd.client.proxy import session_of, target
 from agentd.client.runtime import runtime
@@ -103,7 +105,7 @@ def test_a_relayed_agent_has_its_files_relayed(shared, source):
     path = made(source / "report")
     client = agentd.connect(shared.endpoint, direct=False)
     with agentd.handle(Filing(to_dist=shared.endpoint)) as handle:
-        agent = client.get(handle.id)
+        agent = client.get(handle.wait(LONG_S).id)
         files = [
             agent.give(path),
             agent.wrapped(path)["binder"].file,
@@ -552,6 +554,19 @@ def test_it_takes_too_long(hosted, big, tmp_path):
     with pytest.raises(ConfigError):
         file.save(tmp_path / "here", timeout=0)
     assert digest(file.save(tmp_path / "here", timeout=LONG_S)) == digest(big)
+
+
+def test_within_a_call_its_deadline_counts(hosted, big, tmp_path):
+    file = hosted(Filing).give(big)
+    call = CurrentCall(bytes(16), 1, deadline=time.monotonic() + 0.2)
+
+    def save():
+        running.set(call)
+        file.save(tmp_path / "here", Progress(lambda: time.sleep(0.3)), timeout=LONG_S)
+
+    with pytest.raises(CallTimeout):
+        contextvars.Context().run(save)
+    assert names_in(tmp_path) == []
 
 
 def test_several_threads_read_at_once(hosted, big, tmp_path):

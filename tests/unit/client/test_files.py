@@ -289,10 +289,9 @@ from agentd.client.scratch import new_folder
 mine = new_folder()
 child = os.fork()
 theirs = new_folder()
+os.write(1, os.path.dirname(theirs).encode() + b"\\n")  # whole, not beside the other's
 if child:
-    os.waitpid(child, 0)  # one after the other
-print(os.path.dirname(theirs), flush=True)
-if child:
+    os.waitpid(child, 0)
     assert os.path.isdir(mine)
 """
 
