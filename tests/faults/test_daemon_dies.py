@@ -147,7 +147,7 @@ def test_a_worker_stuck_in_c_code_ends_too(start):
 def test_a_process_that_an_agent_started_ends_too(start):
     daemon = start()
     child = host(daemon).start_process()
-    assert child in daemon.processes()
+    wait_until(lambda: child in daemon.processes(), "the process of the agent")
 
     daemon.kill()
 
