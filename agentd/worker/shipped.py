@@ -79,8 +79,11 @@ class _Finder(MetaPathFinder):
             return None
         stored, seen, digest, is_package = found
         if not digest:  # a namespace
+            # The rest of it may lie on this worker's own path, for agents that brought nothing.
+            here = PathFinder.find_spec(fullname, path)
+            more = [] if here is None else list(here.submodule_search_locations or ())
             spec = ModuleSpec(fullname, None, is_package=True)
-            spec.submodule_search_locations = [stored]
+            spec.submodule_search_locations = [stored, *more]
             return spec
         folders = list(dict.fromkeys((os.path.dirname(seen), os.path.dirname(stored))))
         return spec_from_file_location(

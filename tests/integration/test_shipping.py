@@ -204,3 +204,25 @@ except agentd.errors.AgentCrashed: pass
 print(agent.scale(6))
 """)
     assert lines == ["5", "6"]
+
+
+def test_a_namespace_that_came_along_hides_nothing_of_the_workers_own(script, start_daemon):
+    """Another agent, which brings nothing, finds its module in that namespace on the path."""
+    script.write("VALUE = 'brought'", "space/brought.py")
+    own = script.folder / "own" / "space"
+    own.mkdir(parents=True)
+    (own / "mine.py").write_text("class Mine:\n    def ask(self): return 'of the worker'\n")
+    daemon = start_daemon(workers=1, path=(str(own.parent),))
+    lines = script.run(
+        """
+import agentd
+class Brings(agentd.Agent):
+    def go(self):
+        from space.brought import VALUE
+        return VALUE
+print(Brings(to_dist=True).go())
+print(agentd.connect().create("space.mine:Mine").ask())
+""",
+        AGENTD_ENDPOINT=daemon.endpoint,
+    )
+    assert lines == ["brought", "of the worker"]
