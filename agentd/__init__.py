@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from agentd.client.aio import module as aio
     from agentd.client.client import Client, connect
     from agentd.client.context import current_agent, current_call
+    from agentd.client.files import File
     from agentd.client.handle import AgentHandle, handle
     from agentd.client.host import host
     from agentd.client.options import DistConf
@@ -31,6 +32,7 @@ __all__ = [
     "AsyncResult",
     "Client",
     "DistConf",
+    "File",
     "Retry",
     "RpcMeta",
     "RpcObject",
@@ -53,6 +55,7 @@ _LATER = {
     "AsyncResult": "results",
     "Client": "client",
     "DistConf": "options",
+    "File": "files",
     "Retry": "retry",
     "RpcObject": "proxy",
     "connect": "client",

@@ -22,7 +22,7 @@
        ├─ OutcomeUnknown           the connection broke, and nobody knows what became of it
        ├─ Overloaded               the agent has too many calls waiting
        ├─ WouldDeadlock            the call would wait for itself
-       ├─ ResultExpired            the result, or that part of the stream, is not kept any more
+       ├─ ResultExpired            the result, part of a stream, or file is not there any more
        ├─ Draining                 the daemon is stopping and takes nothing new
        └─ RemoteError              the agent raised a type that this process does not know
 
@@ -272,9 +272,14 @@ class WouldDeadlock(CallError):
 
 
 class ResultExpired(CallError):
-    """The result, or that part of the stream, is not kept any more; the call is not repeated."""
+    """The result, part of a stream, or file is not there any more; the call is not repeated.
+
+    ``reason`` is set for files: ``forgotten`` (the worker knows no such file, or not any more),
+    ``gone`` (removed since it was returned), ``changed`` (no longer what was returned).
+    """
 
     code = "ResultExpired"
+    reason: str | None = None
 
 
 class Draining(CallError):

@@ -130,7 +130,7 @@ class Editor(Colleague):
         return f"shortened: {len(paper.remarks)}"
 
 
-TEAM: tuple[tuple[type[Colleague], float], ...] = (
+TEAM: tuple[tuple[Any, float], ...] = (  # the classes; Any: they take to_dist, too
     (Researcher, 0.5),
     (Outliner, 0.3),
     (Writer, 0.7),

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -43,11 +43,11 @@ class Parrot(agentd.Agent):
         self.made = 0
         self.closed = False
 
-    def write(self, start: str, words: int = 24, seed: int = 0) -> Iterator[str]:
+    def write(self, start: str, words: int = 24, seed: int = 0) -> Generator[str, None, None]:
         """Tokens that join to a text: the start, then so many words."""
         self.made, self.closed = 0, False
         chance = random.Random(seed)  # noqa: S311 - no secret
-        last = tuple(start.split()[-2:])
+        last = ("", *start.split())[-2], start.rsplit(maxsplit=1)[-1]
         try:
             yield start
             for _ in range(words):

@@ -271,7 +271,8 @@ def decode_value(proxy: RpcObject, name: str, codec: str, payload: Any) -> Any:
         import msgpack
 
         return _items(proxy, str(msgpack.unpackb(head)))
-    return serialization.decode(codec, head, buffers, refs=references.active())
+    refs = references.received(direct=target(proxy).direct)
+    return serialization.decode(codec, head, buffers, refs=refs)
 
 
 def _items(proxy: RpcObject, number: str) -> Iterator[Any]:

@@ -1,6 +1,7 @@
-"""How agents travel inside values: as references, never as copies.
+"""How agents travel inside values: as references, never as copies. So do results and files.
 
-On the wire a reference is ``(agent id, endpoint of its daemon, "pkg.mod:Class", name, about)``.
+On the wire a reference to an agent is ``(agent id, endpoint of its daemon, "pkg.mod:Class", name,
+about, timeout, retry)``.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ from agentd.client.proxy import RpcObject, make_proxy, reference
 from agentd.client.target import Target
 from agentd.errors import DecodeError
 
-__all__ = ["RESULT", "Collecting", "References", "active", "install"]
+__all__ = ["FILE", "RESULT", "Collecting", "References", "active", "install", "received"]
 
 RESULT: Final = "result"
 """First in a reference to the outcome of a call (see ``agentd.client.fetching``)."""
+FILE: Final = "file"
+"""First in a reference to a file (see ``agentd.client.files``)."""
 
 
 class References:
     """What a client knows of references: proxies are some."""
 
     def to_wire(self, obj: object) -> tuple[Any, ...] | None:
-        """The reference, if the object is a proxy or a result that has not been fetched."""
+        """The reference: of a proxy, a result that has not been fetched, a file elsewhere."""
         kind = type(obj)
         if issubclass(kind, RpcObject):  # not isinstance: a proxy poses as its class
             return reference(obj)
@@ -32,11 +35,15 @@ class References:
         return None
 
     def from_wire(self, wire: tuple[Any, ...]) -> object:
-        """The proxy, or the result, for a reference."""
+        """The proxy, the result, or the file for a reference."""
         if wire and wire[0] == RESULT:
             from agentd.client.results import AsyncResult
 
             return AsyncResult.fetched(wire)
+        if wire and wire[0] == FILE:
+            from agentd.client.files import File
+
+            return File.arrived(wire)
         try:
             return make_proxy(Target.from_wire(wire))
         except (TypeError, ValueError) as error:
@@ -64,12 +71,36 @@ class Collecting:
         return self._inner.from_wire(wire)
 
 
+class Relayed:
+    """For what comes from an agent that is called through the daemon: so are its files read."""
+
+    def __init__(self, inner: References) -> None:
+        self._inner = inner
+
+    def to_wire(self, obj: object) -> tuple[Any, ...] | None:
+        """As the inner one."""
+        return self._inner.to_wire(obj)
+
+    def from_wire(self, wire: tuple[Any, ...]) -> object:
+        """As the inner one, but for files."""
+        if wire and wire[0] == FILE:
+            from agentd.client.files import File
+
+            return File.arrived(wire, direct=False)
+        return self._inner.from_wire(wire)
+
+
 _active: list[References] = [References()]
 
 
 def active() -> References:
     """What this process knows of references."""
     return _active[0]
+
+
+def received(*, direct: bool) -> References | Relayed:
+    """The same, for what arrives: ``direct`` as the one it comes from is called."""
+    return _active[0] if direct else Relayed(_active[0])
 
 
 def install(references: References) -> None:

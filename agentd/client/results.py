@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 from agentd.client import references
+from agentd.client.breaks import Breaks
 from agentd.client.calling import decode_value
 from agentd.client.context import current
 from agentd.client.farewell import leave
@@ -19,7 +20,7 @@ from agentd.client.link import LinkDown, Pending
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import RpcObject, announce, session_of, target
 from agentd.client.retry import Retry
-from agentd.client.session import LATE_S, MOVES, backoff, is_elsewhere
+from agentd.client.session import LATE_S, is_elsewhere
 from agentd.errors import (
     AgentdError,
     AgentNotFound,
@@ -223,13 +224,13 @@ class AsyncResult(Future[T], Generic[T]):
         return result
 
 
-def open_outcome(outcome: Outcome) -> Any:
+def open_outcome(outcome: Outcome, *, direct: bool = True) -> Any:
     """The value of an outcome; raises its error."""
     from agentd import serialization
 
     message, payload = outcome
     head, *buffers = payload or (b"",)
-    refs = references.active()
+    refs = references.received(direct=direct)
     if isinstance(message, Result):
         return serialization.decode(message.codec, head, buffers, refs=refs)
     if not isinstance(message, Error):
@@ -261,7 +262,7 @@ class Sending:
         self._session = session_of(self._aim)
         self._out = out
         self._done = done
-        self._moves = 0
+        self._breaks = Breaks()
         self._again = False
         """It was sent, and the connection broke."""
         self._place: Ready | None = None
@@ -282,7 +283,7 @@ class Sending:
         """Find the agent, then send; ``finish`` gets what opens the outcome, once."""
         self._finish = finish
         self._over = False
-        self._moves = 0
+        self._breaks = Breaks()
         self._again = False
         self.error = None
         if self._out.maker is not None:
@@ -381,11 +382,12 @@ class Sending:
         if self._again:  # it was sent, to a place where the agent is no more
             self._session.fate_later(self._place, self._fate)
             return
-        self._moves += 1
-        if self._moves > MOVES:
+        if not self._breaks.one_more():
             self._fail(error)
-        else:
+        elif self._breaks.number == 1:
             self._find()
+        else:
+            self._after_a_pause(self._find)
 
     def _answered(self, pending: Pending) -> None:
         self._guarded(lambda: self._take(pending))
@@ -411,17 +413,20 @@ class Sending:
         elif isinstance(message, Result):
             self._end(partial(decode_value, self._proxy, self._out.name, message.codec, payload))
         else:
-            self._end(partial(open_outcome, Outcome(message, payload)))
+            outcome = Outcome(message, payload)
+            self._end(partial(open_outcome, outcome, direct=self._aim.direct))
 
     def _ask_again(self, place: Ready) -> None:
         """The connection broke: if the worker lives, it knows what became of the call."""
-        self._moves += 1
-        if self._moves > MOVES or not self._session.is_there(place):
+        if not self._breaks.one_more() or not self._session.is_there(place):
             self._session.forget(place)
             self._session.fate_later(place, self._fate)
             return
         self._again = True
-        timer = threading.Timer(backoff(self._moves), self._guarded, (lambda: self._send(place),))
+        self._after_a_pause(lambda: self._send(place))
+
+    def _after_a_pause(self, step: Callable[[], None]) -> None:
+        timer = threading.Timer(self._breaks.pause, self._guarded, (step,))
         timer.daemon = True
         timer.start()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ import msgpack
 
 from agentd import serialization
 from agentd.client import references
+from agentd.client.breaks import Breaks, backoff
 from agentd.client.lines import Lines
 from agentd.client.link import Link, LinkDown, Pending
 from agentd.client.shipping import Shipping
@@ -33,6 +33,7 @@ from agentd.errors import (
     ProtocolError,
     TooLate,
 )
+from agentd.ids import show
 from agentd.protocol import PROTOCOL, QUIET_BEATS, local_versions, patience
 from agentd.protocol.messages import (
     Accepted,
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
     from agentd.client.results import Sending
     from agentd.client.runtime import Runtime
 
-__all__ = ["LATE_S", "MOVES", "Session", "backoff", "is_elsewhere"]
+__all__ = ["LATE_S", "MOVES", "Session", "is_elsewhere"]
 
 CONNECT_TIMEOUT_S = 3.0
 """How long a daemon may take to answer ``hello``; it does so before anything else."""
@@ -488,7 +489,8 @@ class Session:
 
     def _call(self, out: Outgoing) -> tuple[str, Sequence[Any]]:
         sent: Ready | None = None
-        for attempt in range(MOVES):
+        breaks = Breaks()
+        while True:
             try:
                 place = sent or self.place(out.agent, out.deadline)
             except CallTimeout:
@@ -498,29 +500,35 @@ class Session:
             except LinkDown as error:
                 if error.facts.get("sent"):
                     sent = place
-                elif sent is None:
-                    self.forget(place)
-                    if attempt:
-                        time.sleep(backoff(attempt))  # the daemon may not know yet what happened
-                    continue  # nothing was sent: ask where the agent is now
-                if not self.is_there(place):
-                    self.forget(place)
-                    raise self.fate(place) from None
-                time.sleep(backoff(attempt))  # the worker lives: ask it for the call again
-                continue
+                self._after_a_break(breaks, place, was_sent=sent is not None)
             except (AgentNotFound, TooLate) as error:
                 if not is_elsewhere(error):
                     raise
                 self.forget(place)
                 if sent is not None:
                     raise self.fate(place) from None
-                continue
-            return self._value(message, answer)
-        raise ConnectionLost(
-            f"the connection to {place.cls} broke {MOVES} times during the call",
-            endpoint=self.endpoint,
-            agent=out.agent.hex(),
-        )
+                if not breaks.one_more():
+                    raise
+                if breaks.number > 1:
+                    time.sleep(breaks.pause)
+            else:
+                return self._value(message, answer)
+
+    def _after_a_break(self, breaks: Breaks, place: Ready, *, was_sent: bool) -> None:
+        """Pause before the call is sent again; raises if that has no use."""
+        if was_sent and not self.is_there(place):
+            self.forget(place)
+            raise self.fate(place)
+        if not was_sent:
+            self.forget(place)  # ask where the agent is now; the daemon may not know yet either
+        if not breaks.one_more():
+            raise ConnectionLost(
+                f"the connection to {place.cls} broke {breaks.number} times in quick succession",
+                endpoint=self.endpoint,
+                agent=show(place.agent),
+            )
+        if was_sent or breaks.number > 1:
+            time.sleep(breaks.pause)
 
     def _value(self, message: Message, answer: Sequence[Any]) -> tuple[str, Sequence[Any]]:
         if isinstance(message, Error):
@@ -624,18 +632,20 @@ class Session:
         )
 
     def fate_later(self, place: Ready, callback: Callable[[Pending], None]) -> None:
-        """Ask what became of a call whose connection broke; raises ``ConnectionLost``."""
-        try:
-            self.ask_later(lambda n: Fate(n, place.agent, place.epoch), callback)
-        except DaemonNotFound as error:
-            raise self._gone(place, error) from None
+        """Ask what became of a call whose connection broke."""
+
+        def told(pending: Pending) -> None:
+            if isinstance(pending.failure, DaemonNotFound):
+                pending.failure = self._gone(place, pending.failure)
+            callback(pending)
+
+        self.ask_later(lambda n: Fate(n, place.agent, place.epoch), told)
 
     def raised(self, message: Error, payload: Sequence[Any]) -> BaseException:
         """The exception that the agent's code raised, as this process can rebuild it."""
         head, *buffers = payload or (b"",)
-        return serialization.decode_error(
-            message.facts, message.codec, head, buffers, refs=references.active()
-        )
+        refs = references.received(direct=self.direct)
+        return serialization.decode_error(message.facts, message.codec, head, buffers, refs=refs)
 
     def ping(self, agent: bytes | None = None) -> float:
         """Seconds to the daemon, or to the worker of an agent, and back."""
@@ -760,9 +770,3 @@ def is_elsewhere(error: AgentdError) -> bool:
 
 def _listens(address: str) -> bool:
     return rundir.is_listening(rundir.ipc_path(address))
-
-
-def backoff(attempt: int) -> float:
-    """Seconds before a connection is made again: 0.02, 0.04, … to 1, with jitter."""
-    delay = min(1.0, 0.02 * 2.0**attempt)
-    return delay * random.uniform(0.5, 1.5)  # noqa: S311 - no secret

@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any, Self
 
 from agentd.client import references
+from agentd.client.breaks import Breaks
 from agentd.client.calling import await_ready
 from agentd.client.farewell import leave
 from agentd.client.link import Link, LinkDown, Pending
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import RpcObject, session_of, target
-from agentd.client.session import LATE_S, MOVES, Session, backoff, is_elsewhere
+from agentd.client.session import LATE_S, MOVES, Session, is_elsewhere
 from agentd.errors import (
     AgentdError,
     AgentNotFound,
@@ -54,7 +55,7 @@ class Stream:
         self._place: Ready | None = None
         self._lost_at: Ready | None = None
         """Where it was when its connection broke: it goes on there or nowhere."""
-        self._breaks = 0
+        self._breaks = Breaks()
         """How often it broke since the last item."""
         self._over = False
         self._lock = threading.Lock()  # one reader at a time
@@ -97,10 +98,10 @@ class Stream:
             chunk, payload = pending.chunks.popleft()
             if chunk.items and chunk.offset == self._offset:
                 self._offset += 1
-                self._breaks = 0
+                self._breaks = Breaks()
                 self._grant()
                 head, *buffers = payload
-                return True, _decode(chunk, head, buffers)
+                return True, _decode(chunk, head, buffers, direct=self._aim.direct)
         if pending.done:
             self._ended(pending)
         return False, None
@@ -135,8 +136,7 @@ class Stream:
             self._reopen()
             return
         self._lost_at = place
-        self._breaks += 1
-        if self._breaks > MOVES:
+        if not self._breaks.one_more():
             self._over = True
             raise ConnectionLost(error.message, endpoint=self._session.endpoint)
         if self._offset:  # else the call itself may be what was lost: it is sent again
@@ -149,8 +149,8 @@ class Stream:
     def _open(self) -> None:
         if self._aim.creation is not None:
             await_ready(self._proxy, self._out)
-        if self._breaks:
-            time.sleep(backoff(self._breaks))
+        if self._lost_at is not None:
+            time.sleep(self._breaks.pause)
         try:
             self._send()
         except DaemonNotFound as error:
@@ -291,10 +291,11 @@ def attach(proxy: RpcObject, stream: str, offset: int, credit: int = 64) -> Stre
     return Stream(proxy, out, offset=offset)
 
 
-def _decode(chunk: Chunk, head: Any, buffers: list[Any]) -> Any:
+def _decode(chunk: Chunk, head: Any, buffers: list[Any], *, direct: bool) -> Any:
     from agentd import serialization
 
-    return serialization.decode(chunk.codec, head, buffers, refs=references.active())
+    refs = references.received(direct=direct)
+    return serialization.decode(chunk.codec, head, buffers, refs=refs)
 
 
 def _set_in_loop(loop: Any, change: Any) -> None:

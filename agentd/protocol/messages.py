@@ -40,6 +40,7 @@ __all__ = [
     "Offer",
     "Ping",
     "Pong",
+    "Read",
     "Ready",
     "Release",
     "Result",
@@ -396,6 +397,21 @@ class Release(Message):
 
     agent: bytes
     keys: list[Any]
+
+
+class Read(Message):
+    """Bytes of a file that the agent returned; answered with ``Result``, the bytes as payload.
+
+    Fewer than ``size`` only at the end of the file, or where the worker limits one answer.
+    """
+
+    id: int
+    agent: bytes
+    epoch: int
+    token: bytes
+    """From the reference to the file; nothing else names a file."""
+    offset: int
+    size: int
 
 
 class Attach(Message):

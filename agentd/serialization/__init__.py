@@ -7,7 +7,7 @@ functions are safe to call from many threads at once. What cannot travel is a
 
 from __future__ import annotations
 
-from agentd.serialization.contract import Encoded, References
+from agentd.serialization.contract import Encoded, References, Refusal
 from agentd.serialization.payloads import (
     decode,
     decode_call,
@@ -24,6 +24,7 @@ __all__ = [
     "Bundle",
     "Encoded",
     "References",
+    "Refusal",
     "bundle_of",
     "decode",
     "decode_call",

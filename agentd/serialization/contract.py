@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Encoded", "References"]
+__all__ = ["Encoded", "References", "Refusal"]
 
 
 class Encoded(NamedTuple):
@@ -27,7 +27,17 @@ class References(Protocol):
     """
 
     def to_wire(self, obj: object) -> tuple[Any, ...] | None:
-        """A tuple of plain data if ``obj`` travels as a reference, else ``None``. Must be quick."""
+        """A tuple of plain data if ``obj`` travels as a reference, else ``None``. Must be quick.
+
+        Raises ``Refusal`` for an object that would, but for an error of its own.
+        """
 
     def from_wire(self, wire: tuple[Any, ...]) -> object:
         """The object for a reference that arrived. Raises ``DecodeError`` on a malformed one."""
+
+
+class Refusal(Exception):
+    """Raised by ``to_wire``: encoding ends with ``error`` as it is, not with one about pickling."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error

@@ -11,7 +11,7 @@ from typing import Any
 
 from agentd.errors import DecodeError, VersionMismatch
 from agentd.serialization import data
-from agentd.serialization.contract import Encoded, References
+from agentd.serialization.contract import Encoded, References, Refusal
 from agentd.serialization.plain import is_plain
 
 __all__ = ["climb", "pickled", "read"]
@@ -32,7 +32,10 @@ def climb(
     need to be written one by one, and ``roots`` names the parts for errors.
     """
     if data_only:
-        return Encoded("data", *data.pack(layout, refs=refs))
+        try:
+            return Encoded("data", *data.pack(layout, refs=refs))
+        except Refusal as refusal:
+            raise refusal.error from None
     if is_plain(plain):
         try:
             return Encoded("data", *data.pack_plain(plain))
@@ -53,6 +56,8 @@ def pickled(
 
     try:
         return _try_picklers(pickling, value, refs, keep)
+    except Refusal as refusal:
+        raise refusal.error from None
     except Exception as exc:
         from agentd.serialization.culprit import explain
 

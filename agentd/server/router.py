@@ -52,6 +52,7 @@ from agentd.protocol.messages import (
     Offer,
     Ping,
     Pong,
+    Read,
     Ready,
     Release,
     Started,
@@ -101,7 +102,7 @@ class Router:
         self._supervisor = supervisor
         self._sessions = sessions
         self._asked = asked
-        self._relayed: dict[str, dict[tuple[bytes, int], Call | Fetch | Attach]] = {}
+        self._relayed: dict[str, dict[tuple[bytes, int], Call | Fetch | Read | Attach]] = {}
         self._lateness = Lateness(config.heartbeat_s)
         self._vigil = Vigil(
             loop,
@@ -154,7 +155,7 @@ class Router:
                 "carried out"
             )
         match message:
-            case Call() | Fetch() | Attach():
+            case Call() | Fetch() | Read() | Attach():
                 self._relay_call(address, message, payload)
             case Cancel() | Release() | Credit() | Detach():
                 self._relay_note(address, message)
@@ -302,7 +303,7 @@ class Router:
 
     # -- relaying ----------------------------------------------------------------------------------
     def _relay_call(
-        self, address: Address, call: Call | Fetch | Attach, payload: list[Any]
+        self, address: Address, call: Call | Fetch | Read | Attach, payload: list[Any]
     ) -> None:
         agent = self._hosting.directory.get(call.agent)
         if self._hosting.draining:

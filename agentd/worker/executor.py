@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["Executor"]
+__all__ = ["AFew", "Executor"]
 
 IDLE_S = 10.0
 """A thread without work for that long ends."""
@@ -62,3 +62,32 @@ class Executor:
                         self._started -= 1
                         return
                 bed.acquire()  # somebody woke us just as we gave up
+
+
+class AFew:
+    """Runs tasks on an executor, at most ``most`` at once, in the order they came."""
+
+    def __init__(self, executor: Executor, most: int) -> None:
+        self._executor = executor
+        self._free = most
+        self._lock = threading.Lock()  # protects the one above and the one below
+        self._tasks: deque[Callable[[], None]] = deque()
+
+    def submit(self, task: Callable[[], None]) -> None:
+        """Run ``task`` when it is its turn; it must not raise. From any thread."""
+        with self._lock:
+            self._tasks.append(task)
+            if not self._free:
+                return
+            self._free -= 1
+        self._executor.submit(self._run)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._tasks:
+                    self._free += 1
+                    return
+                task = self._tasks.popleft()
+            task()
+            del task

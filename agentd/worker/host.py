@@ -51,6 +51,7 @@ from agentd.protocol.messages import (
     Message,
     Ping,
     Pong,
+    Read,
     Release,
     Start,
     Started,
@@ -62,7 +63,8 @@ from agentd.transport.recorder import Recorder
 from agentd.transport.sockets import Port
 from agentd.worker import shipped
 from agentd.worker.calls import OpenCall, OpenWatch
-from agentd.worker.executor import Executor
+from agentd.worker.executor import AFew, Executor
+from agentd.worker.files import answer as answer_read
 from agentd.worker.hosted import Hosted, moved
 from agentd.worker.operations import from_agent, payload_of
 from agentd.worker.outcomes import Outcomes
@@ -79,6 +81,8 @@ LATE_S = 0.1
 """A call older than that on arrival has its time left corrected: clocks are known that well."""
 HOLD_S = 0.02
 """How long such a call waits for what its caller may have sent after it: that it is given up."""
+READERS = 4
+"""Files are read by so many threads at most: a disk is not faster for more."""
 
 
 class Host:
@@ -98,6 +102,7 @@ class Host:
         self._back = back
         self.recorder = recorder
         self._executor = Executor()
+        self._readers = AFew(self._executor, READERS)
         self.references = HostReferences(settings.daemon)
         install(self.references)
         self.outcomes = Outcomes(self._later)
@@ -160,6 +165,8 @@ class Host:
                     self._cancel(message)
                 case Fetch():
                     self._fetch(source, message)
+                case Read():
+                    self._read(source, message)
                 case Release():
                     self._release(message)
                 case Attach():
@@ -431,6 +438,14 @@ class Host:
             drained = not self._open
         if drained:
             self._tell(Drained())
+
+    def _read(self, source: Source, message: Read) -> None:
+        """Bytes of a file: not in the agent's turn, and not in the loop's thread."""
+        hosted = self._agents.get(message.agent)
+        if hosted is None:
+            raise moved(message.agent)
+        hosted.check_takes_calls(message.epoch)
+        self._readers.submit(partial(answer_read, self.references.files, source, message))
 
     # -- outcomes of other calls -------------------------------------------------------------------
     def _fetch(self, source: Source, message: Fetch) -> None:

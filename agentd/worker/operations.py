@@ -11,7 +11,7 @@ from agentd import serialization
 from agentd.errors import ProtocolError, SerializationError, StateConflict
 from agentd.ids import show
 from agentd.protocol import fit
-from agentd.protocol.messages import Call, Error
+from agentd.protocol.messages import Call, Error, Read
 from agentd.serialization import Encoded
 from agentd.worker import coroutines
 from agentd.worker.hosted import Hosted
@@ -116,6 +116,8 @@ def encode_value(hosted: Hosted, value: Any, what: str, refs: Any) -> tuple[str,
     """The codec and frames of a plain value; raises ``SerializationError`` that says whose."""
     try:
         encoded = serialization.encode(value, refs=refs, root="result")
+    except OSError as error:  # a file that is returned, and is not there
+        raise Raised(from_agent(error)) from None
     except SerializationError as error:
         raise SerializationError(
             f"{what} of {hosted.cls} cannot travel back: {error.message}", **error.facts
@@ -123,8 +125,8 @@ def encode_value(hosted: Hosted, value: Any, what: str, refs: Any) -> tuple[str,
     return payload_of(encoded)
 
 
-def failure(call: Call, error: BaseException, refs: Any) -> tuple[Error, list[Any]]:
-    """The answer to a call whose code raised."""
+def failure(call: Call | Read, error: BaseException, refs: Any) -> tuple[Error, list[Any]]:
+    """The answer to a question whose code raised."""
     facts, encoded = serialization.encode_error(error, refs=refs)
     codec, frames = payload_of(encoded)
     return Error(call.id, "raised", fit(facts["message"]), fit(facts), codec), frames

@@ -1,16 +1,19 @@
-"""How agents and results travel, as a worker sees it."""
+"""How agents, results and files travel, as a worker sees it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from agentd import serialization
 from agentd.client.context import current
 from agentd.client.fetching import Outcome
-from agentd.client.references import RESULT, References
-from agentd.errors import AgentdError, from_wire
+from agentd.client.files import File, FileReference
+from agentd.client.references import FILE, RESULT, References
+from agentd.errors import AgentdError, ResultExpired, from_wire
 from agentd.protocol.messages import Error, Result
+from agentd.worker.files import Files
 
 if TYPE_CHECKING:
     from agentd.worker.hosted import Hosted
@@ -23,6 +26,7 @@ class HostReferences(References):
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
+        self.files = Files()
         self._hosted: dict[int, tuple[Hosted, Any]] = {}
         self._objects: dict[bytes, dict[int, Any]] = {}
         """By agent: its object, by identity (two for a moment, should ``__new__`` give another)."""
@@ -36,6 +40,7 @@ class HostReferences(References):
         """The agent is gone."""
         for key in self._objects.pop(hosted.id, ()):
             self._hosted.pop(key, None)
+        self.files.forget(hosted.id)
 
     def to_wire(self, obj: object) -> tuple[Any, ...] | None:
         """The reference, if the object is a proxy or hosted here."""
@@ -43,7 +48,32 @@ class HostReferences(References):
         if found is not None and found[1][0] is obj:
             hosted, (_, name) = found
             return (hosted.id, self._endpoint, hosted.cls, name, hosted.describe(obj), None, None)
+        if issubclass(type(obj), File):
+            return self._file_to_wire(cast(File, obj))
         return super().to_wire(obj)
+
+    def _file_to_wire(self, file: File) -> tuple[Any, ...] | None:
+        """The reference; to a file of this host on behalf of the agent whose code runs."""
+        running = current()
+        owner = file.maker if running is None else (running.agent, running.epoch)
+        if file.reference is not None or owner is None:
+            return file.agentd_reference()
+        agent, epoch = owner
+        try:
+            token, size = self.files.offer(agent, os.fspath(file))
+        except OSError as error:
+            raise serialization.Refusal(error) from error
+        return FileReference(token, agent, self._endpoint, epoch, file.name, size).wire()
+
+    def _own_file(self, wire: tuple[Any, ...], agent: bytes) -> File | None:
+        """The file itself, if the agent whose code runs returned it and it is still known."""
+        found = FileReference.read(wire)
+        if found.agent != agent:
+            return None
+        try:
+            return File.of_agent(self.files.find(agent, found.token), found)
+        except ResultExpired:
+            return None  # reading it will say so
 
     def resolving(self, outcomes: Mapping[bytes, Outcome]) -> CallReferences:
         """The same, for a payload whose results of other calls have been fetched."""
@@ -58,6 +88,8 @@ class HostReferences(References):
         if running is not None and wire and wire[0] == running.agent:
             for obj in list(self._objects.get(running.agent, {}).values()):
                 return obj
+        if running is not None and wire and wire[0] == FILE:
+            return self._own_file(wire, running.agent) or super().from_wire(wire)
         return super().from_wire(wire)
 
 

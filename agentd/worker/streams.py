@@ -81,6 +81,8 @@ class OpenStream(OpenCall):
         self._next = 0
         self._last: tuple[Message, list[Any]] | None = None
         self._readers: dict[tuple[Any, int], _Reader] = {}
+        self._guests: dict[Any, int] = {}  # who reads, and how many times
+        self.guests = self._guests
         self._quiet_since = host.loop.clock()
         self._read(self._source, self.call.id, 0, self.call.credit)
 
@@ -195,7 +197,7 @@ class OpenStream(OpenCall):
                 raise _not_kept()
             reader = _Reader(source, number, offset, credit)
             self._readers[reader.who, number] = reader
-            self._readers_changed()
+            self._guests[reader.who] = self._guests.get(reader.who, 0) + 1
             self._host.streams.reads(reader.who, number, self)
             self._take_credit(reader)
 
@@ -238,12 +240,11 @@ class OpenStream(OpenCall):
 
     def _drop(self, reader: _Reader) -> None:
         del self._readers[reader.who, reader.number]
-        self._readers_changed()
+        self._guests[reader.who] -= 1
+        if not self._guests[reader.who]:
+            del self._guests[reader.who]
         self._quiet_since = self._host.loop.clock()
         self._host.streams.reads_no_more(reader.who, reader.number, self)
-
-    def _readers_changed(self) -> None:
-        self.guests = frozenset(reader.who for reader in self._readers.values())
 
     # -- ending ------------------------------------------------------------------------------------
     def _answer(self, event: CallEvent, message: Message, frames: list[Any]) -> bool:

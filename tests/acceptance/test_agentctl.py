@@ -466,11 +466,12 @@ class TestPeople:
     """What holds for every verb."""
 
     def test_ctrl_c_in_a_call(self, begin, stock, ctl):
-        call = begin("call", stock, "nap", "2")
+        call = begin("call", stock, "nap", "3600")
         wait_until(lambda: "good night" in ctl("logs", stock).out, "the call to run")
         call.send_signal(signal.SIGINT)
         assert call.communicate(timeout=LONG_S) == ("", "")
         assert call.returncode == 130
+        assert ctl("call", stock, "add", "1").out == "6\n", "the agent gave it up, too"
 
     @pytest.mark.parametrize("verb", ["inspect", "logs", "delete"])
     @pytest.mark.parametrize("name", ["nobody", "\x1b[31mred", "", b"\xff\xfe"])

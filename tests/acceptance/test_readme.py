@@ -33,7 +33,9 @@ def blocks(kind: str) -> list[str]:
     return [text for found, text in BLOCKS if found == kind]
 
 
-FIVE_LINES, TWO_WAYS, FORMS, ASYNC_FORMS, CHAIN, TOKENS, HANDLE, CONNECT, STATE = blocks("python")
+FIVE_LINES, TWO_WAYS, FORMS, ASYNC_FORMS, CHAIN, TOKENS, HANDLE, CONNECT, STATE, FILES = blocks(
+    "python"
+)
 
 LIBRARIAN = """
 import agentd
@@ -62,7 +64,7 @@ def run_python(text: str, tmp_path: Path, run_dir: str) -> str:
 def test_all_blocks_are_known():
     assert [kind for kind, _ in BLOCKS] == [
         *("sh", "python", "python", "", "python", "python", "python", "python", "python"),
-        *("console", "python", "console", "python"),
+        *("console", "python", "console", "python", "python"),
     ]
 
 
@@ -220,6 +222,36 @@ assert counter.value == 7
 """
     state = STATE.replace(": ...  ", ": break  ")
     assert run_python(program + state + check, tmp_path, run_dir) == ""
+
+
+FILER = """
+import os
+from pathlib import Path
+import agentd
+
+class Filer(agentd.Agent):
+    def report(self):
+        Path("report.pdf").write_bytes(b"%PDF" + bytes(10))
+        return agentd.File("report.pdf")
+
+    def read(self, file):
+        with open(file, "rb") as opened:
+            return opened.read()
+
+os.mkdir("there")
+os.chdir("there")
+agent, other = Filer(to_dist=True), Filer(to_dist=True)
+os.chdir("..")
+"""
+
+
+def test_files(tmp_path, run_dir):
+    check = """
+assert Path("here.pdf").read_bytes() == other.read(file) == b"%PDF" + bytes(10)
+assert (file.name, file.size) == ("report.pdf", 14)
+assert sorted(os.listdir()) == ["here.pdf", "program.py", "there"]
+"""
+    assert run_python(FILER + FILES + check, tmp_path, run_dir) == "14 14\n"
 
 
 class Shell:

@@ -3,16 +3,17 @@
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
 import agentd
 from agentd.errors import AgentCrashed
-from tests.faults.harness import LONG_S, wait_until
+from tests.faults.harness import LONG_S, measured, wait_until
 
 READER = """
 import sys, agentd
-agent = agentd.connect(sys.argv[1]).get(sys.argv[2])
+agent = agentd.connect(sys.argv[1], direct=sys.argv[4:] != ["relayed"]).get(sys.argv[2])
 stream = agent.tokens.stream(int(sys.argv[3]))
 print(stream.id, flush=True)
 for token in stream:
@@ -29,6 +30,9 @@ class Teller(agentd.Agent):
             self.made = number
             yield f"token {number};"
 
+    def ping(self):
+        return "pong"
+
     @agentd.readonly
     def so_far(self):
         return self.made
@@ -38,20 +42,26 @@ def text(n):
     return "".join(f"token {number};" for number in range(n))
 
 
-def test_a_reader_killed_in_the_middle_and_another_reads_the_rest(start):
+@pytest.mark.parametrize("way", ["direct", "relayed"])
+def test_a_reader_killed_in_the_middle_and_another_reads_the_rest(start, way):
     # Given
-    daemon = start()
+    daemon = start(client_grace_s=3.0)
     agent = Teller(to_dist={"endpoint": daemon.endpoint, "name": "teller"})
     agentd.handle(agent).wait()
     reader = daemon.run(
-        READER, daemon.endpoint, "teller", "1500", stdout=subprocess.PIPE, text=True
+        READER, daemon.endpoint, "teller", "1500", way, stdout=subprocess.PIPE, text=True
     )
     stream = reader.stdout.readline().strip()
     # When
     head = reader.stdout.read(len(text(300)) + 4)  # somewhere within an item
     reader.send_signal(signal.SIGKILL)
     reader.wait()
-    # Then
+    # Then: others have their turn before long, and the rest can still be read
+    began = time.monotonic()
+    assert agent.ping.options(timeout=LONG_S)() == "pong"
+    measured(f"the turn of a stream whose reader was killed ({way})", time.monotonic() - began)
+    assert time.monotonic() - began < 15.0
+    assert agent.so_far() < 1499
     offset = head.count(";")
     whole = head[: head.rindex(";") + 1]
     rest = "".join(agentd.handle(agent).stream(stream, offset))

@@ -203,6 +203,16 @@ class Callee(agentd.Agent):
             return 0
         return 1 + int(others[0].ring([*others[1:], others[0]], left - 1))
 
+    def ask_with_result_of(
+        self, worker: Any, user: Any, inner: str, *args: Any, submits: bool = False
+    ) -> Any:
+        """Have ``user`` use a result of ``worker``, which comes from a call back to this agent."""
+        made = getattr(worker, inner).submit(agentd.current_agent(), *args)
+        between = user.echo.submit(made)
+        if submits:
+            return user.echo.submit(between).result()
+        return user.echo(between)
+
     def meet(self, mine: str, other_file: str, other: Any) -> Any:
         """Say that this call runs, wait until the other one does, then call that agent."""
         Path(mine).touch()

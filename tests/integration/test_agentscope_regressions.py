@@ -18,10 +18,19 @@ from pathlib import Path
 import pytest
 
 import agentd
-from agentd.errors import AgentCrashed, AgentCreationError, DecodeError, Overloaded
+from agentd.errors import (
+    AgentCrashed,
+    AgentCreationError,
+    DecodeError,
+    Overloaded,
+    ResultExpired,
+    SerializationError,
+)
 from tests.integration.agents import Counter, Everything, Initialised, Maker, Registry, noted
 from tests.integration.callees import Callee, Crowded
 from tests.integration.conftest import LONG_S, ROOT, environment, wait_until
+from tests.integration.filing import Filing
+from tests.integration.test_protocol import RawClient
 
 
 def test_row_01_to_dist_keeps_what_was_done_to_the_object_since_construction():
@@ -446,3 +455,35 @@ def test_row_22_streams_asyncio_and_cancelling(shared, tmp_path):
     asyncio.run(asyncio.wait_for(use(), LONG_S))
     assert list(agent.count(3)) == [0, 1, 2]
     assert wait_until((tmp_path / "started.cancelled").exists, "the agent to stop")
+
+
+def test_row_04_no_client_reads_a_file_that_no_agent_returned(shared, tmp_path):
+    """Was: ``download_file`` gave any file of the server to anybody, by its path."""
+    # Given
+    secret, report = tmp_path / "secret", tmp_path / "report"
+    secret.write_text("secret")
+    report.write_text("report")
+    agent = Filing(to_dist=shared.endpoint)
+    file = agent.give(str(report))
+    assert file.save(tmp_path / "here").read_text() == "report"
+    # When a path is named, in every place where one could be
+    client = RawClient(shared.endpoint)
+    client.meet()
+    asked = {"agent": file.reference.agent, "epoch": 1, "offset": 0, "size": 100}
+    path = str(secret)
+    tries = [{"token": path.encode()}, {"token": os.urandom(16)}]
+    answers = [client.ask("read", path=path, name=path, **token, **asked) for token in tries]
+    client.close()
+    # Then
+    for answer, payload in answers:
+        assert (answer["kind"], answer["code"], payload) == ("error", "ResultExpired", [])
+    with pytest.raises(SerializationError):
+        agent.digest(agentd.File(secret))
+    # When the file that was returned becomes another one
+    report.unlink()
+    report.symlink_to(secret)
+    # Then
+    with pytest.raises(ResultExpired):
+        file.save(tmp_path / "here")
+    assert (tmp_path / "here").read_text() == "report"
+    agentd.handle(agent).delete()

@@ -84,6 +84,24 @@ def test_two_agents_may_call_the_same_third_one(make):
     assert sorted(a.ask_gather([b, b, b], "ask", c, "add", 1).result(LONG_S)) == [2, 3, 4]
 
 
+@pytest.mark.parametrize("submits", [False, True], ids=["calls", "submits"])
+@pytest.mark.parametrize("form", FORMS)
+def test_waiting_for_a_call_is_waiting_for_the_results_it_needs(make, form, submits):
+    """A waits for C, C for a result of B, and B for A: through a result that A passed on."""
+    a, b, c = make(), make(worker="dedicated"), make()
+    ask = a.ask_with_result_of.options(timeout=LIMIT).submit
+    with pytest.raises(WouldDeadlock) as caught:
+        ask(b, c, form, "add", 1, submits=submits).result(LONG_S)
+    assert caught.value.chain == [short(a), short(b), short(a)]
+    assert a.add(1) == 1
+
+
+def test_a_reentrant_agent_makes_the_result_that_its_own_call_needs(make):
+    a, b, c = make(reentrant=True), make(), make()
+    ask = a.ask_with_result_of.options(timeout=LIMIT).submit
+    assert ask(b, c, "ask", "add", 3).result(LONG_S) == 3
+
+
 def test_a_ring_of_fifty_agents_on_one_worker(start_daemon):
     daemon = start_daemon(workers=1)
     agents = [daemon.client.create("tests.integration.callees:Callee") for _ in range(50)]

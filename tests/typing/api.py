@@ -8,10 +8,12 @@ asked for. Nothing of this is run.
 from __future__ import annotations
 
 import functools
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import as_completed
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 import agentd
@@ -325,3 +327,36 @@ class Thinker(agentd.Agent):
 async def think() -> int:
     wants_str(Thinker(to_dist=True).look())
     return await Thinker(to_dist=True).think(3)
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+class Filer(agentd.Agent):
+    def report(self, name: str) -> agentd.File:
+        return agentd.File(name)
+
+    def take(self, file: agentd.File) -> bytes:
+        with open(file, "rb") as opened:  # noqa: PTH123 - as users write it
+            return opened.read()
+
+
+def wants_path(path: Path) -> None: ...
+def tell(done: int, size: int) -> None: ...
+
+
+filer = Filer(to_dist=True)
+file = filer.report("report.pdf")
+wants_str(file.name)
+wants_int(file.size)
+wants_path(file.path)
+wants_path(file.save())
+wants_path(file.save("here", progress=tell, timeout=10))
+wants_path(file.save(Path("here"), progress=print))
+wants_str(os.fspath(file))
+wants_path(Path(file))
+filer.take(file)
+
+
+async def save(file: agentd.File) -> Path:
+    return await file.asave("here", tell)

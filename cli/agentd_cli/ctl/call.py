@@ -82,7 +82,12 @@ def call(
 
 def _result(future: Future[Any], what: str, timeout: float | None) -> Any:
     """Wait for it; a ``TimeoutError`` of the agent is not one of ours."""
-    if not wait([future], timeout).done:
+    try:
+        done = wait([future], timeout).done
+    except KeyboardInterrupt:
+        future.cancel()
+        raise
+    if not done:
         from agentd.errors import CallTimeout
 
         raise CallTimeout(

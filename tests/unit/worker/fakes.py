@@ -11,6 +11,7 @@ from agentd.protocol.messages import Call as CallMessage
 from agentd.transport.loop import Timer
 from agentd.worker.hosted import Hosted
 from agentd.worker.outcomes import Outcomes
+from agentd.worker.phases import StreamState
 from agentd.worker.streams import Streams
 from agentd.worker.turns import TurnOptions
 
@@ -210,10 +211,19 @@ class Host:
         self.recorder = Recorder()
         self.outcomes = Outcomes(self.loop.later, self.loop.clock)
         self.streams = Streams(self.loop.later)
+        self._look_after = self.streams.look_after
+        self.streams.look_after = self._rests
+        self._executor = executor
         self.needs = []
         self.ended = []
         self.hosted = Hosted(b"a" * 16, 1, "m:C", executor, TurnOptions(**options), lambda: None)
         self.hosted.adopt(agent)
+
+    def _rests(self, stream):
+        """A stream is to be looked after: mostly as its producer comes to rest."""
+        self._look_after(stream)
+        if stream._stage is StreamState.STALLED:
+            self._executor.rest()
 
     def resolving(self, _found):
         return references.active()

@@ -3,7 +3,8 @@ import threading
 import pytest
 
 from agentd.worker import executor as module
-from agentd.worker.executor import Executor
+from agentd.worker.executor import AFew, Executor
+from tests.unit.worker.fakes import Later
 
 LONG_S = 20
 
@@ -96,3 +97,19 @@ def test_without_any_thread_it_says_so(monkeypatch):
     done = threading.Event()
     executor.submit(done.set)
     assert done.wait(LONG_S)
+
+
+def test_a_few_at_a_time_in_the_order_they_came():
+    later, done = Later(), []
+    few = AFew(later, 2)
+    for number in range(5):
+        few.submit(lambda n=number: done.append(n))
+
+    assert len(later.tasks) == 2
+    later.run()
+    assert done == [0, 1, 2, 3, 4]
+
+    few.submit(lambda: done.append("again"))
+    assert len(later.tasks) == 1
+    later.run()
+    assert done[-1] == "again"

@@ -136,6 +136,39 @@ def test_bounded_by_age(held, clock):
     assert_expired(held, clock, b"1")
 
 
+def test_a_result_that_is_too_old_is_not_given_out_though_nothing_else_came(held, clock):
+    keep(held, b"1")
+    clock.now += MAX_AGE_S + 0.1  # and no timer was looked at
+    assert_expired(held, clock, b"1")
+    keep(held, b"2")
+    clock.now += MAX_AGE_S + 0.1
+    assert isinstance(held.recall(b"2"), OutcomeUnknown)
+    keep(held, b"3")
+    clock.now += MAX_AGE_S + 0.1
+    assert held.expect(b"3"), "the same call again is a new one"
+
+
+def test_memory_goes_though_nobody_asks_any_more(held, clock):
+    keep(held, b"1", 1000)
+    clock.advance(MAX_AGE_S / 2)
+    keep(held, b"2", 10)
+    clock.advance(MAX_AGE_S / 2 + 2)
+    assert (list(held._done), held._bytes) == ([b"2"], 10)
+    clock.advance(MAX_AGE_S)
+    assert (list(held._done), held._bytes, clock.timers) == ([], 0, 0)
+
+
+def test_a_timer_is_there_only_while_something_is_held(held, clock):
+    assert clock.timers == 0
+    keep(held, b"1")
+    keep(held, b"2")
+    assert clock.timers == 1
+    held.release(b"1")
+    held.release(b"2")
+    clock.advance(MAX_AGE_S + 2)
+    assert clock.timers == 0
+
+
 def test_after_8192_newer_ones_it_is_still_there(held):
     """Row 17 of the study: results vanished after so many."""
     made = keep(held, b"first")

@@ -7,7 +7,7 @@ import pytest
 from agentd.errors import AgentNotFound, Overloaded, WouldDeadlock
 from agentd.worker.executor import Executor
 from agentd.worker.hosted import Hosted
-from agentd.worker.turns import TurnOptions, Turns
+from agentd.worker.turns import READS, TurnOptions, Turns
 from tests.unit.worker.fakes import Call, Later
 
 A, B = b"a" * 16, b"b" * 16
@@ -130,6 +130,82 @@ def test_a_turn_that_ends_beside_a_readonly_call_does_not_let_two_in(later):
     assert ran((one, two)) == [1, 0]
     one.done()
     assert two.ran == 1
+
+
+def test_readonly_keeps_no_turn_from_starting(later):
+    mine = turns(later)
+    (_reads, one, two) = posted(
+        mine, Call(on_loop=True, readonly=True), Call(on_loop=True), Call(on_loop=True)
+    )
+    assert ran((one, two)) == [1, 0]
+    one.done()
+    assert two.ran == 1
+
+
+def test_so_many_readonly_calls_at_once_and_the_others_in_order(later):
+    mine = turns(later)
+    reads = posted(mine, *(Call(n, on_loop=True, readonly=True) for n in range(READS + 3)))
+    assert ran(reads) == [1] * READS + [0] * 3
+    (plain,) = posted(mine, Call(on_loop=True))
+    assert plain.ran == 1, "they do not block the turn"
+    reads[5].done()
+    assert ran(reads[READS:]) == [1, 0, 0]
+    assert mine.withdraw(reads[READS + 1])
+    reads[7].done()
+    assert ran(reads[READS:]) == [1, 0, 1]
+
+
+def test_readonly_on_behalf_of_another_call_here_never_waits(later):
+    mine = turns(later)
+    posted(mine, *(Call(n, on_loop=True, readonly=True) for n in range(READS)))
+    nested, other = posted(mine, back(readonly=True), Call(on_loop=True, readonly=True))
+    assert ran((nested, other)) == [1, 0]
+    nested.done()
+    assert other.ran == 0, "they are as many as may run without it"
+
+
+def test_readonly_calls_run_on_so_many_threads(later):
+    mine = turns(later)
+    posted(mine, *(Call(n, readonly=True) for n in range(10 * READS)))
+    assert len(later.tasks) == READS
+
+
+@pytest.mark.parametrize("busy", ["queue", "reject", "interrupt"])
+def test_a_busy_agent_and_too_many_readonly_calls(later, busy):
+    mine = turns(later, busy=busy, mailbox=2)
+    (plain,) = posted(mine, Call(on_loop=True))
+    posted(mine, *(Call(n, on_loop=True, readonly=True) for n in range(READS)))
+    more = posted(mine, *(Call(n, on_loop=True, readonly=True) for n in range(3)))
+    refused = [isinstance(call.refused, Overloaded) for call in more]
+    assert refused == ([True] * 3 if busy == "reject" else [False, False, True])
+    assert plain.interrupted == 0
+
+
+def test_an_object_goes_when_the_last_readonly_call_has_ended(later):
+    mine = turns(later, max_concurrency=3)
+    reads, plain = posted(mine, Call(on_loop=True, readonly=True), Call(on_loop=True))
+    assert mine.close(AgentNotFound("it ended")) == [plain, reads]
+    last, after = Call(on_loop=True), Call(on_loop=True)
+    mine.post_always(last)
+    mine.post_always(after)
+    plain.done()
+    assert last.ran == 0
+    reads.done()
+    assert ran((last, after)) == [1, 0]
+
+
+def test_a_readonly_stream_that_stands_still_is_in_nobodys_way(later):
+    mine = turns(later)
+    reads = posted(mine, *(Call(n, on_loop=True, readonly=True) for n in range(READS + 1)))
+    mine.stall(reads[0])
+    assert reads[READS].ran == 1
+    mine.leave(reads[0])
+    mine.resume(reads[0])
+    (stream,) = posted(mine, Call(on_loop=True, who="other"))
+    mine.stall(stream)
+    mine.stall(reads[1])
+    (guest,) = posted(mine, Call(on_loop=True))
+    assert guest.ran == 0, "its reader is no reader of the other one"
 
 
 # -- a busy agent ----------------------------------------------------------------------------------
@@ -260,6 +336,19 @@ def test_reentrant_runs_it_as_part_of_the_turn(later, first):
     mine.waits(b"k", begins=False)
     busy.done()
     assert other.ran == 1
+
+
+def test_two_may_wait_for_the_same_call(later):
+    mine = turns(later)
+    posted(mine, Call(on_loop=True))
+    mine.waits(b"k", begins=True)
+    mine.waits(b"k", begins=True)
+    mine.waits(b"k", begins=False)
+    (again,) = posted(mine, back())
+    assert isinstance(again.refused, WouldDeadlock)
+    mine.waits(b"k", begins=False)
+    (later_one,) = posted(mine, back())
+    assert later_one.refused is None
 
 
 # -- ending ----------------------------------------------------------------------------------------
@@ -423,3 +512,86 @@ def test_streams_with_a_turn_each_do_not_wait_for_each_other(later):
         mine.stall(stream)
     for stream in (one, two):
         assert on_a_thread(mine.resume, stream).wait(LONG_S)
+
+
+# -- streams that nobody reads ---------------------------------------------------------------------
+def left(mine, *more):
+    """A stream that gave its turn back."""
+    (stream,) = posted(mine, Call(on_loop=True, who="gone"))
+    mine.stall(stream)
+    posted(mine, *more)
+    mine.leave(stream)
+    return stream
+
+
+def test_a_turn_that_is_given_back_goes_to_whoever_waits(later):
+    mine = turns(later)
+    one, two = Call(on_loop=True), Call(on_loop=True)
+    left(mine, one, two)
+    assert ran((one, two)) == [1, 0]
+    one.done()
+    assert two.ran == 1
+
+
+def test_it_takes_another_turn_in_line(later):
+    mine = turns(later)
+    one, two, three = (Call(n, on_loop=True) for n in range(3))
+    stream = left(mine, one, two)
+    mine.unstall(stream)
+    posted(mine, three)
+    resumed = on_a_thread(mine.resume, stream)
+    one.done()
+    assert two.ran == 1
+    assert not resumed.wait(0.02)
+    two.done()
+    assert resumed.wait(LONG_S)
+    assert three.ran == 0
+    stream.done()
+    assert three.ran == 1
+
+
+def test_it_goes_on_at_once_where_nobody_else_runs(later):
+    mine = turns(later)
+    stream = left(mine)
+    assert on_a_thread(mine.resume, stream).wait(LONG_S)
+    (other,) = posted(mine, Call(on_loop=True))
+    assert other.ran == 0
+    mine.stall(stream)
+    mine.leave(stream)
+    assert other.ran == 1
+
+
+def test_one_that_takes_its_turn_again_can_be_neither_withdrawn_nor_refused(later):
+    mine = turns(later)
+    (busy,) = posted(mine, Call(on_loop=True))
+    busy.done()
+    one = Call(on_loop=True)
+    stream = left(mine, one)
+    mine.unstall(stream)
+    assert not mine.withdraw(stream)
+    assert mine.close(AgentNotFound("it ended")) == [one, stream]
+    assert stream.refused is None
+    last = Call(on_loop=True)
+    mine.post_always(last)
+    one.done()
+    assert on_a_thread(mine.resume, stream).wait(LONG_S)
+    assert last.ran == 0
+    stream.done()
+    assert last.ran == 1
+
+
+def test_an_agent_that_ends_gives_up_what_nobody_reads(later):
+    mine = turns(later)
+    stream, error = left(mine), AgentNotFound("it ended")
+    assert mine.close(error) == []
+    assert stream.given_up is error
+
+
+def test_one_that_goes_on_just_now_keeps_its_turn(later):
+    mine = turns(later)
+    (stream,) = posted(mine, Call(on_loop=True))
+    mine.stall(stream)
+    mine.unstall(stream)
+    mine.leave(stream)
+    (other,) = posted(mine, Call(on_loop=True, who="other"))
+    assert other.ran == 0
