@@ -253,3 +253,27 @@ class Slow(Callee):
         until(file)
         if fail:
             raise Stubborn(99)
+
+
+class Crowded(agentd.Agent):
+    """Knows who is inside."""
+
+    def __init__(self) -> None:
+        self.now: list[int] = []
+
+    def stay(self, file: str) -> int:
+        """Until the file is there; how many were inside at the most, as far as seen."""
+        self.now.append(1)
+        most = 0
+        while not Path(file).exists():
+            most = max(most, len(self.now))
+            time.sleep(0.01)
+        self.now.pop()
+        return most
+
+    @agentd.readonly
+    def inside(self) -> list[int]:
+        return self.now
+
+    def crash(self) -> None:
+        os._exit(3)

@@ -5,6 +5,7 @@ The numbers are the rows of the study that this project began with.
 
 import asyncio
 import copy
+import gc
 import os
 import pickle
 import subprocess
@@ -12,13 +13,21 @@ import sys
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 import agentd
-from agentd.errors import AgentCreationError, DecodeError, ResultExpired, SerializationError
-from tests.integration.agents import Counter, Everything, Initialised, Maker, noted
-from tests.integration.callees import Callee
+from agentd.errors import (
+    AgentCrashed,
+    AgentCreationError,
+    DecodeError,
+    Overloaded,
+    ResultExpired,
+    SerializationError,
+)
+from tests.integration.agents import Counter, Everything, Initialised, Maker, Registry, noted
+from tests.integration.callees import Callee, Crowded
 from tests.integration.conftest import LONG_S, ROOT, environment, wait_until
 from tests.integration.filing import Filing
 from tests.integration.test_protocol import RawClient
@@ -80,7 +89,10 @@ class Asking(agentd.Agent):
 
 @pytest.mark.slow
 def test_row_08_a_long_call_simply_works():
-    """Was: a 130 s task failed after 102 s, an 8 s task at 5 s."""
+    """Was: a 130 s task failed after 102 s, an 8 s task at 5 s.
+
+    The same with a clock that is told the time: ``tests/unit/client/test_session.py``.
+    """
     agent = Asking(to_dist=True)
     results = [agent.sleep.submit(130), Asking(to_dist=True).sleep.submit(8)]
     assert [result.result() for result in results] == [130, 8]
@@ -161,8 +173,8 @@ def test_row_13_the_folder_for_agents_is_used_and_stop_succeeds(tmp_path, short)
         daemon.communicate()
 
 
-def command(room, *args, cwd=None):
-    env = environment()
+def command(room, *args, cwd=None, **more):
+    env = environment(**more)
     env["PYTHONPATH"] = os.pathsep.join([env["PYTHONPATH"], str(ROOT / "cli")])
     return subprocess.Popen(
         [sys.executable, "-P", "-c", f"from agentd_cli.{room} import main; main()", *args],
@@ -181,6 +193,63 @@ def listens(endpoint):
         return False
 
 
+FORMS = {
+    "dict": lambda e, o: Crowded(to_dist={"endpoint": e, **o}),
+    "DistConf": lambda e, o: Crowded(to_dist=agentd.DistConf(endpoint=e, **o)),
+    "live object": lambda e, o: Crowded().to_dist({"endpoint": e, **o}),
+    "keywords": lambda e, o: Crowded().to_dist(e, **o),
+    "by name": lambda e, o: agentd.connect(e).create(CROWDED, options=o),
+    "relayed": lambda e, o: agentd.connect(e, direct=False).create(CROWDED, options=o),
+    "own process": lambda e, o: Crowded(to_dist={"endpoint": e, "worker": "dedicated", **o}),
+    "embedded daemon": lambda _, o: Crowded(to_dist=o),
+}
+CROWDED = "tests.integration.callees:Crowded"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_row_14_limits_hold_in_the_process_that_hosts(start_daemon, tmp_path, form):
+    """Was: ``capacity`` did not reach servers in sub-processes, which took 32 whatever was said."""
+    agent = FORMS[form](start_daemon().endpoint, {"max_concurrency": 40, "mailbox": 3})
+    holds(agent, tmp_path / "go", 40, 3)
+    with pytest.raises(AgentCrashed):
+        agent.crash()
+    holds(agent, tmp_path / "go again", 40, 3)  # the worker that took its place was told, too
+
+
+def holds(agent, file, running, waiting):
+    """So many calls run at once, so many wait; one more is refused."""
+    calls = [agent.stay.submit(str(file)) for _ in range(running + waiting)]
+    wait_until(lambda: len(agent.inside()) == running, f"{running} calls to run at once")
+    with pytest.raises(Overloaded) as caught:
+        agent.stay(str(file))
+    assert caught.value.limit == waiting
+    assert len(agent.inside()) == running
+    file.touch()
+    assert max(call.result(LONG_S) for call in calls) == running
+
+
+@pytest.mark.parametrize("given", ["flag", "variable", "file"])
+def test_row_14_the_number_of_workers_holds_however_it_is_given(short, given):
+    """The same of the daemon itself: three workers are three processes, which share the agents."""
+    endpoint, file = f"ipc://{short}/d.sock", Path(short, "conf.toml")
+    file.write_text("workers = 3\n")
+    args, env = {
+        "flag": (["--workers", "3"], {"AGENTD_WORKERS": "1"}),
+        "variable": ([], {"AGENTD_WORKERS": "3"}),
+        "file": (["--config", str(file)], {}),
+    }[given]
+    daemon = command("serve", "serve", "--bind", endpoint, *args, cwd=short, **env)
+    try:
+        wait_until(lambda: listens(endpoint), "the daemon to listen")
+        agents = [Counter(to_dist=endpoint) for _ in range(6)]
+        workers = {worker["pid"] for worker in agentd.connect(endpoint).info()["workers"]}
+        assert len(workers) == 3
+        assert {agent.pid() for agent in agents} == workers
+    finally:
+        daemon.terminate()
+        daemon.communicate(timeout=LONG_S)
+
+
 def test_row_15_classes_of_the_same_name_do_not_mix(shared):
     """Was: a registry by bare class name, in which the first one won."""
     first, second = make_class("first"), make_class("second")
@@ -197,6 +266,80 @@ def make_class(who):
             return who
 
     return Same
+
+
+def test_row_16_dropping_a_proxy_takes_the_agent_from_nobody(script, shared):
+    """Was: ``__del__`` of one proxy ended the server that others still referred to."""
+    # Given
+    for endpoint in (shared.endpoint, True):
+        agent, keeper = Counter(1, to_dist=endpoint), Registry(to_dist=endpoint)
+        copies = [copy.copy(agent), pickle.loads(pickle.dumps(agent)), agent.me()]
+        keeper.take(agent)
+        assert agent.add() == 2
+        # When
+        del agent
+        gc.collect()
+        # Then
+        for number in (3, 4, 5):
+            assert copies.pop().add() == number
+            gc.collect()
+        assert keeper.values() == [5]  # now nobody but the other agent refers to it
+        assert keeper.all()[0].add() == 6
+    # And another process, which comes and goes
+    agent = Counter(1, to_dist=shared.endpoint)
+    uses = "import sys, pickle; print(pickle.loads(bytes.fromhex(sys.argv[1])).add())"
+    for number in (2, 3):
+        assert script.run(uses, pickle.dumps(agent).hex()) == [str(number)]
+    assert agent.add() == 4
+
+
+def test_row_16_a_process_that_holds_a_reference_keeps_it_when_its_maker_drops_his(script, shared):
+    agent = Counter(1, to_dist=shared.endpoint)
+    uses = (
+        "import sys, pickle; agent = pickle.loads(bytes.fromhex(sys.argv[1]))\n"
+        "print(agent.add(), flush=True); input(); print(agent.add())"
+    )
+    other = script.start(uses, pickle.dumps(agent).hex())
+    assert other.stdout.readline() == "2\n"
+    del agent
+    gc.collect()
+    out, err = other.communicate("\n", timeout=LONG_S)
+    assert (out, err) == ("3\n", "")
+
+
+def test_row_16_an_agent_whose_worker_died_is_started_again(shared):
+    """Was: nothing was restarted. What it was made of is kept by the daemon, for any number."""
+    live = Counter(7)
+    live.add(3)
+    agents = [Counter(10, to_dist=shared.endpoint), live.to_dist(shared.endpoint)]
+    for agent in agents:
+        for _ in range(2):
+            assert agent.add() == 11
+            with pytest.raises(AgentCrashed):
+                agent.boom(Deadly())
+            assert agent.value == 10
+        assert agentd.handle(agent).info()["restarts"] >= 2
+
+
+class Deadly(Exception):
+    """Ends the process that receives it."""
+
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+def test_row_16_an_agent_may_outlive_the_client_that_made_it(script, shared):
+    """Was: state died with the server, and the server with the proxy."""
+    makes = (
+        "import sys, agentd; from tests.integration.agents import Counter\n"
+        "agent = Counter(5, to_dist={'endpoint': sys.argv[1], 'lifetime': 'daemon'})\n"
+        "agent.add(2); print(agentd.handle(agent).id)"
+    )
+    [id_] = script.run(makes, shared.endpoint)
+    time.sleep(1.5)  # longer than the grace period
+    agent = shared.client.get(id_)
+    assert agent.add() == 8
+    agentd.handle(agent).delete()
 
 
 def test_row_19_arguments_that_cannot_be_read_are_an_error_at_once():

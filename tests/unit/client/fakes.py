@@ -13,7 +13,7 @@ import zmq
 
 from agentd.client.session import Session
 from agentd.protocol import pack, unpack
-from agentd.protocol.messages import Hello, Locate, Ping, Pong, Ready, Welcome
+from agentd.protocol.messages import Hello, Locate, Ping, Pong, Ready, Vouch, Vouched, Welcome
 
 AGENT = bytes(range(16))
 BEAT_S = 0.25
@@ -128,6 +128,7 @@ class Peer:
         self.connections = []
         self.told = []
         self.silent = False
+        self.vouches = None
         self.place = None
         self.told_of_a_call = threading.Event()
         network.peers[endpoint] = self
@@ -148,6 +149,8 @@ class Peer:
                 )
             case Ping():
                 connection.deliver(Pong(message.id))
+            case Vouch() if self.vouches is not None:
+                connection.deliver(Vouched(message.id, self.vouches))
             case Locate() if self.place is not None:
                 connection.deliver(self.located(message.id))
 
