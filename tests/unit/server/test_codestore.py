@@ -7,6 +7,7 @@ import msgpack
 import pytest
 
 from agentd.errors import ConfigError, ConnectionLost, Overloaded, ProtocolError
+from agentd.serialization import sources
 from agentd.server import codestore
 from agentd.server.codestore import AHEAD, WAIT_S, CodeStore
 from tests.unit.server.fakes import FakeLoop
@@ -124,9 +125,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("sources", WRONG.values(), ids=WRONG)
-def test_a_wrong_list_is_refused(store, tmp_path, sources):
-    raw = b"\xc1" if sources is None else msgpack.packb(sources)
+@pytest.mark.parametrize("listed", WRONG.values(), ids=WRONG)
+def test_a_wrong_list_is_refused(store, tmp_path, listed):
+    raw = b"\xc1" if listed is None else msgpack.packb(listed)
     with pytest.raises(ProtocolError):
         store.offer("client", sha(raw), raw, local=True)
     assert not list(tmp_path.rglob("*.py"))
@@ -154,3 +155,10 @@ def test_unused_code_makes_room_and_used_code_does_not(store, monkeypatch):
     store.forget_user(second.code, b"agent")
     third.go(store)
     assert store.get(third.code).complete
+
+
+def test_what_a_client_may_send_is_what_a_daemon_takes():
+    """The two rooms may not see each other."""
+    assert sources.MAX_FILES == codestore.MAX_FILES
+    assert sources.MAX_FILE_BYTES == codestore.MAX_FILE_BYTES
+    assert sources.MAX_BYTES == codestore.MAX_BUNDLE_BYTES
