@@ -135,7 +135,7 @@ def test_another_version_is_refused_with_both_named(start):
 
 
 def test_an_error_that_quotes_the_asker_fits_a_header(peer):
-    long = "\N{PILE OF POO}" * 15_000
+    long = "\N{PILE OF POO}" * 12_000
     for question in (
         Locate(2, name=long),
         Ask(3, long),
