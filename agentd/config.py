@@ -142,8 +142,8 @@ class ServerConfig:
     )
     max_message_bytes: int = _setting(
         512 * _MIB,
-        "The largest message, all its frames together; PayloadTooLarge above. As large as that since "
-        "an array of 256 MiB is a legitimate argument of a call that the daemon relays.",
+        "The largest message, all its frames together; PayloadTooLarge above. As large as that "
+        "since an array of 256 MiB is a legitimate argument of a call that the daemon relays.",
         low=_MIB,
         high=2**40,
     )

@@ -100,7 +100,7 @@ def _header(raw: bytes, limits: HeaderLimits) -> dict[str, Any]:
         try:
             header = _built(raw, SMALL_LIST)
         except Exception:  # noqa: BLE001 - what is wrong with it, if anything, the scan tells
-            pass
+            header = _MISSING
     if header is _MISSING:
         scan(raw, len(MAGIC), limits)
         try:
