@@ -23,6 +23,10 @@ USUAL_S: Final = 0.5
 ALERT_S: Final = 0.1
 ALERT: Final = 0.5
 """The share of the limit from which on it is watched who sends."""
+OVER_S: Final = 0.02
+SEEN: Final = 3
+"""How often a client has to be seen sending, with no message finished in between, to be at fault:
+anybody's message is seen half on its way once in a while."""
 REST_S: Final = 1.0
 """After a client was disconnected: its memory comes back a moment later."""
 QUIET_S: Final = 10.0
@@ -45,7 +49,7 @@ class Watchdog:
         self._limit = limit
         self._memory = memory
         self._give_back = give_back
-        self._told_at = float("-inf")
+        self._told_at: float | None = None
         self.disconnected = 0
         """Clients that were disconnected for it."""
         if limit:
@@ -65,11 +69,11 @@ class Watchdog:
     def _act(self, used: int) -> float:
         self._give_back()  # what is free already need not cost anybody his connection
         if self._memory() <= self._limit:
-            return ALERT_S
+            return OVER_S
         culprit = self._culprit()
         if culprit is None:
             self._tell(used)
-            return ALERT_S
+            return OVER_S
         who = self._connections.who(culprit)
         if self._connections.end(culprit):
             self.disconnected += 1
@@ -89,13 +93,13 @@ class Watchdog:
         found = None
         for connection in self._connections:
             score = (connection.unfinished, connection.pressure)
-            if score > worst:
+            if connection.pressure >= SEEN and score > worst:
                 worst, found = score, connection
         return found
 
     def _tell(self, used: int) -> None:
         now = self._loop.clock()
-        if now - self._told_at >= QUIET_S:
+        if self._told_at is None or now - self._told_at >= QUIET_S:
             self._told_at = now
             log.error(
                 "the daemon has %d MiB of memory (max_memory_bytes: %d MiB), and no client is seen "

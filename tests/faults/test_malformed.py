@@ -93,7 +93,18 @@ def test_a_malformed_header_is_answered_with_an_error(peer, header):
 
 def test_what_a_client_may_not_say_is_refused(peer):
     for kind, cls in KINDS.items():
-        if kind in {"hello", "bye", "fate", "ping", "pong", "create", "locate", "ask", "call", "vouch"}:
+        if kind in {
+            "hello",
+            "bye",
+            "fate",
+            "ping",
+            "pong",
+            "create",
+            "locate",
+            "ask",
+            "call",
+            "vouch",
+        }:
             continue
         if kind in {"fetch", "attach", "cancel", "release", "credit", "read", "detach"}:
             continue  # carried to the agent's worker, or to nobody
