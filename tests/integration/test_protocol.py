@@ -329,7 +329,7 @@ def test_a_payload_of_another_python_is_refused_while_plain_data_works(connect, 
 def test_rubbish_harms_nobody(connect, shared, frames):
     client = connect(shared.endpoint)
     client.meet()
-    client.socket.send_multipart(frames)
+    client.peer.send(frames)
     client.send("ping")
     while (answer := client.receive()[0])["kind"] != "pong":
         assert (answer["kind"], answer["code"]) == ("error", "ProtocolError")
