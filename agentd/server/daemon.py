@@ -113,11 +113,7 @@ class Daemon:
         rundir.sweep(self._base)
         # As late as this: until the first worker runs, nobody would clear the folder away.
         self._make_folder()
-        back_endpoint = f"ipc://{self.folder}/{rundir.BACK_SOCKET}"
-        back = Port(router(self._context))
-        with _private_umask():
-            back.socket.bind(back_endpoint)
-        place = Place(self.folder, back_endpoint, self.endpoint, tuple(self._paths))
+        place = Place(self.folder, self.endpoint, tuple(self._paths))
         self.sessions = Sessions(self.config.client_grace_s, host_identity(), self.loop.clock)
         store = CodeStore(f"{self.folder}/code", self.loop.later)
         self.hosting = Hosting(self.config, self.loop, self._directory, self._book, store)
@@ -125,7 +121,6 @@ class Daemon:
             self.config,
             self.loop,
             self._launcher,
-            back,
             place,
             self._book,
             self.hosting.worker_lost,
@@ -156,14 +151,12 @@ class Daemon:
             self.loop,
             self.node,
             self._fronts,
-            back,
             self.hosting,
             self.supervisor,
             self.sessions,
             admin.asked,
         )
         self.router.on_drained = self._drained
-        self._back = back
         self._watch_parent()
         self._check_leases()
 
@@ -215,8 +208,6 @@ class Daemon:
                 os.unlink(path)
         for front in self._fronts:
             front.close(linger_ms=200)
-        if hasattr(self, "_back"):
-            self._back.close()
         rundir.remove_folder(self.folder)
         if self._held is not None:
             os.close(self._held)

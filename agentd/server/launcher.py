@@ -26,12 +26,12 @@ class WorkerSettings:
     """What a worker is told on its standard input, which then stays open as its lifeline."""
 
     worker: str
-    token: str
-    """Hex; proves that the worker is the one that was started."""
-    back: str
-    """Endpoint of the daemon's private socket."""
+    back: int
+    """Descriptor of its connection to the daemon, which it inherits."""
+    listener: int
+    """Descriptor of the socket that listens at ``address``, which it inherits."""
     address: str
-    """Endpoint that the worker binds for clients."""
+    """Where clients find the worker."""
     daemon: str
     """Endpoint at which clients, and so this worker's agents, find the daemon."""
     recorder: str
@@ -115,6 +115,7 @@ class LocalProcess:
             stderr=subprocess.PIPE,
             start_new_session=True,
             close_fds=True,
+            pass_fds=(settings.back, settings.listener),
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -164,8 +165,7 @@ class LocalProcess:
 def _check_room() -> None:
     """Raise ``OSError`` unless a worker's descriptors are to be had.
 
-    Its pipes and pidfd, and above all its connection: libzmq aborts the daemon where it cannot
-    accept that (see ``transport.process``).
+    Its pipes, its pidfd and its connection: it would be found out in the middle.
     """
     taken: list[int] = []
     try:

@@ -80,7 +80,7 @@ Asked = Callable[[str, dict[str, Any], Callable[[bytes], None]], None]
 
 
 class Router:
-    """Serves the front sockets and the back socket."""
+    """Serves the front sockets, and hears the workers."""
 
     def __init__(
         self,
@@ -88,7 +88,6 @@ class Router:
         loop: Loop,
         node: str,
         fronts: list[Port],
-        back: Port,
         hosting: Hosting,
         supervisor: Supervisor,
         sessions: Sessions,
@@ -116,7 +115,7 @@ class Router:
         """Answers to clients that had gone away."""
         for number, front in enumerate(fronts):
             loop.serve(front, partial(self._from_client, number))
-        loop.serve(back, self._from_worker)
+        supervisor.on_message = self._from_worker
         hosting.on_worker_lost = self._worker_lost
 
     # -- clients -----------------------------------------------------------------------------------
@@ -331,22 +330,17 @@ class Router:
                 self._relayed.get(worker.id, {}).pop((route, message.id), None)
             self._supervisor.relay(worker, route, pack(message))
 
-    def _from_worker(self, frames: list[Any]) -> None:
-        sender, route = frames[0], frames[1]
+    def _from_worker(self, worker: Worker, frames: list[Any]) -> None:
+        route = frames[0]
         try:
-            message = unpack(frames[2:])
+            message = unpack(frames[1:])
         except ProtocolError:
             log.exception("a worker sent what is no message", extra={"action": "worker_garbled"})
             return
-        worker = self._supervisor.by_route(sender)
-        if isinstance(message, Enlist):
-            self._supervisor.enlist(sender, message)
-        elif worker is None:
-            log.debug("a message of a worker that is gone")
-        elif route:
-            self._relay_answer(worker, route, message, frames[2:])
+        if route:
+            self._relay_answer(worker, route, message, frames[1:])
         else:
-            self._handle_worker(worker, message, frames[3:])
+            self._handle_worker(worker, message, frames[2:])
 
     def _relay_answer(
         self, worker: Worker, route: bytes, message: Message, frames: list[Any]
@@ -363,6 +357,8 @@ class Router:
 
     def _handle_worker(self, worker: Worker, message: Message, payload: list[Any]) -> None:
         match message:
+            case Enlist():
+                self._supervisor.enlist(worker, message)
             case Started():
                 self._hosting.started(worker, message)
             case StartFailed():

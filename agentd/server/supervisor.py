@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hmac
+import contextlib
 import itertools
 import logging
 import os
-import secrets
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,9 +18,9 @@ from agentd.protocol import Versions, pack
 from agentd.protocol.messages import Drain, Enlist, Message
 from agentd.server.launcher import Exit, Launched, Launcher, WorkerSettings
 from agentd.server.output import LineReader, OutputBook
-from agentd.transport import recorder, rundir
+from agentd.transport import local, recorder, rundir
 from agentd.transport.loop import Loop
-from agentd.transport.sockets import Port, Unreachable
+from agentd.transport.sockets import Unreachable
 
 __all__ = ["EXIT_S", "Place", "Supervisor", "Worker"]
 
@@ -41,7 +41,6 @@ class Worker:
 
     id: str
     dedicated: bool
-    token: bytes
     address: str
     recorder: str
     failures: int = 0
@@ -50,8 +49,8 @@ class Worker:
     """``waiting`` (to be started), ``starting``, ``ready``, ``dead``."""
     agents: set[bytes] = field(default_factory=set)
     process: Launched | None = None
-    route: bytes = b""
-    """Its routing id on the back socket."""
+    channel: local.LocalPort | None = None
+    """The connection to it, which nobody else can reach."""
     versions: Versions | None = None
     outbox: list[list[Any]] = field(default_factory=list)
     """What it will be told once it has enlisted."""
@@ -75,7 +74,6 @@ class Place:
     """The folder and endpoints of this daemon."""
 
     folder: str
-    back: str
     public: str
     """Where clients find the daemon."""
     sockets: tuple[str, ...]
@@ -89,7 +87,6 @@ class Supervisor:
         config: ServerConfig,
         loop: Loop,
         launcher: Launcher,
-        back: Port,
         place: Place,
         book: OutputBook,
         on_lost: Callable[[Worker, Exit, set[bytes], str], None],
@@ -97,13 +94,13 @@ class Supervisor:
         self._config = config
         self._loop = loop
         self._launcher = launcher
-        self._back = back
         self._place = place
         self._book = book
         self._on_lost = on_lost
         self._numbers = itertools.count(1)
-        self._by_route: dict[bytes, Worker] = {}
         self.workers: dict[str, Worker] = {}
+        self.on_message: Callable[[Worker, list[Any]], None] = lambda _worker, _frames: None
+        """Called with what a worker sends: the route, then the frames."""
         self.draining = False
         """Workers that die are not replaced any more."""
         self.stopping = False
@@ -159,30 +156,17 @@ class Supervisor:
             worker.outbox.append([route, *frames])
             return
         try:
-            self._loop.send(self._back, [worker.route, route, *frames])
+            assert worker.channel is not None
+            self._loop.send(worker.channel, [route, *frames])
         except Unreachable:
             log.debug("worker %s is unreachable; its end will be noticed", worker.id)
 
-    def by_route(self, route: bytes) -> Worker | None:
-        """The enlisted worker behind a routing id."""
-        return self._by_route.get(route)
-
-    def enlist(self, route: bytes, message: Enlist) -> Worker | None:
-        """A worker reports; ``None`` if it is not one that was started here."""
-        worker = self.workers.get(message.worker)
-        if (
-            worker is None
-            or worker.state != "starting"
-            or not hmac.compare_digest(worker.token, message.token)
-        ):
-            log.warning(
-                "a stranger tried to enlist as a worker", extra={"action": "enlist_refused"}
-            )
-            return None
+    def enlist(self, worker: Worker, message: Enlist) -> None:
+        """A worker reports for work."""
+        if worker.state != "starting":
+            return
         worker.state = "ready"
-        worker.route = route
         worker.versions = Versions(1, message.agentd, message.python, message.dill)
-        self._by_route[route] = worker
         outbox, worker.outbox = worker.outbox, []
         for frames in outbox:
             self.relay(worker, frames[0], frames[1:])
@@ -190,7 +174,6 @@ class Supervisor:
             "worker ready",
             extra={"action": "worker_ready", "worker": worker.id, "pid": message.pid},
         )
-        return worker
 
     def release(self, worker: Worker, agent: bytes) -> None:
         """The agent left; a worker of its own ends with it, and one too many with its last."""
@@ -206,8 +189,7 @@ class Supervisor:
         worker = Worker(
             id=number,
             dedicated=dedicated,
-            token=secrets.token_bytes(16),
-            address=f"ipc://{folder}/{number}.sock",
+            address=f"unix://{folder}/{number}.sock",
             recorder=f"{folder}/{number}.run",
             failures=failures,
             restarts=restarts,
@@ -225,23 +207,9 @@ class Supervisor:
     def _start(self, worker: Worker) -> None:
         if worker.state != "waiting" or self.draining or self.stopping:
             return
-        settings = WorkerSettings(
-            worker=worker.id,
-            token=worker.token.hex(),
-            back=self._place.back,
-            address=worker.address,
-            daemon=self._place.public,
-            recorder=worker.recorder,
-            folder=self._place.folder,
-            sockets=self._place.sockets,
-            path=self._config.path,
-            parent=os.getpid(),
-            heartbeat_s=self._config.heartbeat_s,
-            grace_s=self._config.client_grace_s,
-        )
         worker.started_at = self._loop.clock()
         try:
-            process = self._launcher.start(settings)
+            process, channel = self._launch(worker)
         except OSError as error:
             # Out of processes, memory or descriptors: this passes, or it is the host's trouble.
             worker.failures += 1
@@ -256,11 +224,45 @@ class Supervisor:
             return
         worker.state = "starting"
         worker.process = process
+        worker.channel = channel
+        self._loop.serve(channel, lambda frames: self.on_message(worker, frames))
         self._loop.watch(process.exit_fd, lambda: self._reap(worker))
         for stream, pipe in (("stdout", process.stdout), ("stderr", process.stderr)):
             reader = LineReader(pipe.fileno(), worker.id, stream, self._book)
             worker.readers.append(reader)
             self._loop.watch(reader.fd, lambda reader=reader: self._read(reader))  # type: ignore[misc]
+
+    def _launch(self, worker: Worker) -> tuple[Launched, local.LocalPort]:
+        """Start its process, with its end of a connection and the socket it is to serve."""
+        path = rundir.worker_path(worker.address)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # of an attempt that failed
+        with contextlib.ExitStack() as opened:
+            listener = opened.enter_context(local.listen(path))
+            mine, its = local.pair()
+            opened.enter_context(its)
+            try:
+                process = self._launcher.start(self._settings(worker, its.fileno(), listener))
+                return process, local.LocalPort(mine)
+            except BaseException:
+                mine.close()
+                raise
+
+    def _settings(self, worker: Worker, back: int, listener: socket.socket) -> WorkerSettings:
+        return WorkerSettings(
+            worker=worker.id,
+            back=back,
+            listener=listener.fileno(),
+            address=worker.address,
+            daemon=self._place.public,
+            recorder=worker.recorder,
+            folder=self._place.folder,
+            sockets=self._place.sockets,
+            path=self._config.path,
+            parent=os.getpid(),
+            heartbeat_s=self._config.heartbeat_s,
+            grace_s=self._config.client_grace_s,
+        )
 
     def _read(self, reader: LineReader) -> None:
         if not reader.read():
@@ -278,6 +280,9 @@ class Supervisor:
             self._loop.unwatch(reader.fd)
             reader.finish()
         process.close()
+        assert worker.channel is not None
+        self._loop.unserve(worker.channel)  # what it said before it died counts
+        worker.channel.close()
         running = recorder.running(worker.recorder)
         tail = self._book.ring(worker.id).tail(TAIL_LINES)
         self._forget(worker)
@@ -300,9 +305,8 @@ class Supervisor:
     def _forget(self, worker: Worker) -> None:
         worker.state = "dead"
         del self.workers[worker.id]
-        self._by_route.pop(worker.route, None)
         self._book.forget(worker.id)
-        for path in (rundir.ipc_path(worker.address), worker.recorder):
+        for path in (rundir.worker_path(worker.address), worker.recorder):
             try:
                 os.unlink(path)
             except OSError:

@@ -27,10 +27,10 @@ def main() -> None:
 
     from agentd.protocol import local_versions, pack
     from agentd.protocol.messages import Enlist
+    from agentd.transport.local import LocalPort, LocalRouter, adopt
     from agentd.transport.loop import Loop
     from agentd.transport.process import raise_file_limit
     from agentd.transport.recorder import Recorder
-    from agentd.transport.sockets import Port, dealer, new_context, router
     from agentd.worker.host import Host
     from agentd.worker.output import capture
 
@@ -40,23 +40,15 @@ def main() -> None:
     raise_file_limit()
     loop = Loop()
     loop.on_signal(signal.SIGTERM, loop.stop)
-    context = new_context()
-    front = Port(router(context))
-    before = os.umask(0o077)
-    front.socket.bind(told.address)
-    os.umask(before)
-    back = Port(dealer(context, told.back, wait=True))
+    front = LocalRouter(adopt(told.listener))
+    back = LocalPort(adopt(told.back))
     Host(told, loop, front, back, Recorder(told.recorder))
     mine = local_versions()
-    token = bytes.fromhex(told.token)
-    enlist = Enlist(
-        token, told.worker, os.getpid(), told.address, mine.agentd, mine.python, mine.dill
-    )
+    enlist = Enlist(told.worker, os.getpid(), told.address, mine.agentd, mine.python, mine.dill)
     loop.send(back, [b"", *pack(enlist)])
     loop.run()
     front.close(linger_ms=DELIVER_MS)  # answers on their way; leaving waits for them
     back.close(linger_ms=DELIVER_MS)
-    context.term()
 
 
 if __name__ == "__main__":

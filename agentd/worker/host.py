@@ -58,9 +58,9 @@ from agentd.protocol.messages import (
     StartFailed,
     Welcome,
 )
+from agentd.transport.local import LocalPort, LocalRouter
 from agentd.transport.loop import Loop
 from agentd.transport.recorder import Recorder
-from agentd.transport.sockets import Port
 from agentd.worker import shipped
 from agentd.worker.calls import OpenCall, OpenWatch
 from agentd.worker.executor import AFew, Executor
@@ -92,8 +92,8 @@ class Host:
         self,
         settings: Settings,
         loop: Loop,
-        front: Port,
-        back: Port,
+        front: LocalRouter,
+        back: LocalPort,
         recorder: Recorder,
     ) -> None:
         self._settings = settings

@@ -14,8 +14,8 @@ class Settings:
     """The fields are described where the daemon writes them."""
 
     worker: str
-    token: str
-    back: str
+    back: int
+    listener: int
     address: str
     daemon: str
     recorder: str
