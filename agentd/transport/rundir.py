@@ -203,12 +203,13 @@ def hold(folder: str) -> int:
     The folder itself is locked: a file for that would be one more thing to be left behind.
     """
     while True:
+        # Somebody may take it for one that was left, just as it is made: it is made anew.
         with contextlib.suppress(FileNotFoundError):
             make_private(folder)
             held = _lock_folder(folder)
             if held is not None:
                 return held
-        time.sleep(0.001)  # somebody took it for one that was left, just as it was made
+        time.sleep(0.001)
 
 
 def sweep(base: str) -> None:
