@@ -2,6 +2,7 @@
 
     AgentdError
     ├─ ConfigError                 a setting, an option or an argument is wrong
+    │  └─ SecretNotFound           a secret has no value where the daemon runs
     ├─ ProtocolError               a message that the protocol does not allow
     │  └─ VersionMismatch          two peers, or a payload and its reader, do not share a version
     ├─ SerializationError          a value cannot travel
@@ -55,6 +56,7 @@ __all__ = [
     "ProtocolError",
     "RemoteError",
     "ResultExpired",
+    "SecretNotFound",
     "SerializationError",
     "StateConflict",
     "TransportError",
@@ -95,6 +97,13 @@ class ConfigError(AgentdError):
     """A setting, an option or an argument is wrong. The message names the right one."""
 
     code = "ConfigError"
+
+
+class SecretNotFound(ConfigError):
+    """A secret has no value where it was looked for. ``secret`` is its name."""
+
+    code = "SecretNotFound"
+    secret: str | None = None
 
 
 class ProtocolError(AgentdError):

@@ -18,6 +18,7 @@ from agentd.config import ServerConfig
 from agentd.errors import ConfigError
 from agentd.server.admin import Admin
 from agentd.server.codestore import CodeStore
+from agentd.server.confine import worker_environment
 from agentd.server.directory import Directory
 from agentd.server.hosting import Hosting
 from agentd.server.launcher import Launcher, LocalLauncher
@@ -75,7 +76,7 @@ class Daemon:
         self._echo = echo
         self._book = OutputBook(config.log_lines, self._echo_line if echo else None)
         self._fronts: list[Port] = []
-        self._launcher = launcher or LocalLauncher()
+        self._launcher = launcher or LocalLauncher(worker_environment(config))
         self._stopping = False
 
     def _default_bind(self, base: str) -> str:

@@ -32,7 +32,7 @@ class _Serve(click.Command):
 
 def _default(text: str) -> str:
     """Show a default; of what is empty the reason says what that means."""
-    return "" if text in ("[]", '""') else f"  [{text}]"
+    return "" if text in ("[]", "{}", '""') else f"  [{text}]"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

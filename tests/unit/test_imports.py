@@ -21,7 +21,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "protocol": ({"errors", "ids"}, {"msgpack"}),
     "serialization": ({"errors"}, {"msgpack", "dill", "numpy"}),
     "transport": ({"errors", "ids"}, {"zmq"}),
-    "client": (ALL_BELOW, {"msgpack", "dill"}),
+    "client": (ALL_BELOW, {"msgpack", "dill", "keyring", "pydantic_core"}),
     "server": ({"errors", "ids", "config", "protocol", "transport"}, {"msgpack"}),
     "worker": (ALL_BELOW | {"client"}, {"msgpack", "dill"}),
     # The front door shows what the client has; mypy alone imports its plugin.
@@ -37,7 +37,7 @@ NEVER: dict[str, set[str]] = {
 }
 
 # Heavy or rarely needed: only inside functions, so that `import agentd` stays fast.
-LAZY = {"dill", "numpy", "rich"}
+LAZY = {"dill", "keyring", "numpy", "pydantic_core", "rich"}
 
 
 class Import(NamedTuple):
