@@ -153,7 +153,7 @@ class ServerConfig:
         high=10_000_000,
     )
 
-    secrets: Table = _setting(
+    secrets: Table = _setting(  # noqa: RUF009 - as the others; it is told by the type
         _NOTHING,
         "Values that agents get as agentd.Secret(NAME), by name: env:VARIABLE, file:/path or "
         "keyring:SERVICE/USER. Values themselves do not belong in this file.",

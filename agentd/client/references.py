@@ -18,7 +18,7 @@ RESULT: Final = "result"
 """First in a reference to the outcome of a call (see ``agentd.client.fetching``)."""
 FILE: Final = "file"
 """First in a reference to a file (see ``agentd.client.files``)."""
-SECRET: Final = "secret"
+SECRET: Final = "secret"  # noqa: S105 - a word of the protocol
 """First in a reference to a secret (see ``agentd.client.secrets``)."""
 
 

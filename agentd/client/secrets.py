@@ -45,9 +45,10 @@ class Secret:
     __slots__ = ("_name",)
 
     def __init__(self, name: str) -> None:
-        if not (_NAME.match(str(name)) or _DIRECT.match(str(name))):
+        given: object = name
+        if not isinstance(given, str) or not (_NAME.match(given) or _DIRECT.match(given)):
             raise ConfigError(f"a secret is {_EXPECTED}")
-        self._name = str(name)
+        self._name = name
 
     @property
     def name(self) -> str:
@@ -86,6 +87,9 @@ class Secret:
 
     def __str__(self) -> str:
         return f"[secret {self._name}]"
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
 
     def __eq__(self, other: object) -> bool:
         return self._name == other._name if isinstance(other, Secret) else NotImplemented
@@ -148,7 +152,7 @@ class Sources:
             return read_source(name, name)
         if self._table is None:
             raise SecretNotFound(
-                f"the secret {name!r} is an entry of a daemon's table, and this is no agent of one; "
+                f"the secret {name!r} is an entry of a daemon's table, and no daemon hosts this; "
                 'here it can be Secret("env:VARIABLE") or Secret("file:/path")',
                 secret=name,
             )
