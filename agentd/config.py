@@ -184,6 +184,8 @@ class ServerConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work; the source is named as the constructor."""
+        if isinstance(self.secrets, dict):  # any dict, as JSON and people write it
+            object.__setattr__(self, "secrets", Table(self.secrets))
         for each in fields(self):
             _check(each, getattr(self, each.name), "ServerConfig")
         if self.client_grace_s <= self.heartbeat_s:
