@@ -3,6 +3,7 @@
     AgentdError
     ├─ ConfigError                 a setting, an option or an argument is wrong
     │  └─ SecretNotFound           a secret has no value where the daemon runs
+    ├─ AuditFailed                 it cannot be written down, so it was not done
     ├─ ProtocolError               a message that the protocol does not allow
     │  └─ VersionMismatch          two peers, or a payload and its reader, do not share a version
     ├─ SerializationError          a value cannot travel
@@ -41,6 +42,7 @@ __all__ = [
     "AgentError",
     "AgentNotFound",
     "AgentdError",
+    "AuditFailed",
     "CallCancelled",
     "CallError",
     "CallTimeout",
@@ -104,6 +106,16 @@ class SecretNotFound(ConfigError):
 
     code = "SecretNotFound"
     secret: str | None = None
+
+
+class AuditFailed(AgentdError):
+    """An action that has to be written down cannot be, and was not done: the disk is full, say.
+
+    ``action`` is what was refused. Calls go on.
+    """
+
+    code = "AuditFailed"
+    action: str | None = None
 
 
 class ProtocolError(AgentdError):

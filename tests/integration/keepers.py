@@ -91,10 +91,10 @@ class Limited(agentd.Agent):
             sum(range(10_000))
 
     def open_many(self, count: int) -> int:
-        opened = []
+        opened: list[int] = []
         try:
-            for _ in range(count):
-                opened.append(os.open(os.devnull, os.O_RDONLY))
+            # Not as a list made at once: those taken before the error have to be given back.
+            opened.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(count))
         finally:
             for fd in opened:
                 os.close(fd)

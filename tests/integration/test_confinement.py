@@ -127,12 +127,12 @@ def _environ(pid):
 
 def test_a_descriptor_that_the_daemon_inherited_goes_no_further():
     with _daemon(safe=False) as (daemon, workers):
-        ours = {os.readlink(path) for path in Path(f"/proc/{daemon}/fd").iterdir()}
+        ours = {str(path.readlink()) for path in Path(f"/proc/{daemon}/fd").iterdir()}
         assert [t for t in ours if t.startswith(tempfile.gettempdir()) and "deleted" in t]
         for pid in workers:
             for path in Path(f"/proc/{pid}/fd").iterdir():
                 with contextlib.suppress(FileNotFoundError):
-                    target = os.readlink(path)
+                    target = str(path.readlink())
                     assert "deleted" not in target or target.endswith(".run (deleted)")
 
 

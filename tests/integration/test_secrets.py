@@ -1,6 +1,7 @@
 """A canary secret is used, mishandled, and found nowhere."""
 
 import contextlib
+import json
 import os
 import traceback
 from pathlib import Path
@@ -36,7 +37,7 @@ class Place:
         self.log = folder / "daemon.log"
         self.run = f"{_RUN}/{folder.name[-8:]}-{os.getpid()}"
         self.endpoint = f"ipc://{self.run}/s"
-        os.mkdir(self.run, 0o700)
+        Path(self.run).mkdir(0o700)
         settings = {
             "bind": (self.endpoint,),
             "run_dir": self.run,
@@ -135,6 +136,8 @@ def test_a_canary_is_used_and_found_nowhere(place):
     place.process.terminate()
     _out, err = place.process.communicate(timeout=30)
     assert CANARY not in err
+    audited = [json.loads(line) for line in (place.folder / "audit.jsonl").read_text().splitlines()]
+    assert [record["action"] for record in audited] == ["create", "create"]
     assert place.log.stat().st_size > 0
 
 

@@ -8,6 +8,7 @@ import click
 
 from agentd_cli import exits
 from agentd_cli.ctl.agents import agents
+from agentd_cli.ctl.audit import audit
 from agentd_cli.ctl.call import call
 from agentd_cli.ctl.completion import completion
 from agentd_cli.ctl.context import Ctl, common_options
@@ -70,5 +71,18 @@ def main() -> None:
     """
 
 
-for _verb in (status, agents, create, call, get, inspect, logs, delete, ping, stop, completion):
+for _verb in (
+    status,
+    agents,
+    create,
+    call,
+    get,
+    inspect,
+    logs,
+    delete,
+    ping,
+    stop,
+    audit,
+    completion,
+):
     main.add_command(_verb)
