@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from agentd.errors import RemoteError, SerializationError
+from agentd.printable import printable
 from agentd.serialization.contract import Encoded, Redaction, References
 from agentd.serialization.ladder import pickled, read
 
@@ -126,6 +127,8 @@ def _note(exc: BaseException, text: str) -> None:
         if isinstance(part, BaseExceptionGroup):
             todo += part.exceptions
     if text:
+        # A note is printed by Python as it is.
+        text = printable(text, keep="\n\t")
         body = text.removeprefix(_USUAL)
         exc.add_note(f"{REMOTE_TRACEBACK}{body}" if body != text else f"{REMOTE_TRACEBACK}\n{text}")
 

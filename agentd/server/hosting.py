@@ -383,6 +383,8 @@ def _check(spec: Create) -> None:
         raise ConfigError("an agent's code is named by 32 bytes")
     if len(spec.agent) != 16:
         raise ConfigError("an agent's id has 16 bytes")
+    if not (0 < len(spec.cls) <= 1000 and spec.cls.isprintable()):
+        raise ConfigError("the name of a class has 1 to 1,000 printable characters")
     if spec.mode not in ("spec", "live"):
         raise ConfigError(f"mode is spec or live, not {spec.mode!r}")
     if spec.lifetime not in ("client", "daemon"):

@@ -19,11 +19,15 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "_version": (set(), set()),
     "config": ({"errors"}, set()),
     "auditlog": (set(), set()),
+    "printable": (set(), set()),
     "protocol": ({"errors", "ids"}, {"msgpack"}),
-    "serialization": ({"errors"}, {"msgpack", "dill", "numpy"}),
+    "serialization": ({"errors", "printable"}, {"msgpack", "dill", "numpy"}),
     "transport": ({"errors", "ids"}, {"zmq"}),
     "client": (ALL_BELOW, {"msgpack", "dill", "keyring", "pydantic_core"}),
-    "server": ({"errors", "ids", "config", "auditlog", "protocol", "transport"}, {"msgpack"}),
+    "server": (
+        {"errors", "ids", "config", "auditlog", "printable", "protocol", "transport"},
+        {"msgpack"},
+    ),
     "worker": (ALL_BELOW | {"client"}, {"msgpack", "dill"}),
     # The front door shows what the client has; mypy alone imports its plugin.
     "__init__": (ALL_BELOW | {"client", "worker"}, set()),

@@ -20,11 +20,12 @@ from agentd_cli.ctl.logs import logs
 from agentd_cli.ctl.ping import ping
 from agentd_cli.ctl.status import status
 from agentd_cli.ctl.stop import stop
+from agentd_cli.usage import SafeGroup
 
 __all__ = ["main"]
 
 
-class _Agentctl(click.Group):
+class _Agentctl(SafeGroup):
     """The group that turns errors into one sentence on stderr and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
