@@ -8,11 +8,8 @@ value away can, by any other transformation.
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 import threading
-import urllib.parse
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -97,6 +94,11 @@ class Redactions:
 
 def _forms(value: str) -> Iterator[str]:
     """The value as text that holds it may write it."""
+    # Here: every worker imports this module, and few reveal a secret.
+    import base64
+    import json
+    import urllib.parse
+
     yield value
     yield repr(value)[1:-1]
     yield json.dumps(value)[1:-1]
