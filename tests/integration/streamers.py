@@ -118,6 +118,10 @@ class Worker(agentd.Agent):
     def state(self) -> tuple[list[str], list[str]]:
         return self.started, self.ended
 
+    @agentd.readonly
+    def peek(self) -> list[str]:
+        return self.started
+
     def spin(self, name: str, mark: str = "") -> str:
         """Python code for long."""
         self._begins(name, mark)
