@@ -17,7 +17,9 @@ from typing import Final
 from agentd.config import ServerConfig
 from agentd.errors import ConfigError
 from agentd.server.admin import Admin
+from agentd.server.audit import Audit, audit_path, silent
 from agentd.server.codestore import CodeStore
+from agentd.server.confine import worker_environment
 from agentd.server.directory import Directory
 from agentd.server.hosting import Hosting
 from agentd.server.launcher import Launcher, LocalLauncher
@@ -75,7 +77,9 @@ class Daemon:
         self._echo = echo
         self._book = OutputBook(config.log_lines, self._echo_line if echo else None)
         self._fronts: list[Port] = []
-        self._launcher = launcher or LocalLauncher()
+        path = audit_path(config, exposed=any(not b.startswith("ipc://") for b in binds))
+        self._audit = None if path is None else Audit(path)
+        self._launcher = launcher or LocalLauncher(worker_environment(config))
         self._stopping = False
 
     def _default_bind(self, base: str) -> str:
@@ -155,6 +159,7 @@ class Daemon:
             self.supervisor,
             self.sessions,
             admin.asked,
+            silent if self._audit is None else self._audit.note,
         )
         self.router.on_drained = self._drained
         self._watch_parent()
@@ -214,6 +219,8 @@ class Daemon:
         for lock in self._locks:
             lock.release()
         self._context.term()
+        if self._audit is not None:
+            self._audit.close()
         if self._fronts:
             log.info("stopped", extra={"action": "stopped"})
 
@@ -236,6 +243,8 @@ class Daemon:
             self._end()
 
     def _check_leases(self) -> None:
+        if self._audit is not None:
+            self._audit.tick()
         for session in self.sessions.expired():
             self.router.end_session(session, "its client is gone")
         self.loop.later(min(1.0, self.config.client_grace_s / 3), self._check_leases)

@@ -12,7 +12,8 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import IO, Final, Protocol
 
 __all__ = ["Exit", "Launched", "Launcher", "LocalLauncher", "WorkerSettings"]
@@ -46,6 +47,14 @@ class WorkerSettings:
     """Process id of the daemon."""
     heartbeat_s: float
     grace_s: float
+    secrets: dict[str, str] = field(default_factory=dict)
+    """Where the values of secrets are, by name."""
+    secret_values: dict[str, str] = field(default_factory=dict, repr=False)
+    """Values that the worker cannot look up itself."""
+    limits: dict[str, int] = field(default_factory=dict)
+    """What the process may use; see ``server/confine.py``."""
+    safe: bool = False
+    """Whether other processes of this user are to be kept from reading its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,9 @@ class Launcher(Protocol):
 class LocalProcess:
     """A process of this host, in a session and process group of its own."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(
+        self, settings: WorkerSettings, environment: Mapping[str, str] | None = None
+    ) -> None:
         _check_room()
         self._process = subprocess.Popen(
             [
@@ -116,6 +127,7 @@ class LocalProcess:
             start_new_session=True,
             close_fds=True,
             pass_fds=(settings.back, settings.listener),
+            env=environment,
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -179,6 +191,10 @@ def _check_room() -> None:
 class LocalLauncher:
     """Workers as processes of this host, started by exec (a forked zmq context is unusable)."""
 
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """``environment``: of the workers; by default that of this process."""
+        self._environment = environment
+
     def start(self, settings: WorkerSettings) -> Launched:
         """See ``Launcher``."""
-        return LocalProcess(settings)
+        return LocalProcess(settings, self._environment)

@@ -7,6 +7,7 @@ One method per kind of message. What an error means for the peer is decided in o
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -63,6 +64,7 @@ from agentd.protocol.messages import (
     Wanted,
     Welcome,
 )
+from agentd.server.audit import ADMINISTRATION, Note, silent
 from agentd.server.hosting import Hosting
 from agentd.server.lifecycle import State
 from agentd.server.sessions import Address, Session, Sessions
@@ -92,6 +94,7 @@ class Router:
         supervisor: Supervisor,
         sessions: Sessions,
         asked: Asked,
+        audit: Note = silent,
     ) -> None:
         self._config = config
         self._loop = loop
@@ -101,6 +104,7 @@ class Router:
         self._supervisor = supervisor
         self._sessions = sessions
         self._asked = asked
+        self._audit = audit
         self._relayed: dict[str, dict[tuple[bytes, int], Call | Fetch | Read | Attach]] = {}
         self._lateness = Lateness(config.heartbeat_s)
         self._vigil = Vigil(
@@ -176,12 +180,7 @@ class Router:
                     lambda fate: self.answer(address, error_message(number, fate)),
                 )
             case Ask():
-                number = message.id
-                self._asked(
-                    message.what,
-                    message.params,
-                    lambda data: self.answer(address, Answer(number), [data]),
-                )
+                self._ask(address, message)
             case Bye():
                 self.end_session(session, "its client ended")
             case _:
@@ -225,11 +224,27 @@ class Router:
             # It came before: the connection broke, and the client asks again.
             agent, existing = message.agent, False
         else:
+            self._note("create", f"{show(message.agent)} {message.name or ''} {message.cls}")
             created, existing = self._hosting.create(message, payload, session.id)
             agent = created.id
         if message.ack:
             self.answer(address, Accepted(message.id, agent, existing))
         self._hosting.when_settled(agent, self._settler(address, message.id))
+
+    def _ask(self, address: Address, message: Ask) -> None:
+        number = message.id
+        if message.what in ADMINISTRATION:
+            self._note(message.what, str(message.params.get("agent", "")))
+        self._asked(
+            message.what,
+            message.params,
+            lambda data: self.answer(address, Answer(number), [data]),
+        )
+
+    def _note(self, action: str, target: str) -> None:
+        """Write it down before it is done; raises ``AuditFailed``."""
+        # Only this user can open the socket: its folder is private.
+        self._audit(who=f"uid:{os.geteuid()}", action=action, target=target, rule="own user")
 
     def _take_code(
         self, address: Address, session: Session, message: Offer | Supply, payload: list[Any]

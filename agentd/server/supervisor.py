@@ -16,6 +16,7 @@ from typing import Any
 from agentd.config import ServerConfig
 from agentd.protocol import Versions, pack
 from agentd.protocol.messages import Drain, Enlist, Message
+from agentd.server.confine import is_safe, secret_values, worker_limits
 from agentd.server.launcher import Exit, Launched, Launcher, WorkerSettings
 from agentd.server.output import LineReader, OutputBook
 from agentd.transport import local, recorder, rundir
@@ -31,6 +32,7 @@ STABLE_S = 10.0
 EXIT_S = 1.0
 """How long a worker that was asked to end may run exit handlers (temporary files go there)."""
 _NOTHING: Mapping[str, bytes] = MappingProxyType({})
+_NOTHING_LIMITED: Mapping[str, int] = MappingProxyType({})
 TAIL_LINES = 40
 """Lines of standard error told to the callers of a crashed agent."""
 
@@ -63,6 +65,9 @@ class Worker:
     modules: dict[str, bytes] = field(default_factory=dict)
     """Modules that came along with its agents, by name: the SHA-256 of their sources. A process
     can have one version of each."""
+
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Of the one agent that it was made for; see ``server/confine.py``."""
 
     def takes(self, modules: Mapping[str, bytes]) -> bool:
         """Whether an agent with these modules can live here."""
@@ -119,7 +124,12 @@ class Supervisor:
         return [w for w in self.workers.values() if not w.dedicated and not w.ending]
 
     def choose(
-        self, *, dedicated: bool, delay: float = 0.0, modules: Mapping[str, bytes] = _NOTHING
+        self,
+        *,
+        dedicated: bool,
+        delay: float = 0.0,
+        modules: Mapping[str, bytes] = _NOTHING,
+        limits: Mapping[str, int] = _NOTHING_LIMITED,
     ) -> Worker:
         """The worker for a new agent: the least loaded, or one of its own, started for it.
 
@@ -128,6 +138,7 @@ class Supervisor:
         """
         if dedicated:
             worker = self._make(dedicated=True)
+            worker.limits = limits
             self._start_later(worker, delay)
             return worker
         pool = self._pool()
@@ -262,6 +273,10 @@ class Supervisor:
             parent=os.getpid(),
             heartbeat_s=self._config.heartbeat_s,
             grace_s=self._config.client_grace_s,
+            secrets=dict(self._config.secrets),
+            secret_values=secret_values(self._config),
+            limits=worker_limits(self._config, worker.limits),
+            safe=is_safe(self._config),
         )
 
     def _read(self, reader: LineReader) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from agentd.worker import lifeline, settings
+from agentd.worker import confine, lifeline, settings
 
 DELIVER_MS = 900
 """How long answers may take to leave; a bit less than the daemon waits before it makes us."""
@@ -19,12 +19,14 @@ def main() -> None:
     os.dup2(null, 0)  # an agent that reads standard input finds it empty
     os.close(null)
     lifeline.hold(life, told.parent, told.folder, told.sockets)
+    confine.confine(told.limits, safe=told.safe)
     os.environ["AGENTD_ENDPOINT"] = told.daemon  # an agent that makes agents makes them here
 
     # Only now, with the lifeline held, the imports that take their time.
     import faulthandler
     import signal
 
+    from agentd.client.secrets import Sources, install
     from agentd.protocol import local_versions, pack
     from agentd.protocol.messages import Enlist
     from agentd.transport.local import LocalPort, LocalRouter, adopt
@@ -37,7 +39,9 @@ def main() -> None:
     faulthandler.enable(all_threads=False)  # the one at fault: the callers see its last lines
     sys.path[:0] = [folder for folder in told.path if folder not in sys.path]
     capture()
-    raise_file_limit()
+    install(Sources(told.secrets, told.secret_values))
+    if "files" not in told.limits:
+        raise_file_limit()
     loop = Loop()
     loop.on_signal(signal.SIGTERM, loop.stop)
     front = LocalRouter(adopt(told.listener))

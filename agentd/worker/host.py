@@ -17,6 +17,7 @@ from agentd import serialization
 from agentd.client.context import CurrentCall, running
 from agentd.client.fetching import Outcome, fetch_all
 from agentd.client.meta import RpcMeta
+from agentd.client.redaction import redactions
 from agentd.client.references import References, install
 from agentd.errors import (
     AgentdError,
@@ -276,7 +277,9 @@ class Host:
         hosted.object = None
         self.references.forget(hosted)
         self._agents.pop(hosted.id, None)
-        facts, encoded = serialization.encode_error(from_agent(error), refs=self.references)
+        facts, encoded = serialization.encode_error(
+            from_agent(error), refs=self.references, redaction=redactions or None
+        )
         codec, frames = payload_of(encoded)
         text = (
             f"{facts['type_name']}: {facts['message']}" if facts["message"] else facts["type_name"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Settings", "read"]
 
@@ -25,6 +25,10 @@ class Settings:
     parent: int
     heartbeat_s: float
     grace_s: float
+    secrets: dict[str, str] = field(default_factory=dict)
+    secret_values: dict[str, str] = field(default_factory=dict, repr=False)
+    limits: dict[str, int] = field(default_factory=dict)
+    safe: bool = False
 
 
 def read(fd: int) -> Settings:
