@@ -157,7 +157,6 @@ class Daemon:
             with _private_umask():
                 front.socket.bind(f"ipc://{path}")
             self._connections.bound(path)
-        self._watchdog = Watchdog(self.loop, self._connections, self.config.max_memory_bytes)
         admin = Admin(
             self.loop,
             self.node,
@@ -182,6 +181,12 @@ class Daemon:
             silent if self._audit is None else self._audit.note,
         )
         self.router.on_drained = self._drained
+        self._watchdog = Watchdog(
+            self.loop,
+            self._connections,
+            self.config.max_memory_bytes,
+            self.router.ask_for_life,
+        )
         self._watch_parent()
         self._check_leases()
 

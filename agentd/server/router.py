@@ -68,7 +68,7 @@ from agentd.protocol.messages import (
     Welcome,
 )
 from agentd.server.audit import ADMINISTRATION, Note, silent
-from agentd.server.delivery import Delivery
+from agentd.server.delivery import FIRST_MARK, Delivery
 from agentd.server.hosting import Hosting
 from agentd.server.lifecycle import State
 from agentd.server.sessions import Address, Session, Sessions
@@ -413,6 +413,11 @@ class Router:
                 self._config.max_queued_bytes >> 20,
                 extra={"action": "disconnected_unread", "peer": who, "waiting": waiting},
             )
+
+    def ask_for_life(self, connection: Connection) -> None:
+        """Send a ping, which any client answers that is not in the middle of a message."""
+        if connection.route:
+            self._sent((connection.front, connection.route), pack(Ping(FIRST_MARK)))
 
     def _connection_lost(self, connection: Connection) -> None:
         self.delivery.forget((connection.front, connection.route))

@@ -44,8 +44,16 @@ class FrontPort(Port):
             if not socket.getsockopt(zmq.EVENTS) & _POLLIN:
                 return messages, False
             parts = socket.recv_multipart(_NOBLOCK, copy=False)
-            fd = parts[-1].get(zmq.SRCFD)
+            fd = _source(parts[-1])
             frames = [part.bytes if len(part) < BIG else part.buffer for part in parts]
             self.on_message(fd, frames[0], sum(map(len, frames)))
             messages.append(frames)
         return messages, True
+
+
+def _source(part: Any) -> int:
+    """The descriptor of the connection by which it came; -1 if libzmq does not tell."""
+    try:
+        return int(part.get(zmq.SRCFD))
+    except zmq.ZMQError:  # of a peer that speaks a ZMTP before 3.0: whatever it sends is a message
+        return -1
