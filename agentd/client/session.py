@@ -45,6 +45,7 @@ from agentd.protocol.messages import (
     Error,
     Fate,
     Hello,
+    Keep,
     Locate,
     Message,
     Ping,
@@ -585,6 +586,14 @@ class Session:
         place = self._places.get(agent)
         link = None if place is None else self._workers.get(place.address)
         return self._daemon if link is None or link.down is not None else link
+
+    def keep(self, agent: bytes, key: bytes) -> None:
+        """The outcome is for others: it is to stay where it is made."""
+        if self._pid != os.getpid():
+            return  # as below
+        link = self._open_link(agent)
+        if link is not None:
+            link.tell(Keep(agent, [key]))
 
     def release(self, agent: bytes, key: bytes) -> None:
         """Nobody will fetch that outcome any more; told in batches, with the next heartbeat.

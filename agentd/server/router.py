@@ -47,6 +47,7 @@ from agentd.protocol.messages import (
     Fate,
     Fetch,
     Hello,
+    Keep,
     Locate,
     Message,
     Offer,
@@ -157,7 +158,7 @@ class Router:
         match message:
             case Call() | Fetch() | Read() | Attach():
                 self._relay_call(address, message, payload)
-            case Cancel() | Release() | Credit() | Detach():
+            case Cancel() | Keep() | Release() | Credit() | Detach():
                 self._relay_note(address, message)
             case Ping():
                 self.answer(address, Pong(message.id, self._loop.clock()))
@@ -318,7 +319,9 @@ class Router:
         self._supervisor.relay(worker, route, pack(call, payload))
         self._vigil.look_after()
 
-    def _relay_note(self, address: Address, message: Cancel | Release | Credit | Detach) -> None:
+    def _relay_note(
+        self, address: Address, message: Cancel | Keep | Release | Credit | Detach
+    ) -> None:
         """Carry what has no answer; an agent that is gone needs it no more."""
         try:
             agent = self._hosting.directory.get(message.agent)

@@ -232,6 +232,50 @@ def test_a_call_that_is_never_sent_has_nothing_to_release(world, submit):
     assert world.daemon.of_kind("release") == []
 
 
+# -- handing on ------------------------------------------------------------------------------------
+def test_what_is_handed_on_before_it_is_sent_is_to_stay_there(world, submit):
+    session = world.session()
+    session.connect()
+    result = submit(session)
+
+    result.lend()
+    read(session, world)
+    result.lend()
+
+    assert [kind for kind in world.worker.kinds() if kind != "hello"] == ["call", "keep"]
+    assert world.worker.of_kind("keep")[0].keys == [KEY]
+
+
+def test_what_is_handed_on_before_it_is_there_is_to_stay_there(world, submit):
+    session = world.session()
+    session.connect()
+    result = submit(session)
+    read(session, world)
+
+    result.lend()
+    result.lend()
+
+    assert [kind for kind in world.worker.kinds() if kind != "hello"] == ["call", "keep"]
+
+
+@pytest.mark.parametrize("how", ["there", "asked for"])
+def test_what_is_there_or_was_asked_for_is_not(world, submit, how):
+    session = world.session()
+    session.connect()
+    result = submit(session)
+    read(session, world)
+    if how == "there":
+        answer(world.worker)
+        read(session, world)
+    else:
+        with pytest.raises(NotYet):
+            result.result(timeout=0)
+
+    result.lend()
+
+    assert [kind for kind in world.worker.kinds() if kind != "hello"] == ["call"]
+
+
 # -- the pump waits for nobody ---------------------------------------------------------------------
 def test_a_lost_connection_to_the_daemon_is_made_again_in_another_thread(world):
     session = world.session()
