@@ -71,6 +71,9 @@ CONNECT_TIMEOUT_S = 3.0
 """How long a daemon may take to answer ``hello``; it does so before anything else."""
 WORKER_TIMEOUT_S = 1.75
 """How long a worker may take, before the daemon is asked about it."""
+DOUBTED_TIMEOUT_S = 0.25
+"""How long one may take that is well, as the daemon says, though its connection was silent: what
+was found until then took almost three heartbeats."""
 AVOID_S = 5.0
 """How long the daemon relays for a worker that did not answer."""
 PAUSE_S = 1.0
@@ -114,6 +117,8 @@ class Session:
         """By address; ``None``: not to be reached from here, the daemon relays."""
         self._avoided: dict[str, float] = {}
         """Workers that did not answer, by address: until when the daemon relays for them."""
+        self._doubted: set[str] = set()
+        """Workers, by address, whose last connection was silent though they are well."""
         self._beaten = clock()
         self._refused: dict[str, tuple[float, AgentdError]] = {}
         """By endpoint: when and why nobody could be met there."""
@@ -222,18 +227,28 @@ class Session:
 
     def _meet_worker(self, place: Ready) -> Link:
         address = place.address
+        doubted = address in self._doubted
+        self._doubted.discard(address)
+        timeout = DOUBTED_TIMEOUT_S if doubted else WORKER_TIMEOUT_S
         try:
-            opened = self._workers[address] = self._open(address, WORKER_TIMEOUT_S)
+            opened = self._workers[address] = self._open(address, timeout)
         except DaemonNotFound as error:
             if error.facts.get("silent"):
-                return self._around(place)
+                return self._around(place, known_well=doubted)
             raise LinkDown(error.message, endpoint=address, sent=False) from None
         except ConnectionLost as error:  # it died while we came
             raise LinkDown(error.message, endpoint=address, sent=False) from None
         return opened
 
-    def _around(self, place: Ready) -> Link:
+    def _around(self, place: Ready, *, known_well: bool) -> Link:
         """A worker does not answer: if it is well, or busy, the daemon relays for a while."""
+        if not known_well:
+            self._ask_about(place)
+        self._avoided[place.address] = time.monotonic() + AVOID_S
+        return self.connect()
+
+    def _ask_about(self, place: Ready) -> None:
+        """Raises ``ConnectionLost`` if the daemon finds the worker neither well nor busy."""
         deadline = time.monotonic() + WORKER_TIMEOUT_S
         try:
             self.request(lambda n: Vouch(n, place.worker), deadline=deadline)
@@ -241,8 +256,6 @@ class Session:
             raise ConnectionLost(
                 f"neither worker {place.worker} nor the daemon answers", endpoint=self.endpoint
             ) from None
-        self._avoided[place.address] = time.monotonic() + AVOID_S
-        return self.connect()
 
     # -- requests to the daemon --------------------------------------------------------------------
     def request(
@@ -726,6 +739,7 @@ class Session:
         if isinstance(message, Vouched) and message.state == "busy":
             link.excuse(self._clock())
         elif isinstance(message, Vouched):  # it is well: the connection is not
+            self._doubted.add(link.endpoint)
             link.fail(told)
         else:
             link.fail(f"{told}; {failure.message if failure else ''}", for_good=True)
@@ -751,6 +765,7 @@ class Session:
                 if link is not None and (link.down is None or _listens(address)):
                     continue
                 del self._workers[address]
+                self._doubted.discard(address)
                 if link is not None:
                     link.close()
                 for place in [p for p in list(self._places.values()) if p.address == address]:
