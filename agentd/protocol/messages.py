@@ -483,7 +483,6 @@ class Result(Message):
 class Enlist(Message):
     """A worker reports for work."""
 
-    token: bytes
     worker: str
     pid: int
     address: str

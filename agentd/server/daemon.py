@@ -17,7 +17,9 @@ from typing import Final
 from agentd.config import ServerConfig
 from agentd.errors import ConfigError
 from agentd.server.admin import Admin
+from agentd.server.audit import Audit, audit_path, silent
 from agentd.server.codestore import CodeStore
+from agentd.server.confine import worker_environment
 from agentd.server.directory import Directory
 from agentd.server.hosting import Hosting
 from agentd.server.launcher import Launcher, LocalLauncher
@@ -75,7 +77,9 @@ class Daemon:
         self._echo = echo
         self._book = OutputBook(config.log_lines, self._echo_line if echo else None)
         self._fronts: list[Port] = []
-        self._launcher = launcher or LocalLauncher()
+        path = audit_path(config, exposed=any(not b.startswith("ipc://") for b in binds))
+        self._audit = None if path is None else Audit(path)
+        self._launcher = launcher or LocalLauncher(worker_environment(config))
         self._stopping = False
 
     def _default_bind(self, base: str) -> str:
@@ -113,11 +117,7 @@ class Daemon:
         rundir.sweep(self._base)
         # As late as this: until the first worker runs, nobody would clear the folder away.
         self._make_folder()
-        back_endpoint = f"ipc://{self.folder}/{rundir.BACK_SOCKET}"
-        back = Port(router(self._context))
-        with _private_umask():
-            back.socket.bind(back_endpoint)
-        place = Place(self.folder, back_endpoint, self.endpoint, tuple(self._paths))
+        place = Place(self.folder, self.endpoint, tuple(self._paths))
         self.sessions = Sessions(self.config.client_grace_s, host_identity(), self.loop.clock)
         store = CodeStore(f"{self.folder}/code", self.loop.later)
         self.hosting = Hosting(self.config, self.loop, self._directory, self._book, store)
@@ -125,7 +125,6 @@ class Daemon:
             self.config,
             self.loop,
             self._launcher,
-            back,
             place,
             self._book,
             self.hosting.worker_lost,
@@ -156,14 +155,13 @@ class Daemon:
             self.loop,
             self.node,
             self._fronts,
-            back,
             self.hosting,
             self.supervisor,
             self.sessions,
             admin.asked,
+            silent if self._audit is None else self._audit.note,
         )
         self.router.on_drained = self._drained
-        self._back = back
         self._watch_parent()
         self._check_leases()
 
@@ -215,14 +213,14 @@ class Daemon:
                 os.unlink(path)
         for front in self._fronts:
             front.close(linger_ms=200)
-        if hasattr(self, "_back"):
-            self._back.close()
         rundir.remove_folder(self.folder)
         if self._held is not None:
             os.close(self._held)
         for lock in self._locks:
             lock.release()
         self._context.term()
+        if self._audit is not None:
+            self._audit.close()
         if self._fronts:
             log.info("stopped", extra={"action": "stopped"})
 
@@ -245,6 +243,8 @@ class Daemon:
             self._end()
 
     def _check_leases(self) -> None:
+        if self._audit is not None:
+            self._audit.tick()
         for session in self.sessions.expired():
             self.router.end_session(session, "its client is gone")
         self.loop.later(min(1.0, self.config.client_grace_s / 3), self._check_leases)

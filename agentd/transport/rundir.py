@@ -32,11 +32,10 @@ __all__ = [
     "remove_folder",
     "remove_socket",
     "sweep",
+    "worker_path",
 ]
 
 DEFAULT_SOCKET: Final = "agentd.sock"
-BACK_SOCKET: Final = "back.sock"
-"""In each daemon's own folder: where its workers report."""
 FOLDER_PREFIX: Final = "d-"
 """The names of daemons' own folders begin with it."""
 OWN_WAIT_S: Final = 2.0
@@ -82,6 +81,14 @@ def ipc_path(endpoint: str) -> str:
             f"the socket path {path} has {len(os.fsencode(path))} bytes; the system allows "
             f"{MAX_PATH_BYTES}. Choose a shorter folder (--bind, or XDG_RUNTIME_DIR)"
         )
+    return path
+
+
+def worker_path(address: str) -> str:
+    """The file behind the ``unix://`` address of a worker's own socket."""
+    scheme, _, path = address.partition("://")
+    if scheme != "unix" or not path.startswith("/"):
+        raise ConfigError(f"{address!r} is not the address of a worker")
     return path
 
 
@@ -222,8 +229,7 @@ def _sweep_folder(folder: str) -> None:
     if held is None:
         return
     try:
-        if not is_listening(os.path.join(folder, BACK_SOCKET)):
-            remove_folder(folder)
+        remove_folder(folder)
     finally:
         os.close(held)
 
