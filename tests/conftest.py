@@ -3,6 +3,7 @@
 import os
 import signal
 
+import pytest
 from hypothesis import settings
 
 # A developer's own settings must not decide whether a test passes; processes that tests start
@@ -18,3 +19,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 # Whoever starts the tests in the background of a shell has SIGINT ignored, and children inherit
 # that; what is tested here with Ctrl-C is started from a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``make test ARGS='--fuzz-examples 1000000'`` looks longer at what strangers may send."""
+    parser.addoption("--fuzz-examples", type=int, default=50_000, metavar="N")
+
+
+@pytest.fixture
+def fuzz_examples(request: pytest.FixtureRequest) -> int:
+    """How many hostile inputs a fuzzing test makes."""
+    return int(request.config.getoption("--fuzz-examples"))

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import secrets
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 from agentd.config import ServerConfig
@@ -26,11 +28,15 @@ from agentd.server.launcher import Launcher, LocalLauncher
 from agentd.server.output import OutputBook
 from agentd.server.router import Router
 from agentd.server.sessions import Sessions
+from agentd.server.standing import Standing, standing
 from agentd.server.supervisor import EXIT_S, Place, Supervisor
+from agentd.server.watchdog import Watchdog
 from agentd.transport import rundir
+from agentd.transport.connections import SPARE, Connections, most_connections
+from agentd.transport.front import FrontPort, front_socket
 from agentd.transport.loop import Loop
 from agentd.transport.process import host_identity, raise_file_limit
-from agentd.transport.sockets import Port, new_context, router
+from agentd.transport.sockets import Port, new_context
 
 __all__ = ["Daemon", "serve"]
 
@@ -133,13 +139,25 @@ class Daemon:
         # The workers come before the sockets: should this process be killed from here on, they
         # are there to clear up after it.
         self.supervisor.fill()
+        self._connections = self._limited()
         for path in self._paths:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)  # left by a daemon that was killed; the lock says it is gone
-            front = Port(router(self._context))
+            front = FrontPort(
+                front_socket(
+                    self._context,
+                    max_frame=self.config.max_message_bytes,
+                    handshake_s=self.config.handshake_s,
+                )
+            )
+            number = len(self._fronts)
+            self._fronts.append(front)
+            monitor = self._connections.watch(front)
+            self.loop.serve(monitor, partial(self._connections.event, number))
             with _private_umask():
                 front.socket.bind(f"ipc://{path}")
-            self._fronts.append(front)
+            self._connections.bound(path)
+        self._watchdog = Watchdog(self.loop, self._connections, self.config.max_memory_bytes)
         admin = Admin(
             self.loop,
             self.node,
@@ -149,6 +167,7 @@ class Daemon:
             self.sessions,
             self._book,
             self.stop,
+            self._standing,
         )
         self.router = Router(
             self.config,
@@ -158,12 +177,31 @@ class Daemon:
             self.hosting,
             self.supervisor,
             self.sessions,
+            self._connections,
             admin.asked,
             silent if self._audit is None else self._audit.note,
         )
         self.router.on_drained = self._drained
         self._watch_parent()
         self._check_leases()
+
+    def _limited(self) -> Connections:
+        """The book of connections, with as many as there may be."""
+        most = most_connections(self.config.max_connections)
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if 0 <= allowed < most + SPARE:
+            log.warning(
+                "this process may have %d open files only: a flood of connections can end it. "
+                "Allow %d or more (ulimit -Hn, LimitNOFILE=)",
+                allowed,
+                2 * SPARE,
+                extra={"action": "few_files", "allowed": allowed},
+            )
+        return Connections(most, self.loop.clock)
+
+    def _standing(self) -> Standing:
+        """Limits and counters, for administration."""
+        return standing(self.config, self.router, self._connections, self._watchdog)
 
     def _make_folder(self) -> None:
         if self._held is None:
@@ -211,6 +249,8 @@ class Daemon:
         for path in self._paths[: len(self._locks)]:
             with contextlib.suppress(OSError):
                 os.unlink(path)
+        if hasattr(self, "_connections"):
+            self._connections.close()
         for front in self._fronts:
             front.close(linger_ms=200)
         rundir.remove_folder(self.folder)
