@@ -38,13 +38,10 @@ from agentd.protocol.messages import (
     Pong,
     Welcome,
 )
-from agentd.transport import rundir
-from agentd.transport.sockets import Breakage, Port, Unreachable, dealer
+from agentd.transport.sockets import DealerPort, Unreachable
 
-__all__ = ["Link", "LinkDown", "Pending"]
+__all__ = ["Link", "LinkDown", "Pending", "no_answer"]
 
-LOOK_S = 0.25
-"""How often somebody who waits for a connection looks whether there is still a listener."""
 CLOCK_S = 0.1
 """A round trip that is longer tells too little about the peer's clock, once a shorter one told."""
 MAX_FOLLOW_S = 1.0
@@ -125,7 +122,7 @@ class Link:
 
     def __init__(
         self,
-        context: Any,
+        port: DealerPort,
         endpoint: str,
         arm: Callable[[Link], None],
         clock: Callable[[], float] = time.monotonic,
@@ -135,16 +132,15 @@ class Link:
         self.welcome: Welcome | None = None
         self._arm = arm
         self._clock = clock
-        self._port = Port(dealer(context, endpoint))
-        self._breakage = Breakage(self._port)
-        self._lock = self._port.lock
+        self._port = port
+        self._lock = port.lock
         self._numbers = itertools.count(1)
         self._pending: dict[int, Pending] = {}
         self._leader: _Waiter | None = None
         self._followers: list[_Waiter] = []
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
-        self.fds = (self._port.fd, self._breakage.fd)
+        self.fds = port.fds
         for fd in (*self.fds, self._wake):
             self._poll.register(fd, select.POLLIN)
         self.down: AgentdError | None = None
@@ -167,30 +163,13 @@ class Link:
         Raises ``DaemonNotFound`` or ``VersionMismatch``, ``LinkDown`` if the connection broke.
         """
         deadline = self._clock() + timeout
-        path = rundir.ipc_path(self.endpoint)
-        while not self._port.wait_connected(LOOK_S, self._breakage):
-            if self._breakage.happened():
-                self.close()
-                raise LinkDown(f"the connection to {self.endpoint} broke", endpoint=self.endpoint)
-            # Its process may have ended since somebody last looked.
-            listening = rundir.is_listening(path)
-            if listening and self._clock() < deadline:
-                continue
-            self.close()
-            if listening:
-                raise self._no_answer()
-            raise DaemonNotFound(
-                f"nobody answers at {self.endpoint}; is the daemon running? Start one with: "
-                "agentd serve",
-                endpoint=self.endpoint,
-            )
         sent = self._clock()
         try:
             pending = self.submit(hello)
             message, _payload = self.wait(pending, deadline).outcome()
         except CallTimeout:
             self.close()
-            raise self._no_answer() from None
+            raise no_answer(self.endpoint) from None
         except AgentdError:
             self.close()
             raise
@@ -200,13 +179,6 @@ class Link:
         self.welcome = message
         self._learn(sent, message.now)
         return message
-
-    def _no_answer(self) -> DaemonNotFound:
-        return DaemonNotFound(
-            f"{self.endpoint} accepts connections but does not answer",
-            endpoint=self.endpoint,
-            silent=True,
-        )
 
     def _learn(self, sent: float, theirs: float) -> None:
         """The peer's clock showed ``theirs`` after something was sent at ``sent``, and before now.
@@ -391,7 +363,7 @@ class Link:
         if self.down is not None:
             return
         # Looked at first: what came before it broke is read below, and counts.
-        broken = self._breakage.happened()
+        broken = self._port.has_broken()
         while True:
             messages, more = self._port.receive_locked(100)
             for frames in messages:
@@ -410,6 +382,9 @@ class Link:
             return  # an answer that cannot be read has no id to blame; its caller times out
         number = getattr(message, "id", 0)
         pending = self._pending.get(number)
+        if number == 0 and isinstance(message, Error) and message.code == "AuthenticationFailed":
+            self._shut_out(from_wire(message.code, message.message, message.facts), settled)
+            return
         if pending is None:
             return  # the answer to a request that was given up
         if isinstance(message, Chunk):
@@ -456,6 +431,14 @@ class Link:
             self._settle(request, settled)
         for follower in self._followers:
             self._rouse(follower)
+
+    def _shut_out(self, refusal: AgentdError, settled: Calls) -> None:
+        """The peer has no grant for us (any more): not of one request, of them all."""
+        pending, self._pending = self._pending, {}
+        for request in pending.values():
+            request.failure = refusal
+            self._settle(request, settled)
+        self._break(refusal.message, settled)
 
     # -- ending ------------------------------------------------------------------------------------
     @undisturbed
@@ -505,14 +488,19 @@ class Link:
         """Close the sockets; open requests fail."""
         self.fail(f"the connection to {self.endpoint} was closed")
         with self._lock:
-            if not self._port.closed:
-                self._breakage.close()
-                self._port.close_locked(linger_ms)
+            self._port.close_locked(linger_ms)
 
     def __del__(self) -> None:
         wake = self.__dict__.get("_wake")
         if wake is not None:
             os.close(wake)
+
+
+def no_answer(endpoint: str) -> DaemonNotFound:
+    """Somebody listens there, but says nothing."""
+    return DaemonNotFound(
+        f"{endpoint} accepts connections but does not answer", endpoint=endpoint, silent=True
+    )
 
 
 def _both(

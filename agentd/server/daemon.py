@@ -11,14 +11,16 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from agentd.config import ServerConfig
-from agentd.errors import ConfigError
+from agentd.errors import AgentdError, ConfigError, TransportError
+from agentd.keys import GrantBook, config_folder
 from agentd.server.admin import Admin
 from agentd.server.codestore import CodeStore
 from agentd.server.directory import Directory
+from agentd.server.fronts import Fronts, private_umask, split
 from agentd.server.hosting import Hosting
 from agentd.server.launcher import Launcher, LocalLauncher
 from agentd.server.output import OutputBook
@@ -36,6 +38,8 @@ log = logging.getLogger("agentd.server")
 
 KILL_WAIT_S: Final = 1.0
 """How long the end of killed workers is waited for; one stuck in the kernel may outlast it."""
+GRANTS_S: Final = 0.5
+"""How often the files of grants are looked at: a key that is revoked is out within a second."""
 READ_S: Final = 0.2
 """How long clients get to read the last answers: a DEALER that takes nothing while it is not
 connected (ZMQ_IMMEDIATE) loses what it has not read when its peer closes (libzmq,
@@ -62,19 +66,24 @@ class Daemon:
         self._parent = parent
         self.node = secrets.token_hex(8)
         self.loop = Loop()
-        base = rundir.make_private(config.run_dir or rundir.base_folder())
+        base = config.run_dir or rundir.base_folder()
         self._base = base
         self.folder = os.path.join(base, rundir.FOLDER_PREFIX + self.node)
         self._held: int | None = None
-        binds = config.bind or (self._default_bind(base),)
-        self._paths = [rundir.ipc_path(endpoint) for endpoint in binds]
-        self.endpoint = binds[0]
-        self._locks: list[rundir.Lock] = []
+        self._ipc, tcp = split(config.bind, self._default_bind(base))
+        self._paths = [rundir.ipc_path(endpoint) for endpoint in self._ipc]
+        self.endpoint = self._ipc[0]
+        # An embedded daemon serves its own client, and nobody else.
+        folder = config_folder(config.config_dir)
+        self._book = GrantBook(folder if parent is None else None)
         self._context = new_context()
+        self._fronts = Fronts(self._context, self._book, tcp, folder)
+        self._failure: AgentdError | None = None
+        rundir.make_private(base)
+        self._locks: list[rundir.Lock] = []
         self._directory = Directory(config.tombstones)
         self._echo = echo
-        self._book = OutputBook(config.log_lines, self._echo_line if echo else None)
-        self._fronts: list[Port] = []
+        self._output = OutputBook(config.log_lines, self._echo_line if echo else None)
         self._launcher = launcher or LocalLauncher()
         self._stopping = False
 
@@ -90,21 +99,24 @@ class Daemon:
         stop = self.stop if self._parent is None else self._end
         self.loop.on_signal(signal.SIGTERM, stop)
         self.loop.on_signal(signal.SIGINT, stop)
+        self.loop.on_signal(signal.SIGHUP, lambda: self._read_grants(always=True))
         raise_file_limit()
         try:
             self._open()
             ready(self.endpoint)
             log.info(
                 "listening on %s",
-                self.endpoint,
+                ", ".join([*self._ipc, *self._fronts.endpoints]),
                 extra={"action": "listening", "pid": os.getpid(), "node": self.node},
             )
             self.loop.run()
         finally:
             self._close()
+        if self._failure is not None:
+            raise self._failure
 
     def _open(self) -> None:
-        for path, endpoint in zip(self._paths, self.config.bind or (self.endpoint,), strict=True):
+        for path, endpoint in zip(self._paths, self._ipc, strict=True):
             if path.startswith(self.folder + "/"):
                 self._make_folder()
             elif not os.path.isdir(os.path.dirname(path)):
@@ -114,20 +126,20 @@ class Daemon:
         # As late as this: until the first worker runs, nobody would clear the folder away.
         self._make_folder()
         back_endpoint = f"ipc://{self.folder}/{rundir.BACK_SOCKET}"
-        back = Port(router(self._context))
-        with _private_umask():
+        back = self._back = Port(router(self._context))
+        with private_umask():
             back.socket.bind(back_endpoint)
         place = Place(self.folder, back_endpoint, self.endpoint, tuple(self._paths))
         self.sessions = Sessions(self.config.client_grace_s, host_identity(), self.loop.clock)
         store = CodeStore(f"{self.folder}/code", self.loop.later)
-        self.hosting = Hosting(self.config, self.loop, self._directory, self._book, store)
+        self.hosting = Hosting(self.config, self.loop, self._directory, self._output, store)
         self.supervisor = Supervisor(
             self.config,
             self.loop,
             self._launcher,
             back,
             place,
-            self._book,
+            self._output,
             self.hosting.worker_lost,
         )
         self.hosting.supervisor = self.supervisor
@@ -137,10 +149,9 @@ class Daemon:
         for path in self._paths:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)  # left by a daemon that was killed; the lock says it is gone
-            front = Port(router(self._context))
-            with _private_umask():
-                front.socket.bind(f"ipc://{path}")
-            self._fronts.append(front)
+            private = os.path.dirname(path) in (self._base, self.folder)
+            self._fronts.open_ipc(path, private=private)
+        self._fronts.open_tcp(lambda: self.loop.call_soon(self._unkept))
         admin = Admin(
             self.loop,
             self.node,
@@ -148,24 +159,27 @@ class Daemon:
             self.hosting,
             self.supervisor,
             self.sessions,
-            self._book,
+            self._output,
             self.stop,
         )
         self.router = Router(
             self.config,
             self.loop,
             self.node,
-            self._fronts,
+            self.endpoint,
+            self._fronts.ports,
             back,
             self.hosting,
             self.supervisor,
             self.sessions,
             admin.asked,
+            self._book.grant_of,
         )
         self.router.on_drained = self._drained
-        self._back = back
         self._watch_parent()
         self._check_leases()
+        if self._parent is None:
+            self._watch_grants()
 
     def _make_folder(self) -> None:
         if self._held is None:
@@ -213,8 +227,8 @@ class Daemon:
         for path in self._paths[: len(self._locks)]:
             with contextlib.suppress(OSError):
                 os.unlink(path)
-        for front in self._fronts:
-            front.close(linger_ms=200)
+        served = bool(self._fronts.ports)
+        self._fronts.close(linger_ms=200)
         if hasattr(self, "_back"):
             self._back.close()
         rundir.remove_folder(self.folder)
@@ -223,7 +237,7 @@ class Daemon:
         for lock in self._locks:
             lock.release()
         self._context.term()
-        if self._fronts:
+        if served:
             log.info("stopped", extra={"action": "stopped"})
 
     def _echo_line(self, source: bytes | str, stream: str, text: str) -> None:
@@ -244,20 +258,34 @@ class Daemon:
         if os.getppid() != self._parent:  # it ended before we looked; the pid may be reused
             self._end()
 
+    # -- who may come ------------------------------------------------------------------------------
+    def _watch_grants(self) -> None:
+        self._read_grants()
+        self.loop.later(GRANTS_S, self._watch_grants)
+
+    def _read_grants(self, *, always: bool = False) -> None:
+        """Take what the files say now; those whose grants are gone have to leave."""
+        before = self._book.alarms
+        gone = self._book.refresh(always=always)
+        for alarm in self._book.alarms:
+            if always or alarm not in before:
+                log.warning("%s", alarm, extra={"action": "grant_alarm"})
+        self._fronts.show_to_users()
+        if gone:
+            self.router.evict(gone)
+
+    def _unkept(self) -> None:
+        """The authenticator is gone: whoever is in must go, and this daemon ends."""
+        if self._failure is None and not self.supervisor.stopping:
+            self._failure = TransportError("the authenticator ended, and so did this daemon")
+            log.critical("%s", self._failure, extra={"action": "authenticator_died"})
+            self._fronts.close_tcp()
+            self._end()
+
     def _check_leases(self) -> None:
         for session in self.sessions.expired():
             self.router.end_session(session, "its client is gone")
         self.loop.later(min(1.0, self.config.client_grace_s / 3), self._check_leases)
-
-
-@contextlib.contextmanager
-def _private_umask() -> Iterator[None]:
-    """Socket files open to us alone: libzmq makes them 0755 under the usual umask."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 def serve(config: ServerConfig) -> int:

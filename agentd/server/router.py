@@ -7,14 +7,15 @@ One method per kind of message. What an error means for the peer is decided in o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from agentd.config import ServerConfig
 from agentd.errors import (
     AgentdError,
     AgentNotFound,
+    AuthenticationFailed,
     Draining,
     ProtocolError,
     TooLate,
@@ -30,6 +31,7 @@ from agentd.protocol import (
     pack,
     unpack,
 )
+from agentd.protocol.access import Grant
 from agentd.protocol.messages import (
     Accepted,
     Answer,
@@ -65,9 +67,10 @@ from agentd.protocol.messages import (
 )
 from agentd.server.hosting import Hosting
 from agentd.server.lifecycle import State
-from agentd.server.sessions import Address, Session, Sessions
+from agentd.server.sessions import Address, Connection, Session, Sessions
 from agentd.server.supervisor import Supervisor, Worker
 from agentd.server.vigil import Vigil
+from agentd.transport.front import Origin, disconnect, mark_of
 from agentd.transport.loop import Loop
 from agentd.transport.sockets import Port, Unreachable
 
@@ -79,6 +82,12 @@ Asked = Callable[[str, dict[str, Any], Callable[[bytes], None]], None]
 """Administration: ``(what, params, answer)``; raises ``AgentdError``."""
 
 
+GrantOf = Callable[[str], Grant | None]
+"""What an authenticated peer may do now; ``None``: nothing (any more)."""
+KICK_S: Final = 0.2
+"""How long a peer that is to be disconnected has to read why."""
+
+
 class Router:
     """Serves the front sockets and the back socket."""
 
@@ -87,16 +96,20 @@ class Router:
         config: ServerConfig,
         loop: Loop,
         node: str,
-        fronts: list[Port],
+        endpoint: str,
+        fronts: Sequence[Port],
         back: Port,
         hosting: Hosting,
         supervisor: Supervisor,
         sessions: Sessions,
         asked: Asked,
+        grant_of: GrantOf,
     ) -> None:
         self._config = config
+        self._grant_of = grant_of
         self._loop = loop
         self._node = node
+        self._endpoint = endpoint
         self._fronts = fronts
         self._hosting = hosting
         self._supervisor = supervisor
@@ -112,6 +125,8 @@ class Router:
             self._worker_silent,
         )
         self.on_drained: Callable[[], None] = lambda: None
+        self._turned_away: set[Address] = set()
+        """Those that are being disconnected."""
         self.undelivered = 0
         """Answers to clients that had gone away."""
         for number, front in enumerate(fronts):
@@ -121,16 +136,20 @@ class Router:
 
     # -- clients -----------------------------------------------------------------------------------
     def _from_client(self, front: int, frames: list[Any]) -> None:
-        address: Address = (front, frames[0])
+        origin: Origin = frames[0]
+        address: Address = (front, origin.route)
+        if self._grant_of(origin.who) is None or not origin.is_ours:
+            self._turn_away(address, origin)  # not a byte of it is read
+            return
         try:
             message = unpack(frames[1:])
         except ProtocolError as error:
             self.answer(address, error_message(0, error))
             return
         if isinstance(message, Hello):
-            self._hello(address, message)
+            self._hello(address, origin, message)
             return
-        session = self._sessions.touch(address)
+        session = self._sessions.touch(address, origin.who)
         number = getattr(message, "id", 0)
         if session is None:
             refusal = ProtocolError("say hello first: this connection is not known (any more)")
@@ -188,7 +207,47 @@ class Router:
             case _:
                 raise ProtocolError(f"a client does not say {message.kind!r} to a daemon")
 
-    def _hello(self, address: Address, hello: Hello) -> None:
+    def _turn_away(self, address: Address, origin: Origin) -> None:
+        """Tell a peer that has no grant (any more), and end its connection."""
+        if not self._turned_away:
+            log.warning(
+                "turned away %s",
+                origin.who or "somebody unknown",
+                extra={"action": "turned_away", "who": origin.who},
+            )
+        if address not in self._turned_away:
+            self._turned_away.add(address)
+            self._say_no(address, origin.who)
+            connection = origin.fd, mark_of(origin.fd)
+            self._loop.later(KICK_S, partial(self._kick, address, connection))
+
+    def _say_no(self, address: Address, who: str) -> None:
+        refusal = AuthenticationFailed(
+            f"this daemon has no grant for {who or 'you'} (any more); its user can give one with: "
+            "agentctl keys add",
+            who=who,
+        )
+        self.answer(address, error_message(0, refusal))
+
+    def _kick(self, address: Address, connection: Connection) -> None:
+        self._turned_away.discard(address)
+        disconnect(*connection)
+
+    def evict(self, whos: Collection[str]) -> None:
+        """Their grants are gone: tell them, end their sessions and their connections."""
+        for session in self._sessions.of(whos):
+            connections = dict(session.connections)
+            log.info(
+                "disconnecting %s, its grant is gone",
+                session.who,
+                extra={"action": "evicted", "who": session.who},
+            )
+            self.end_session(session, "its client's grant is gone")
+            for address, connection in connections.items():
+                self._say_no(address, session.who)
+                self._loop.later(KICK_S, partial(self._kick, address, connection))
+
+    def _hello(self, address: Address, origin: Origin, hello: Hello) -> None:
         mine = local_versions()
         if hello.protocol != PROTOCOL:
             theirs = Versions(hello.protocol, hello.agentd, hello.python, hello.dill)
@@ -202,7 +261,11 @@ class Router:
         if len(hello.session) != 16:
             self.answer(address, error_message(hello.id, ProtocolError("a session has 16 bytes")))
             return
-        self._sessions.open(address, hello)
+        try:
+            self._sessions.open(address, hello, origin.who, (origin.fd, mark_of(origin.fd)))
+        except AuthenticationFailed as refusal:
+            self.answer(address, error_message(hello.id, refusal))
+            return
         self.answer(
             address,
             Welcome(
@@ -216,6 +279,7 @@ class Router:
                 self._config.client_grace_s,
                 mine.dill,
                 self._loop.clock(),
+                self._endpoint,
             ),
         )
 
@@ -297,6 +361,10 @@ class Router:
             self._loop.send(self._fronts[front], [route, *frames])
         except Unreachable:
             self.undelivered += 1
+            connection = self._sessions.connection(address)
+            if connection is not None:
+                # Gone already; or it does not read, so that what is meant for it would pile up.
+                disconnect(*connection)
             log.debug("an answer found its client gone")
             return False
         return True

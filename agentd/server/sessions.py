@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
+from agentd.errors import AuthenticationFailed
 from agentd.protocol.messages import Hello
 from agentd.transport.process import alive
 
-__all__ = ["Address", "Session", "Sessions"]
+__all__ = ["Address", "Connection", "Session", "Sessions"]
 
 Address = tuple[int, bytes]
 """Where to answer: the number of the front socket and the routing id on it."""
+Connection = tuple[int, int]
+"""A descriptor, and what tells its connection from a later one with the same descriptor."""
 
 
 @dataclass(slots=True, eq=False)
@@ -19,11 +22,13 @@ class Session:
     """One client process."""
 
     id: bytes
+    who: str
+    """The authenticated peer that opened it: nobody else can have a part in it."""
     pid: int
     host: str
     started: str
     seen: float
-    connections: set[Address] = field(default_factory=set)
+    connections: dict[Address, Connection] = field(default_factory=dict)
 
 
 class Sessions:
@@ -39,23 +44,46 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def open(self, address: Address, hello: Hello) -> Session:
-        """A client introduced itself on a connection."""
+    def open(
+        self, address: Address, hello: Hello, who: str = "", connection: Connection = (-1, 0)
+    ) -> Session:
+        """A client introduced itself on a connection; raises ``AuthenticationFailed``.
+
+        What it says of its host and process is believed of this host's users only: the kernel
+        knows them.
+        """
         session = self._sessions.get(hello.session)
         if session is None:
-            session = Session(hello.session, hello.pid, hello.host, hello.started, self._clock())
+            host = hello.host if not who.startswith("key:") else ""
+            now = self._clock()
+            session = Session(hello.session, who, hello.pid, host, hello.started, now)
             self._sessions[session.id] = session
+        elif session.who != who:
+            raise AuthenticationFailed("that session is another client's")
+        before = self._by_address.get(address)
+        if before is not None and before is not session:
+            before.connections.pop(address, None)
         session.seen = self._clock()
-        session.connections.add(address)
+        session.connections[address] = connection
         self._by_address[address] = session
         return session
 
-    def touch(self, address: Address) -> Session | None:
+    def touch(self, address: Address, who: str = "") -> Session | None:
         """A message came; ``None`` if that connection was never introduced."""
         session = self._by_address.get(address)
-        if session is not None:
-            session.seen = self._clock()
+        if session is None or session.who != who:
+            return None
+        session.seen = self._clock()
         return session
+
+    def of(self, whos: Collection[str]) -> list[Session]:
+        """The sessions of these peers."""
+        return [session for session in self._sessions.values() if session.who in whos]
+
+    def connection(self, address: Address) -> Connection | None:
+        """The connection that is answered at that address."""
+        session = self._by_address.get(address)
+        return None if session is None else session.connections.get(address)
 
     def is_here(self, session: Session) -> bool:
         """Whether the client runs on this host."""
