@@ -1,7 +1,10 @@
 """For all tests: a clean environment, and how much hypothesis tries."""
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 
 from hypothesis import settings
 
@@ -9,6 +12,10 @@ from hypothesis import settings
 # inherit this environment, too.
 for _name in [name for name in os.environ if name.startswith("AGENTD_")]:
     del os.environ[_name]
+
+# Nor must this user's own keys and grants, which are never touched.
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="agc", dir="/tmp")
+atexit.register(shutil.rmtree, os.environ["XDG_CONFIG_HOME"], ignore_errors=True)
 
 # No deadline: a busy machine is no error. `HYPOTHESIS_PROFILE=thorough make test` looks longer.
 settings.register_profile("default", deadline=None)

@@ -14,22 +14,29 @@ access by mistake.
 from __future__ import annotations
 
 from agentd.keys.book import GrantBook
+from agentd.keys.doctor import Finding, examine
 from agentd.keys.encoding import KEY_BYTES, decode_key, encode_key, fingerprint, who_of
 from agentd.keys.files import config_folder
 from agentd.keys.grants import Reading, authorized_folder, read_grants, remove_grant, write_grant
-from agentd.keys.pairs import Pair, load_pair, make_pair, pair_path, public_from
+from agentd.keys.pairs import Pair, check_name, load_pair, make_pair, pair_path, public_from
 from agentd.keys.pins import Pin, known_servers, pin_for, remove_pin, write_pin
+from agentd.protocol.access import Grant, Role
 
 __all__ = [
     "KEY_BYTES",
+    "Finding",
+    "Grant",
     "GrantBook",
     "Pair",
     "Pin",
     "Reading",
+    "Role",
     "authorized_folder",
+    "check_name",
     "config_folder",
     "decode_key",
     "encode_key",
+    "examine",
     "fingerprint",
     "known_servers",
     "load_pair",

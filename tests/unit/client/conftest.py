@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agentd.transport.sockets import Port
+from agentd.transport.sockets import DealerPort
 from tests.unit.client.fakes import World
 
 
@@ -46,5 +46,5 @@ def listen():
 @pytest.fixture
 def world(listen, monkeypatch):
     # Connected at once; what is polled for it otherwise are real sockets.
-    monkeypatch.setattr(Port, "wait_connected", lambda *_: True)
+    monkeypatch.setattr(DealerPort, "wait_connected", lambda *_: True)
     return World(listen)
