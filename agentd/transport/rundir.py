@@ -203,7 +203,10 @@ def hold(folder: str) -> int:
     The folder itself is locked: a file for that would be one more thing to be left behind.
     """
     while True:
-        make_private(folder)
+        try:
+            make_private(folder)
+        except FileNotFoundError:
+            continue  # swept away between its making and the look at it
         held = _lock_folder(folder)
         if held is not None:
             return held
