@@ -6,6 +6,7 @@ import shutil
 import signal
 import tempfile
 
+import pytest
 from hypothesis import settings
 
 # A developer's own settings must not decide whether a test passes; processes that tests start
@@ -25,3 +26,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 # Whoever starts the tests in the background of a shell has SIGINT ignored, and children inherit
 # that; what is tested here with Ctrl-C is started from a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--malformed-peers",
+        type=int,
+        default=20_000,
+        help="how many peers speak nonsense to the daemon (tests/faults/test_malformed_peers.py)",
+    )

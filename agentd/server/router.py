@@ -261,11 +261,7 @@ class Router:
         if len(hello.session) != 16:
             self.answer(address, error_message(hello.id, ProtocolError("a session has 16 bytes")))
             return
-        try:
-            self._sessions.open(address, hello, origin.who, (origin.fd, mark_of(origin.fd)))
-        except AuthenticationFailed as refusal:
-            self.answer(address, error_message(hello.id, refusal))
-            return
+        self._sessions.open(address, hello, origin.who, (origin.fd, mark_of(origin.fd)))
         self.answer(
             address,
             Welcome(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from agentd.errors import AuthenticationFailed
 from agentd.protocol.messages import Hello
 from agentd.transport.process import alive
 
@@ -19,11 +19,14 @@ Connection = tuple[int, int]
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One client process."""
+    """One client process, as one authenticated peer.
+
+    The same process may come as another, too (over ipc and over TCP): that is a session of its own.
+    """
 
     id: bytes
+    """Made of what the client said and of who it is: nobody can be in somebody else's session."""
     who: str
-    """The authenticated peer that opened it: nobody else can have a part in it."""
     pid: int
     host: str
     started: str
@@ -47,19 +50,17 @@ class Sessions:
     def open(
         self, address: Address, hello: Hello, who: str = "", connection: Connection = (-1, 0)
     ) -> Session:
-        """A client introduced itself on a connection; raises ``AuthenticationFailed``.
+        """A client introduced itself on a connection.
 
         What it says of its host and process is believed of this host's users only: the kernel
         knows them.
         """
-        session = self._sessions.get(hello.session)
+        own = hashlib.blake2b(who.encode() + b"\0" + hello.session, digest_size=16).digest()
+        session = self._sessions.get(own)
         if session is None:
-            host = hello.host if not who.startswith("key:") else ""
-            now = self._clock()
-            session = Session(hello.session, who, hello.pid, host, hello.started, now)
-            self._sessions[session.id] = session
-        elif session.who != who:
-            raise AuthenticationFailed("that session is another client's")
+            host = "" if who.startswith("key:") else hello.host
+            session = Session(own, who, hello.pid, host, hello.started, self._clock())
+            self._sessions[own] = session
         before = self._by_address.get(address)
         if before is not None and before is not session:
             before.connections.pop(address, None)
