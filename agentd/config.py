@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Final, TypeVar
@@ -31,6 +32,18 @@ OTHER_VARIABLES: Final[Mapping[str, str]] = {
 
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _LOG_FORMATS: Final = ("text", "json")
+
+
+class Table(dict[str, str]):
+    """A table of text in the settings; nobody changes it."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
+_NOTHING: Final = Table()
+_SOURCE: Final = re.compile(r"env:[A-Za-z_]\w*|file:/[^\0]+|keyring:[^\0/]+/[^\0]+")
+_SECRET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 def _setting(
@@ -142,8 +155,39 @@ class ServerConfig:
         high=10_000_000,
     )
 
+    secrets: Table = _setting(  # noqa: RUF009 - as the others; it is told by the type
+        _NOTHING,
+        "Values that agents get as agentd.Secret(NAME), by name: env:VARIABLE, file:/path or "
+        "keyring:SERVICE/USER. Values themselves do not belong in this file.",
+    )
+    worker_env: tuple[str, ...] = _setting(
+        (),
+        "Variables that workers get in safe mode beside PATH, HOME, the locale and the like; * "
+        "stands for any characters. Outside of safe mode they get all that the daemon has.",
+    )
+    worker_memory_bytes: int = _setting(
+        0,
+        "Writable memory of a worker, from 128 MiB on, beyond which its agents get MemoryError; "
+        "0: no limit, as only you know how large your models are.",
+        low=0,
+        high=1 << 60,
+    )
+    worker_files: int = _setting(
+        0,
+        "Open descriptors of a worker, from 64 on; 0: as many as the system allows, up to 65,536.",
+        low=0,
+        high=1_000_000,
+    )
+    audit_file: str = _setting(
+        "",
+        "Where it is written down who created, ended and stopped what; off: nowhere; empty: "
+        "audit.jsonl in this user's state folder if others can come in, else nowhere.",
+    )
+
     def __post_init__(self) -> None:
         """Refuse what cannot work; the source is named as the constructor."""
+        if isinstance(self.secrets, dict):  # any dict, as JSON and people write it
+            object.__setattr__(self, "secrets", Table(self.secrets))
         for each in fields(self):
             _check(each, getattr(self, each.name), "ServerConfig")
         if self.client_grace_s <= self.heartbeat_s:
@@ -152,6 +196,13 @@ class ServerConfig:
                 f"{self.heartbeat_s}, or living clients lose their agents",
                 key="client_grace_s",
             )
+        for key, least in (("worker_memory_bytes", 128 << 20), ("worker_files", 64)):
+            if 0 < getattr(self, key) < least:
+                raise ConfigError(
+                    f"{key} = {getattr(self, key)} is too little for a worker to start; the least "
+                    f"is {least}, and 0 is no limit",
+                    key=key,
+                )
         if self.worker_backoff_max_s < self.worker_backoff_s:
             raise ConfigError(
                 f"worker_backoff_max_s = {self.worker_backoff_max_s} must be at least "
@@ -229,6 +280,8 @@ def _anchored(found: dict[str, Any], folder: str = "") -> dict[str, Any]:
     for key in ("run_dir", "config_dir"):
         if found.get(key):
             found[key] = absolute(found[key])
+    if found.get("audit_file", "off") not in ("off", ""):
+        found["audit_file"] = absolute(found["audit_file"])
     return found
 
 
@@ -301,14 +354,23 @@ def _read_number(kind: Callable[[str], object]) -> Callable[[str, str], object]:
     return read
 
 
+def _read_table(_key: str, text: str) -> object:
+    pairs = [item.partition("=") for item in text.split(",") if item.strip()]
+    if not all(equals for _name, equals, _value in pairs):
+        return text  # of the wrong type
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 _READERS: Final[Mapping[type, Callable[[str, str], object]]] = {
     tuple: _read_list,
+    Table: _read_table,
     int: _read_number(int),
     float: _read_number(float),
     str: lambda _key, text: text,
 }
 _TYPE_NAMES: Final[Mapping[type, str]] = {
     tuple: "list of text",
+    Table: "table of text",
     int: "whole number",
     float: "seconds",
     str: "text",
@@ -320,6 +382,8 @@ def _normal(setting: Field[Any], value: Any) -> Any:
     kind = _kind(setting)
     if setting.metadata["choices"] and isinstance(value, str):
         return value.lower()
+    if kind is Table and isinstance(value, dict):
+        return Table(value)
     if kind is tuple and isinstance(value, list):
         return tuple(value)
     if kind is float and type(value) is int:
@@ -340,6 +404,8 @@ def _check(
     if wrong is None:
         return value
     shown = value if shown is MISSING else shown
+    if _kind(setting) is Table:
+        shown = "…"  # somebody may have written the secret itself
     if isinstance(shown, (list, tuple)) and all(isinstance(item, str) for item in shown):
         shown = ", ".join(shown)  # as people write it
     raise ConfigError(
@@ -353,6 +419,8 @@ def _check(
 
 def _what_is_wrong(setting: Field[Any], value: Any) -> str | None:
     kind = _kind(setting)
+    if kind is Table:
+        return _wrong_table(value)
     if kind is tuple:
         if not isinstance(value, tuple) or not all(isinstance(v, str) and v for v in value):
             return "expected a list of text"
@@ -367,6 +435,17 @@ def _what_is_wrong(setting: Field[Any], value: Any) -> str | None:
         return None
     what = "a whole number" if kind is int else "seconds"
     return f"expected {what}{_range_text(setting)}"
+
+
+def _wrong_table(value: Any) -> str | None:
+    if not isinstance(value, Table):
+        return 'expected a table like { openai = "env:OPENAI_API_KEY" }'
+    for name, source in value.items():
+        if not _SECRET_NAME.fullmatch(str(name)):
+            return "a secret's name has letters, digits, dots, dashes and underscores"
+        if not _SOURCE.fullmatch(str(source)):
+            return f"{name}: expected env:VARIABLE, file:/absolute/path or keyring:SERVICE/USER"
+    return None
 
 
 def _wrong_endpoint(endpoints: tuple[str, ...]) -> str | None:
@@ -399,4 +478,6 @@ def _range_text(setting: Field[Any]) -> str:
 def _as_toml(value: Any) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(_as_toml(item) for item in value) + "]"
+    if isinstance(value, Table):
+        return "{" + ", ".join(f"{k} = {_as_toml(v)}" for k, v in value.items()) + "}"
     return f'"{value}"' if isinstance(value, str) else str(value)

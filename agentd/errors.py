@@ -2,6 +2,8 @@
 
     AgentdError
     ├─ ConfigError                 a setting, an option or an argument is wrong
+    │  └─ SecretNotFound           a secret has no value where the daemon runs
+    ├─ AuditFailed                 it cannot be written down, so it was not done
     ├─ ProtocolError               a message that the protocol does not allow
     │  └─ VersionMismatch          two peers, or a payload and its reader, do not share a version
     ├─ SerializationError          a value cannot travel
@@ -41,6 +43,7 @@ __all__ = [
     "AgentError",
     "AgentNotFound",
     "AgentdError",
+    "AuditFailed",
     "AuthenticationFailed",
     "CallCancelled",
     "CallError",
@@ -57,6 +60,7 @@ __all__ = [
     "ProtocolError",
     "RemoteError",
     "ResultExpired",
+    "SecretNotFound",
     "SerializationError",
     "StateConflict",
     "TransportError",
@@ -97,6 +101,23 @@ class ConfigError(AgentdError):
     """A setting, an option or an argument is wrong. The message names the right one."""
 
     code = "ConfigError"
+
+
+class SecretNotFound(ConfigError):
+    """A secret has no value where it was looked for. ``secret`` is its name."""
+
+    code = "SecretNotFound"
+    secret: str | None = None
+
+
+class AuditFailed(AgentdError):
+    """An action that has to be written down cannot be, and was not done: the disk is full, say.
+
+    ``action`` is what was refused. Calls go on.
+    """
+
+    code = "AuditFailed"
+    action: str | None = None
 
 
 class ProtocolError(AgentdError):

@@ -38,6 +38,7 @@ from agentd.protocol.messages import (
     Pong,
     Welcome,
 )
+from agentd.transport.local import LocalPort
 from agentd.transport.sockets import DealerPort, Unreachable
 
 __all__ = ["Link", "LinkDown", "Pending", "no_answer"]
@@ -122,7 +123,7 @@ class Link:
 
     def __init__(
         self,
-        port: DealerPort,
+        port: DealerPort | LocalPort,
         endpoint: str,
         arm: Callable[[Link], None],
         clock: Callable[[], float] = time.monotonic,
@@ -132,6 +133,8 @@ class Link:
         self.welcome: Welcome | None = None
         self._arm = arm
         self._clock = clock
+        self._armed = False
+        """The pump has been asked, and has not read since."""
         self._port = port
         self._lock = port.lock
         self._numbers = itertools.count(1)
@@ -223,7 +226,7 @@ class Link:
                 if waiting:
                     self._read(settled)
                 elif callback is not None and self._leader is None:
-                    self._arm(self)
+                    self._ask_pump()
         _call_back(settled)
         if failure is not None:
             raise failure
@@ -237,7 +240,7 @@ class Link:
                 before = pending.callback
                 pending.callback = callback if before is None else partial(_both, before, callback)
                 if self._leader is None:
-                    self._arm(self)
+                    self._ask_pump()
                 return
         callback(pending)
 
@@ -248,7 +251,7 @@ class Link:
             if not pending.done and not pending.chunks:
                 pending.on_change = callback
                 if self._leader is None:
-                    self._arm(self)
+                    self._ask_pump()
                 return
         callback()
 
@@ -258,16 +261,23 @@ class Link:
         with self._lock:
             self._pending.pop(pending.id, None)
 
+    def _ask_pump(self) -> None:
+        if not self._armed:
+            self._armed = True
+            self._arm(self)
+
     @undisturbed
     def tell(self, message: Message) -> None:
         """Send what has no answer; a broken connection is no error here."""
+        settled: Calls = []
         with self._lock:
             if self.down is None:
                 try:
-                    self._port.send_locked(pack(message))
+                    if self._port.send_locked(pack(message)):
+                        self._read(settled)
                 except Unreachable:
                     pass
-        self.pump()  # input that the sending noticed
+        _call_back(settled)
 
     @undisturbed
     def wait(
@@ -341,7 +351,7 @@ class Link:
         if self._followers:
             self._rouse(self._followers.pop(0))
         elif self._pending:
-            self._arm(self)
+            self._ask_pump()
 
     def _rouse(self, waiter: _Waiter) -> None:
         if waiter is self._leader:
@@ -356,21 +366,23 @@ class Link:
         with self._lock:
             self._read(settled)
             further = self.down is None and bool(self._pending) and self._leader is None
+            self._armed = further
         _call_back(settled)
         return further
 
     def _read(self, settled: Calls) -> None:
         if self.down is not None:
             return
+        port = self._port
         # Looked at first: what came before it broke is read below, and counts.
-        broken = self._port.has_broken()
+        broken = port.has_broken()
         while True:
-            messages, more = self._port.receive_locked(100)
+            messages, more = port.receive_locked(100)
             for frames in messages:
                 self._take(frames, settled)
             if not more:
                 break
-        if broken:
+        if broken or port.has_broken():
             self._break(f"the connection to {self.endpoint} broke", settled)
 
     def _take(self, frames: list[Any], settled: Calls) -> None:

@@ -20,10 +20,11 @@ import msgpack
 from agentd import serialization
 from agentd.client import references
 from agentd.client.breaks import Breaks, backoff
+from agentd.client.dialing import dial_daemon, dial_worker
 from agentd.client.lines import Lines
 from agentd.client.link import Link, LinkDown, Pending
 from agentd.client.shipping import Shipping
-from agentd.client.ways import Way, way_to
+from agentd.client.ways import way_to
 from agentd.errors import (
     AgentCreationError,
     AgentdError,
@@ -161,8 +162,9 @@ class Session:
                     f"no daemon listens on {self.endpoint}; start one with: agentd serve",
                     endpoint=self.endpoint,
                 )
+            dial = partial(dial_daemon, self._runtime.context, self.endpoint)
             self._daemon = self._once(
-                self.endpoint, came, lambda: self._open(self.endpoint, self._way, CONNECT_TIMEOUT_S)
+                self.endpoint, came, lambda: self._open(self.endpoint, dial, CONNECT_TIMEOUT_S)
             )
             return self._daemon
 
@@ -177,12 +179,12 @@ class Session:
             self._refused[endpoint] = time.monotonic(), error
             raise
 
-    def _open(self, endpoint: str, way: Way, timeout: float) -> Link:
+    def _open(self, endpoint: str, dial: Callable[[float], Any], timeout: float) -> Link:
         """A connection that breaks meanwhile is made again, within the time."""
         deadline = time.monotonic() + timeout
         for attempt in itertools.count():
             try:
-                port = way.dial(self._runtime.context, max(0.0, deadline - time.monotonic()))
+                port = dial(max(0.0, deadline - time.monotonic()))
                 link = Link(port, endpoint, self._runtime.pump.arm, self._clock)
                 link.open(self._hello, max(0.0, deadline - time.monotonic()))
             except LinkDown as error:
@@ -226,7 +228,7 @@ class Session:
             relayed = address in self._workers and link is None
             if relayed or not self.direct or self._avoided.get(address, 0.0) > time.monotonic():
                 return self.connect(came)
-            if not rundir.is_listening(rundir.ipc_path(address)):
+            if not rundir.is_listening(rundir.worker_path(address)):
                 if link is not None:  # it was there once: it is gone, not out of reach
                     del self._workers[address]
                     raise LinkDown("the worker is gone", endpoint=address, sent=False)
@@ -237,7 +239,8 @@ class Session:
     def _meet_worker(self, place: Ready) -> Link:
         address = place.address
         try:
-            opened = self._workers[address] = self._open(address, way_to(address), WORKER_TIMEOUT_S)
+            dial = partial(dial_worker, address)
+            opened = self._workers[address] = self._open(address, dial, WORKER_TIMEOUT_S)
         except DaemonNotFound as error:
             if error.facts.get("silent"):
                 return self._around(place)
@@ -559,7 +562,7 @@ class Session:
         relayed = place.address in self._workers and self._workers[place.address] is None
         if relayed or not self.direct:
             return self._way.is_listening()
-        return rundir.is_listening(rundir.ipc_path(place.address))
+        return rundir.is_listening(rundir.worker_path(place.address))
 
     def _call_at(
         self, place: Ready, out: Outgoing, *, again: bool
@@ -789,4 +792,4 @@ def is_elsewhere(error: AgentdError) -> bool:
 
 
 def _listens(address: str) -> bool:
-    return rundir.is_listening(rundir.ipc_path(address))
+    return rundir.is_listening(rundir.worker_path(address))

@@ -474,7 +474,6 @@ class Result(Message):
 class Enlist(Message):
     """A worker reports for work."""
 
-    token: bytes
     worker: str
     pid: int
     address: str

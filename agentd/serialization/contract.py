@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Encoded", "References", "Refusal"]
+__all__ = ["Encoded", "Redaction", "References", "Refusal"]
 
 
 class Encoded(NamedTuple):
@@ -34,6 +35,19 @@ class References(Protocol):
 
     def from_wire(self, wire: tuple[Any, ...]) -> object:
         """The object for a reference that arrived. Raises ``DecodeError`` on a malformed one."""
+
+
+class Redaction(Protocol):
+    """What must not be told to others, such as the values of secrets."""
+
+    def text(self, text: str) -> str:
+        """The text without it."""
+
+    def value(self, value: Any) -> Any:
+        """Plain data without it; other objects as they are."""
+
+    def within(self, frames: Iterable[Any]) -> bool:
+        """Whether it is in these bytes."""
 
 
 class Refusal(Exception):

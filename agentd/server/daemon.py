@@ -18,9 +18,11 @@ from agentd.config import ServerConfig
 from agentd.errors import AgentdError, ConfigError, TransportError
 from agentd.keys import GrantBook, config_folder
 from agentd.server.admin import Admin
+from agentd.server.audit import Audit, audit_path, silent
 from agentd.server.codestore import CodeStore
+from agentd.server.confine import worker_environment
 from agentd.server.directory import Directory
-from agentd.server.fronts import Fronts, private_umask, split
+from agentd.server.fronts import Fronts, split
 from agentd.server.hosting import Hosting
 from agentd.server.launcher import Launcher, LocalLauncher
 from agentd.server.output import OutputBook
@@ -30,7 +32,7 @@ from agentd.server.supervisor import EXIT_S, Place, Supervisor
 from agentd.transport import rundir
 from agentd.transport.loop import Loop
 from agentd.transport.process import host_identity, raise_file_limit
-from agentd.transport.sockets import Port, new_context, router
+from agentd.transport.sockets import new_context
 
 __all__ = ["Daemon", "serve"]
 
@@ -76,15 +78,16 @@ class Daemon:
         # An embedded daemon serves its own client, and nobody else.
         folder = config_folder(config.config_dir)
         self._book = GrantBook(folder if parent is None else None)
-        self._context = new_context()
-        self._fronts = Fronts(self._context, self._book, tcp, folder)
+        self._fronts = Fronts(self._book, tcp, folder)
         self._failure: AgentdError | None = None
         rundir.make_private(base)
         self._locks: list[rundir.Lock] = []
         self._directory = Directory(config.tombstones)
         self._echo = echo
         self._output = OutputBook(config.log_lines, self._echo_line if echo else None)
-        self._launcher = launcher or LocalLauncher()
+        path = audit_path(config, exposed=bool(tcp))
+        self._audit = None if path is None else Audit(path)
+        self._launcher = launcher or LocalLauncher(worker_environment(config))
         self._stopping = False
 
     def _default_bind(self, base: str) -> str:
@@ -101,6 +104,7 @@ class Daemon:
         self.loop.on_signal(signal.SIGINT, stop)
         self.loop.on_signal(signal.SIGHUP, lambda: self._read_grants(always=True))
         raise_file_limit()
+        self._context = new_context()
         try:
             self._open()
             ready(self.endpoint)
@@ -125,11 +129,7 @@ class Daemon:
         rundir.sweep(self._base)
         # As late as this: until the first worker runs, nobody would clear the folder away.
         self._make_folder()
-        back_endpoint = f"ipc://{self.folder}/{rundir.BACK_SOCKET}"
-        back = self._back = Port(router(self._context))
-        with private_umask():
-            back.socket.bind(back_endpoint)
-        place = Place(self.folder, back_endpoint, self.endpoint, tuple(self._paths))
+        place = Place(self.folder, self.endpoint, tuple(self._paths))
         self.sessions = Sessions(self.config.client_grace_s, host_identity(), self.loop.clock)
         store = CodeStore(f"{self.folder}/code", self.loop.later)
         self.hosting = Hosting(self.config, self.loop, self._directory, self._output, store)
@@ -137,7 +137,6 @@ class Daemon:
             self.config,
             self.loop,
             self._launcher,
-            back,
             place,
             self._output,
             self.hosting.worker_lost,
@@ -150,8 +149,8 @@ class Daemon:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)  # left by a daemon that was killed; the lock says it is gone
             private = os.path.dirname(path) in (self._base, self.folder)
-            self._fronts.open_ipc(path, private=private)
-        self._fronts.open_tcp(lambda: self.loop.call_soon(self._unkept))
+            self._fronts.open_ipc(self._context, path, private=private)
+        self._fronts.open_tcp(self._context, lambda: self.loop.call_soon(self._unkept))
         admin = Admin(
             self.loop,
             self.node,
@@ -168,12 +167,12 @@ class Daemon:
             self.node,
             self.endpoint,
             self._fronts.ports,
-            back,
             self.hosting,
             self.supervisor,
             self.sessions,
             admin.asked,
             self._book.grant_of,
+            silent if self._audit is None else self._audit.note,
         )
         self.router.on_drained = self._drained
         self._watch_parent()
@@ -229,14 +228,14 @@ class Daemon:
                 os.unlink(path)
         served = bool(self._fronts.ports)
         self._fronts.close(linger_ms=200)
-        if hasattr(self, "_back"):
-            self._back.close()
         rundir.remove_folder(self.folder)
         if self._held is not None:
             os.close(self._held)
         for lock in self._locks:
             lock.release()
         self._context.term()
+        if self._audit is not None:
+            self._audit.close()
         if served:
             log.info("stopped", extra={"action": "stopped"})
 
@@ -283,6 +282,8 @@ class Daemon:
             self._end()
 
     def _check_leases(self) -> None:
+        if self._audit is not None:
+            self._audit.tick()
         for session in self.sessions.expired():
             self.router.end_session(session, "its client is gone")
         self.loop.later(min(1.0, self.config.client_grace_s / 3), self._check_leases)

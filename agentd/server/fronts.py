@@ -54,7 +54,6 @@ class Fronts:
 
     def __init__(
         self,
-        context: Any,
         book: GrantBook,
         tcp: list[TcpEndpoint],
         folder: str,
@@ -64,7 +63,6 @@ class Fronts:
 
         ``folder``: where the daemon's keys lie.
         """
-        self._context = context
         self._book = book
         self._max_frame = max_frame
         self._pair: Pair | None = None
@@ -92,9 +90,9 @@ class Fronts:
             )
 
     # -- opening -----------------------------------------------------------------------------------
-    def open_ipc(self, path: str, *, private: bool) -> None:
+    def open_ipc(self, context: Any, path: str, *, private: bool) -> None:
         """Bind to a path whose lock is ours. ``private``: in a folder that only we can enter."""
-        socket = router(self._context)
+        socket = router(context)
         if private:
             admit_only(socket, os.geteuid())
         port = FrontPort(socket, "ipc")
@@ -105,7 +103,7 @@ class Fronts:
             self._open_to_users.append(path)
             self.show_to_users()
 
-    def open_tcp(self, died: Callable[[], None]) -> None:
+    def open_tcp(self, context: Any, died: Callable[[], None]) -> None:
         """Bind all of TCP and see that the door is kept.
 
         ``died`` is called, in some thread, should the authenticator end by itself. Raises
@@ -115,18 +113,18 @@ class Fronts:
             return
         assert self._pair is not None
         self._probe = new_pair()
-        self._authenticator = Authenticator(self._context, self._who_has, died)
+        self._authenticator = Authenticator(context, self._who_has, died)
         for address in self._tcp:
-            self._bind(address, self._pair)
+            self._bind(context, address, self._pair)
         for endpoint in self.endpoints:
             known = Keys(*self._probe, self._pair.public)
             here = str(parse_tcp(endpoint).here)
-            self_test(self._context, here, self._pair.public, known, TEST_S)
+            self_test(context, here, self._pair.public, known, TEST_S)
         self._probe = None
 
-    def _bind(self, address: TcpEndpoint, pair: Pair) -> None:
+    def _bind(self, context: Any, address: TcpEndpoint, pair: Pair) -> None:
         socket = server_socket(
-            self._context, pair.secret, ipv6=":" in address.host, max_frame=self._max_frame
+            context, pair.secret, ipv6=":" in address.host, max_frame=self._max_frame
         )
         port = FrontPort(socket, "tcp")
         self.ports.append(port)

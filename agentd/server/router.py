@@ -65,6 +65,7 @@ from agentd.protocol.messages import (
     Wanted,
     Welcome,
 )
+from agentd.server.audit import ADMINISTRATION, Note, silent
 from agentd.server.hosting import Hosting
 from agentd.server.lifecycle import State
 from agentd.server.sessions import Address, Connection, Session, Sessions
@@ -89,7 +90,7 @@ KICK_S: Final = 0.2
 
 
 class Router:
-    """Serves the front sockets and the back socket."""
+    """Serves the front sockets, and hears the workers."""
 
     def __init__(
         self,
@@ -98,12 +99,12 @@ class Router:
         node: str,
         endpoint: str,
         fronts: Sequence[Port],
-        back: Port,
         hosting: Hosting,
         supervisor: Supervisor,
         sessions: Sessions,
         asked: Asked,
         grant_of: GrantOf,
+        audit: Note = silent,
     ) -> None:
         self._config = config
         self._grant_of = grant_of
@@ -115,6 +116,7 @@ class Router:
         self._supervisor = supervisor
         self._sessions = sessions
         self._asked = asked
+        self._audit = audit
         self._relayed: dict[str, dict[tuple[bytes, int], Call | Fetch | Read | Attach]] = {}
         self._lateness = Lateness(config.heartbeat_s)
         self._vigil = Vigil(
@@ -131,7 +133,7 @@ class Router:
         """Answers to clients that had gone away."""
         for number, front in enumerate(fronts):
             loop.serve(front, partial(self._from_client, number))
-        loop.serve(back, self._from_worker)
+        supervisor.on_message = self._from_worker
         hosting.on_worker_lost = self._worker_lost
 
     # -- clients -----------------------------------------------------------------------------------
@@ -196,12 +198,7 @@ class Router:
                     lambda fate: self.answer(address, error_message(number, fate)),
                 )
             case Ask():
-                number = message.id
-                self._asked(
-                    message.what,
-                    message.params,
-                    lambda data: self.answer(address, Answer(number), [data]),
-                )
+                self._ask(address, session, message)
             case Bye():
                 self.end_session(session, "its client ended")
             case _:
@@ -217,6 +214,7 @@ class Router:
             )
         if address not in self._turned_away:
             self._turned_away.add(address)
+            self._audit(who=origin.who, action="connect", decision="denied", rule="no grant")
             self._say_no(address, origin.who)
             connection = origin.fd, mark_of(origin.fd)
             self._loop.later(KICK_S, partial(self._kick, address, connection))
@@ -242,6 +240,7 @@ class Router:
                 session.who,
                 extra={"action": "evicted", "who": session.who},
             )
+            self._audit(who=session.who, action="evict", rule="grant gone")
             self.end_session(session, "its client's grant is gone")
             for address, connection in connections.items():
                 self._say_no(address, session.who)
@@ -286,11 +285,28 @@ class Router:
             # It came before: the connection broke, and the client asks again.
             agent, existing = message.agent, False
         else:
+            self._note(session, "create", f"{show(message.agent)} {message.name or ''} {message.cls}")
             created, existing = self._hosting.create(message, payload, session.id)
             agent = created.id
         if message.ack:
             self.answer(address, Accepted(message.id, agent, existing))
         self._hosting.when_settled(agent, self._settler(address, message.id))
+
+    def _ask(self, address: Address, session: Session, message: Ask) -> None:
+        number = message.id
+        if message.what in ADMINISTRATION:
+            self._note(session, message.what, str(message.params.get("agent", "")))
+        self._asked(
+            message.what,
+            message.params,
+            lambda data: self.answer(address, Answer(number), [data]),
+        )
+
+    def _note(self, session: Session, action: str, target: str) -> None:
+        """Write it down before it is done; raises ``AuditFailed``."""
+        grant = self._grant_of(session.who)
+        rule = "" if grant is None else f"grant {grant.name}"
+        self._audit(who=session.who, action=action, target=target, rule=rule)
 
     def _take_code(
         self, address: Address, session: Session, message: Offer | Supply, payload: list[Any]
@@ -395,22 +411,17 @@ class Router:
                 self._relayed.get(worker.id, {}).pop((route, message.id), None)
             self._supervisor.relay(worker, route, pack(message))
 
-    def _from_worker(self, frames: list[Any]) -> None:
-        sender, route = frames[0], frames[1]
+    def _from_worker(self, worker: Worker, frames: list[Any]) -> None:
+        route = frames[0]
         try:
-            message = unpack(frames[2:])
+            message = unpack(frames[1:])
         except ProtocolError:
             log.exception("a worker sent what is no message", extra={"action": "worker_garbled"})
             return
-        worker = self._supervisor.by_route(sender)
-        if isinstance(message, Enlist):
-            self._supervisor.enlist(sender, message)
-        elif worker is None:
-            log.debug("a message of a worker that is gone")
-        elif route:
-            self._relay_answer(worker, route, message, frames[2:])
+        if route:
+            self._relay_answer(worker, route, message, frames[1:])
         else:
-            self._handle_worker(worker, message, frames[3:])
+            self._handle_worker(worker, message, frames[2:])
 
     def _relay_answer(
         self, worker: Worker, route: bytes, message: Message, frames: list[Any]
@@ -427,6 +438,8 @@ class Router:
 
     def _handle_worker(self, worker: Worker, message: Message, payload: list[Any]) -> None:
         match message:
+            case Enlist():
+                self._supervisor.enlist(worker, message)
             case Started():
                 self._hosting.started(worker, message)
             case StartFailed():

@@ -34,11 +34,10 @@ __all__ = [
     "remove_folder",
     "remove_socket",
     "sweep",
+    "worker_path",
 ]
 
 DEFAULT_SOCKET: Final = "agentd.sock"
-BACK_SOCKET: Final = "back.sock"
-"""In each daemon's own folder: where its workers report."""
 FOLDER_PREFIX: Final = "d-"
 """The names of daemons' own folders begin with it."""
 OWN_WAIT_S: Final = 2.0
@@ -81,6 +80,14 @@ def ipc_path(endpoint: str) -> str:
             f"the socket path {path} has {len(os.fsencode(path))} bytes; the system allows "
             f"{MAX_PATH_BYTES}. Choose a shorter folder (--bind, or XDG_RUNTIME_DIR)"
         )
+    return path
+
+
+def worker_path(address: str) -> str:
+    """The file behind the ``unix://`` address of a worker's own socket."""
+    scheme, _, path = address.partition("://")
+    if scheme != "unix" or not path.startswith("/"):
+        raise ConfigError(f"{address!r} is not the address of a worker")
     return path
 
 
@@ -203,14 +210,13 @@ def hold(folder: str) -> int:
     The folder itself is locked: a file for that would be one more thing to be left behind.
     """
     while True:
-        try:
+        # Somebody may take it for one that was left, just as it is made: it is made anew.
+        with contextlib.suppress(FileNotFoundError):
             make_private(folder)
-        except FileNotFoundError:
-            continue  # swept away between its making and the look at it
-        held = _lock_folder(folder)
-        if held is not None:
-            return held
-        time.sleep(0.001)  # somebody took it for one that was left, just as it was made
+            held = _lock_folder(folder)
+            if held is not None:
+                return held
+        time.sleep(0.001)
 
 
 def sweep(base: str) -> None:
@@ -230,8 +236,7 @@ def _sweep_folder(folder: str) -> None:
     if held is None:
         return
     try:
-        if not is_listening(os.path.join(folder, BACK_SOCKET)):
-            remove_folder(folder)
+        remove_folder(folder)
     finally:
         os.close(held)
 

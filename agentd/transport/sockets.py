@@ -16,16 +16,7 @@ import zmq
 
 from agentd.errors import AgentdError
 
-__all__ = [
-    "BIG",
-    "DealerPort",
-    "Port",
-    "Unreachable",
-    "admit_only",
-    "dealer",
-    "new_context",
-    "router",
-]
+__all__ = ["BIG", "DealerPort", "Port", "Unreachable", "admit_only", "new_context", "router"]
 
 BIG: Final = 64 * 1024
 """Frames from this size on are neither copied when sent nor when received: below, a copy costs
@@ -124,24 +115,6 @@ def admit_only(socket: Any, uid: int) -> None:
     socket.setsockopt(zmq.IPC_FILTER_UID, uid)
 
 
-def dealer(context: zmq.Context[Any], endpoint: str, *, wait: bool = False) -> Any:
-    """A DEALER towards the endpoint; with ``wait`` it keeps messages until it is connected."""
-    socket = _dealer(context, wait=wait)
-    socket.connect(endpoint)
-    return socket
-
-
-def _dealer(context: zmq.Context[Any], *, wait: bool = False) -> Any:
-    socket = context.socket(zmq.DEALER)
-    socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.IMMEDIATE, not wait)
-    socket.setsockopt(zmq.SNDHWM, 0)
-    socket.setsockopt(zmq.RCVHWM, 0)
-    socket.setsockopt(zmq.RECONNECT_IVL, 20)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-    return socket
-
-
 class DealerPort(Port):
     """The client's end of a connection to a daemon: a DEALER, and a watch on its connection.
 
@@ -187,6 +160,17 @@ class DealerPort(Port):
             self.socket.disable_monitor()
             self._monitor.close(0)
         super().close_locked(linger_ms)
+
+
+def _dealer(context: zmq.Context[Any]) -> Any:
+    socket = context.socket(zmq.DEALER)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.SNDHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.setsockopt(zmq.RECONNECT_IVL, 20)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+    return socket
 
 
 def new_context() -> zmq.Context[Any]:

@@ -31,6 +31,7 @@ from agentd.worker.operations import (
     failure,
     from_agent,
     operate,
+    without_secrets,
 )
 from agentd.worker.output import flush
 from agentd.worker.phases import ANSWERED, CallEvent, CallState, call_after
@@ -181,7 +182,7 @@ class OpenCall:
             return failure(self.call, error.error, self._refs)
         if isinstance(error, AgentdError):
             # What cannot be read, or is not allowed: told as it is.
-            return error_message(self.call.id, error), []
+            return error_message(self.call.id, without_secrets(error)), []
         return failure(self.call, error, self._refs)  # a defect of ours, told to the caller
 
     def begin(self, done: Callable[[], None]) -> None:

@@ -17,6 +17,7 @@ from agentd import serialization
 from agentd.client.context import CurrentCall, running
 from agentd.client.fetching import Outcome, fetch_all
 from agentd.client.meta import RpcMeta
+from agentd.client.redaction import redactions
 from agentd.client.references import References, install
 from agentd.errors import (
     AgentdError,
@@ -58,9 +59,9 @@ from agentd.protocol.messages import (
     StartFailed,
     Welcome,
 )
+from agentd.transport.local import LocalPort, LocalRouter
 from agentd.transport.loop import Loop
 from agentd.transport.recorder import Recorder
-from agentd.transport.sockets import Port
 from agentd.worker import shipped
 from agentd.worker.calls import OpenCall, OpenWatch
 from agentd.worker.executor import AFew, Executor
@@ -92,8 +93,8 @@ class Host:
         self,
         settings: Settings,
         loop: Loop,
-        front: Port,
-        back: Port,
+        front: LocalRouter,
+        back: LocalPort,
         recorder: Recorder,
     ) -> None:
         self._settings = settings
@@ -276,7 +277,9 @@ class Host:
         hosted.object = None
         self.references.forget(hosted)
         self._agents.pop(hosted.id, None)
-        facts, encoded = serialization.encode_error(from_agent(error), refs=self.references)
+        facts, encoded = serialization.encode_error(
+            from_agent(error), refs=self.references, redaction=redactions or None
+        )
         codec, frames = payload_of(encoded)
         text = (
             f"{facts['type_name']}: {facts['message']}" if facts["message"] else facts["type_name"]

@@ -8,7 +8,8 @@ from typing import Any
 import msgpack
 
 from agentd import serialization
-from agentd.errors import ProtocolError, SerializationError, StateConflict
+from agentd.client.redaction import redactions
+from agentd.errors import AgentdError, ProtocolError, SerializationError, StateConflict
 from agentd.ids import show
 from agentd.protocol import fit
 from agentd.protocol.messages import Call, Error, Read
@@ -26,6 +27,7 @@ __all__ = [
     "operate",
     "payload_of",
     "value_of",
+    "without_secrets",
 ]
 
 
@@ -127,9 +129,17 @@ def encode_value(hosted: Hosted, value: Any, what: str, refs: Any) -> tuple[str,
 
 def failure(call: Call | Read, error: BaseException, refs: Any) -> tuple[Error, list[Any]]:
     """The answer to a question whose code raised."""
-    facts, encoded = serialization.encode_error(error, refs=refs)
+    facts, encoded = serialization.encode_error(error, refs=refs, redaction=redactions or None)
     codec, frames = payload_of(encoded)
     return Error(call.id, "raised", fit(facts["message"]), fit(facts), codec), frames
+
+
+def without_secrets(error: AgentdError) -> AgentdError:
+    """An error of ours, as it may be told: it may quote what the agent gave."""
+    if not redactions:
+        return error
+    facts = {key: redactions.value(value) for key, value in error.facts.items()}
+    return type(error)(redactions.text(error.message), **facts)
 
 
 class Raised(Exception):

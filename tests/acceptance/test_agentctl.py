@@ -71,6 +71,10 @@ class TestNoDaemon:
 
 class TestLooking:
     def test_status(self, ctl, daemon):
+        def ready():  # the daemon listens before its first workers are up
+            return {w["state"] for w in ctl("status", "--json").json["workers"]} == {"ready"}
+
+        wait_until(ready, "the workers")
         text = ctl("status").out
         assert f"endpoint  {daemon.endpoint}\n" in text
         assert f"pid       {daemon.process.pid}\n" in text

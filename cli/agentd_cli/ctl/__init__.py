@@ -8,6 +8,7 @@ import click
 
 from agentd_cli import exits
 from agentd_cli.ctl.agents import agents
+from agentd_cli.ctl.audit import audit
 from agentd_cli.ctl.call import call
 from agentd_cli.ctl.completion import completion
 from agentd_cli.ctl.context import Ctl, common_options
@@ -23,11 +24,12 @@ from agentd_cli.ctl.ping import ping
 from agentd_cli.ctl.status import status
 from agentd_cli.ctl.stop import stop
 from agentd_cli.ctl.trust import trust
+from agentd_cli.usage import SafeGroup
 
 __all__ = ["main"]
 
 
-class _Agentctl(click.Group):
+class _Agentctl(SafeGroup):
     """The group that turns errors into one sentence on stderr and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -75,7 +77,21 @@ def main() -> None:
 
 
 for _verb in (
-    *(status, agents, create, call, get, inspect, logs, delete, ping, stop),
-    *(keygen, keys, trust, doctor, completion),
+    status,
+    agents,
+    create,
+    call,
+    get,
+    inspect,
+    logs,
+    delete,
+    ping,
+    stop,
+    keygen,
+    keys,
+    trust,
+    doctor,
+    audit,
+    completion,
 ):
     main.add_command(_verb)

@@ -11,6 +11,7 @@ import click
 from agentd_cli import render
 from agentd_cli.ctl.context import Ctl, common_options, pass_ctl
 from agentd_cli.text import escape
+from agentd_cli.usage import SafeGroup
 
 __all__ = ["keys"]
 
@@ -19,7 +20,7 @@ _SHELLS = {"deployer", "admin"}
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
-@click.group()
+@click.group(cls=SafeGroup)
 def keys() -> None:
     """Say who may come to the daemon of this user, on this host.
 

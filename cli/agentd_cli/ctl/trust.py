@@ -7,11 +7,12 @@ import click
 from agentd_cli import render
 from agentd_cli.ctl.context import Ctl, common_options, pass_ctl
 from agentd_cli.text import escape
+from agentd_cli.usage import SafeGroup
 
 __all__ = ["trust"]
 
 
-@click.group()
+@click.group(cls=SafeGroup)
 def trust() -> None:
     """Pin the keys of servers elsewhere: there is no trust on first use."""
 
