@@ -187,6 +187,8 @@ class Welcome(Message):
     """The clock by which it tells what comes late."""
     max_message: int = 0
     """Bytes of the largest message that it takes; 0: it does not say."""
+    endpoint: str = ""
+    """Of a daemon: by which its agents know it, in references."""
 
 
 class Ping(Message):
