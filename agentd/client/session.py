@@ -24,6 +24,7 @@ from agentd.client.dialing import dial_daemon, dial_worker
 from agentd.client.lines import Lines
 from agentd.client.link import Link, LinkDown, Pending
 from agentd.client.shipping import Shipping
+from agentd.client.ways import way_to
 from agentd.errors import (
     AgentCreationError,
     AgentdError,
@@ -77,6 +78,8 @@ DOUBTED_TIMEOUT_S = 0.25
 was found until then took almost three heartbeats."""
 AVOID_S = 5.0
 """How long the daemon relays for a worker that did not answer."""
+RETURN_S = 2.0
+"""How long a daemon elsewhere is left alone that could not be met, unless somebody needs it."""
 PAUSE_S = 1.0
 """Beats this far apart tell that this process itself stood still, not its peers."""
 MOVES = 5
@@ -108,10 +111,11 @@ class Session:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = endpoint
+        self._way = way_to(endpoint)
         self._runtime = runtime
         self._clock = clock
         self._pid = os.getpid()
-        self.direct = direct
+        self.direct = direct and self._way.local
         self._lock = threading.RLock()  # protects the links and places
         self._daemon: Link | None = None
         self._workers: dict[str, Link | None] = {}
@@ -130,7 +134,17 @@ class Session:
         """Open calls with a deadline that nobody waits for in a thread."""
         self._release_lock = threading.Lock()  # protects the next
         self._released: dict[bytes, list[bytes]] = {}
-        self._path = rundir.ipc_path(endpoint)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether what comes from there may be unpickled here: whether it may run code."""
+        return self._way.is_trusted()
+
+    @property
+    def home(self) -> str:
+        """By which endpoint the daemon's own agents know it; empty until it has been met."""
+        daemon = self._daemon
+        return daemon.welcome.endpoint if daemon is not None and daemon.welcome else ""
 
     # -- links -------------------------------------------------------------------------------------
     def connect(self, came: float | None = None) -> Link:
@@ -148,7 +162,7 @@ class Session:
                 return link
             if link is not None:
                 link.close()
-            if not rundir.is_listening(self._path):
+            if not self._way.is_listening():
                 self._daemon = None
                 raise DaemonNotFound(
                     f"no daemon listens on {self.endpoint}; start one with: agentd serve",
@@ -561,7 +575,7 @@ class Session:
         """Whether the worker still listens, or the daemon that relays for it."""
         relayed = place.address in self._workers and self._workers[place.address] is None
         if relayed or not self.direct:
-            return rundir.is_listening(self._path)
+            return self._way.is_listening()
         return rundir.is_listening(rundir.worker_path(place.address))
 
     def _call_at(
@@ -693,7 +707,7 @@ class Session:
             return
         self._forget_the_dead()
         if daemon.down is not None:
-            if rundir.is_listening(self._path):  # it is back, or it was the connection: the lease
+            if self._may_be_back(now):  # it is back, or it was the connection: the lease
                 self._return()
             return
         with self._release_lock:
@@ -747,6 +761,11 @@ class Session:
             link.fail(told)
         else:
             link.fail(f"{told}; {failure.message if failure else ''}", for_good=True)
+
+    def _may_be_back(self, now: float) -> bool:
+        """Whether to look for the daemon: where that means to knock, not at every beat."""
+        refused, _why = self._refused.get(self.endpoint, (0.0, None))
+        return (self._way.local or now - refused > RETURN_S) and self._way.is_listening()
 
     def _return(self) -> None:
         """Connect to the daemon again; it may listen and yet not answer for seconds."""

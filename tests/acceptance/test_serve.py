@@ -186,13 +186,13 @@ class TestSettings:
         done = agentd("serve", "--wrokers", "3")
         assert (done.code, "Did you mean '--workers'?" in done.err) == (2, True)
 
-    def test_tcp_is_refused_with_the_reason(self, agentd):
+    def test_tcp_without_keys_is_refused_with_the_command_that_makes_one(self, agentd):
         for done in (
             agentd("serve", "--bind", "tcp://127.0.0.1:5577"),
             agentd("serve", AGENTD_BIND="tcp://127.0.0.1:5577"),
         ):
             assert done.code == 78
-            assert "TCP endpoints come with the security release" in done.err
+            assert "agentctl keygen server" in done.err
             assert done.err.count("\n") == 1
 
     @pytest.mark.parametrize(
