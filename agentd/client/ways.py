@@ -56,6 +56,7 @@ class _Tcp:
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
+        parse_tcp(endpoint)
         _keys(endpoint)  # without them there is no use in beginning
 
     def is_listening(self) -> bool:

@@ -350,9 +350,8 @@ class Router:
             # It came before: the connection broke, and the client asks again.
             agent, existing = message.agent, False
         else:
-            self._note(
-                session, "create", f"{show(message.agent)} {message.name or ''} {message.cls}"
-            )
+            target = f"{show(message.agent)} {message.name or ''} {message.cls}"
+            self._note(session, "create", target)
             created, existing = self._hosting.create(message, payload, session.id)
             agent = created.id
         if message.ack:

@@ -18,7 +18,7 @@ def trust() -> None:
 
 
 @trust.command()
-@click.argument("endpoint", metavar="tcp://HOST:PORT")
+@click.argument("server", metavar="tcp://HOST:PORT")
 @click.argument("key", metavar="FILE|KEY")
 @click.option(
     "--code",
@@ -27,7 +27,7 @@ def trust() -> None:
 )
 @common_options
 @pass_ctl
-def add(ctl: Ctl, endpoint: str, key: str, code: bool) -> None:
+def add(ctl: Ctl, server: str, key: str, code: bool) -> None:
     """Trust the server at an endpoint: its server.pub, or the key in it.
 
     A pin that was there before is replaced.
@@ -35,7 +35,7 @@ def add(ctl: Ctl, endpoint: str, key: str, code: bool) -> None:
     from agentd import keys
 
     public, _name = keys.public_from(key, "server")
-    pin = keys.write_pin(keys.config_folder(), endpoint, public, code=code)
+    pin = keys.write_pin(keys.config_folder(), server, public, code=code)
     facts = {"endpoint": pin.endpoint, "fingerprint": keys.fingerprint(public), "code": code}
     ctl.show(facts, lambda: f"{escape(pin.endpoint)}  {keys.fingerprint(public)}")
     if code:
@@ -65,12 +65,12 @@ def list_(ctl: Ctl) -> None:
 
 
 @trust.command()
-@click.argument("endpoint", metavar="tcp://HOST:PORT")
+@click.argument("server", metavar="tcp://HOST:PORT")
 @common_options
 @pass_ctl
-def remove(ctl: Ctl, endpoint: str) -> None:
+def remove(ctl: Ctl, server: str) -> None:
     """Trust it no more."""
     from agentd import keys
 
-    keys.remove_pin(keys.config_folder(), endpoint)
-    ctl.show({"removed": endpoint}, lambda: escape(endpoint))
+    keys.remove_pin(keys.config_folder(), server)
+    ctl.show({"removed": server}, lambda: escape(server))
