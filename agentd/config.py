@@ -30,9 +30,6 @@ OTHER_VARIABLES: Final[Mapping[str, str]] = {
 }
 """Variables named ``AGENTD_*`` that are not settings of the daemon, which leaves them alone."""
 
-_NO_TCP: Final = (
-    "TCP endpoints come with the security release; until then agentd listens on ipc:// only"
-)
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _LOG_FORMATS: Final = ("text", "json")
 _MIB: Final = 1024 * 1024
@@ -71,7 +68,8 @@ class ServerConfig:
 
     bind: tuple[str, ...] = _setting(
         (),
-        "Endpoints to listen on, ipc:///absolute/path; none: agentd.sock in the run folder.",
+        "Endpoints to listen on: ipc:///absolute/path, tcp://HOST:PORT (only with keys, see "
+        "docs/security.md); without one of ipc also agentd.sock in the run folder.",
     )
     workers: int = _setting(
         0,
@@ -86,6 +84,10 @@ class ServerConfig:
     run_dir: str = _setting(
         "",
         "Private folder (mode 0700) for sockets and the lock; empty: this user's runtime folder.",
+    )
+    config_dir: str = _setting(
+        "",
+        "Folder of keys and grants; empty: agentd below $XDG_CONFIG_HOME or ~/.config.",
     )
     log_level: str = _setting(
         "info",
@@ -392,8 +394,9 @@ def _anchored(found: dict[str, Any], folder: str = "") -> dict[str, Any]:
 
     if "path" in found:
         found["path"] = tuple(map(absolute, found["path"]))
-    if found.get("run_dir"):
-        found["run_dir"] = absolute(found["run_dir"])
+    for key in ("run_dir", "config_dir"):
+        if found.get(key):
+            found[key] = absolute(found[key])
     if found.get("audit_file", "off") not in ("off", ""):
         found["audit_file"] = absolute(found["audit_file"])
     return found
@@ -564,12 +567,12 @@ def _wrong_table(value: Any) -> str | None:
 
 def _wrong_endpoint(endpoints: tuple[str, ...]) -> str | None:
     for endpoint in endpoints:
-        if endpoint.lower().startswith("tcp://"):
-            return _NO_TCP
+        if endpoint.startswith("tcp://"):
+            continue  # the daemon reads it, and tells what is wrong with it
         # A relative path depends on the folder of whoever reads it, and an abstract socket
         # (ipc://@name) has no folder that could keep other users out.
         if not endpoint.startswith("ipc:///") or endpoint.endswith("/"):
-            return "expected ipc:// and an absolute path of a socket, like ipc:///run/agentd/sock"
+            return "expected ipc:///run/agentd/sock (an absolute path) or tcp://HOST:PORT"
     return None
 
 

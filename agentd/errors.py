@@ -12,6 +12,7 @@
     ├─ TransportError              the way to the peer
     │  ├─ DaemonNotFound           nobody listens at the endpoint
     │  ├─ ConnectionLost           the peer went away or fell silent
+    │  ├─ AuthenticationFailed     a key is not known, or not the one that was expected
     │  └─ EndpointInUse            another daemon owns the endpoint
     ├─ AgentError                  one agent
     │  ├─ AgentNotFound            no such agent, or it ended: when and why
@@ -44,6 +45,7 @@ __all__ = [
     "AgentNotFound",
     "AgentdError",
     "AuditFailed",
+    "AuthenticationFailed",
     "CallCancelled",
     "CallError",
     "CallTimeout",
@@ -180,6 +182,15 @@ class ConnectionLost(TransportError):
     """The peer went away or fell silent. Whether the call ran is not known."""
 
     code = "ConnectionLost"
+
+
+class AuthenticationFailed(TransportError):
+    """One side does not know the other's key, or it is not the one that was expected.
+
+    Nothing was sent. The message names the command that lets the key in, or pins it.
+    """
+
+    code = "AuthenticationFailed"
 
 
 class TooLate(TransportError):

@@ -1,7 +1,10 @@
 """For all tests: a clean environment, and how much hypothesis tries."""
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 
 import pytest
 from hypothesis import settings
@@ -10,6 +13,10 @@ from hypothesis import settings
 # inherit this environment, too.
 for _name in [name for name in os.environ if name.startswith("AGENTD_")]:
     del os.environ[_name]
+
+# Nor must this user's own keys and grants, which are never touched.
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="agc", dir="/tmp")
+atexit.register(shutil.rmtree, os.environ["XDG_CONFIG_HOME"], ignore_errors=True)
 
 # No deadline: a busy machine is no error. `HYPOTHESIS_PROFILE=thorough make test` looks longer.
 settings.register_profile("default", deadline=None)
@@ -22,6 +29,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--malformed-peers",
+        type=int,
+        default=20_000,
+        help="how many peers speak nonsense to the daemon (tests/faults/test_malformed_peers.py)",
+    )
     """``make test ARGS='--fuzz-examples 1000000'`` looks longer at what strangers may send."""
     parser.addoption("--fuzz-examples", type=int, default=50_000, metavar="N")
 

@@ -6,8 +6,10 @@ import time
 from typing import Any
 
 from agentd.client.link import LinkDown, no_answer
+from agentd.client.ways import dial_tcp
 from agentd.errors import DaemonNotFound
 from agentd.transport import rundir
+from agentd.transport.endpoint import is_tcp
 from agentd.transport.local import LocalPort, connect
 from agentd.transport.sockets import DealerPort
 
@@ -20,8 +22,10 @@ LOOK_S = 0.25
 def dial_daemon(context: Any, endpoint: str, timeout: float) -> DealerPort:
     """A connection to the daemon, made within the time.
 
-    Raises ``DaemonNotFound``, or ``LinkDown`` if it broke at once.
+    Raises ``DaemonNotFound``, or ``LinkDown`` if it broke at once; over TCP see ``dial_tcp``.
     """
+    if is_tcp(endpoint):
+        return dial_tcp(context, endpoint, timeout)
     deadline = time.monotonic() + timeout
     path = rundir.ipc_path(endpoint)
     port = DealerPort(context, endpoint)

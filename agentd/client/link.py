@@ -427,6 +427,9 @@ class Link:
             self._marks.append(number)
             return
         pending = self._pending.get(number)
+        if number == 0 and isinstance(message, Error) and message.code == "AuthenticationFailed":
+            self._shut_out(from_wire(message.code, message.message, message.facts), settled)
+            return
         if pending is None:
             return  # the answer to a request that was given up
         if isinstance(message, Chunk):
@@ -473,6 +476,14 @@ class Link:
             self._settle(request, settled)
         for follower in self._followers:
             self._rouse(follower)
+
+    def _shut_out(self, refusal: AgentdError, settled: Calls) -> None:
+        """The peer has no grant for us (any more): not of one request, of them all."""
+        pending, self._pending = self._pending, {}
+        for request in pending.values():
+            request.failure = refusal
+            self._settle(request, settled)
+        self._break(refusal.message, settled)
 
     # -- ending ------------------------------------------------------------------------------------
     @undisturbed

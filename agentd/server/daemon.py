@@ -12,17 +12,19 @@ import os
 import resource
 import secrets
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 from agentd.config import ServerConfig
-from agentd.errors import ConfigError
+from agentd.errors import AgentdError, ConfigError, TransportError
+from agentd.keys import GrantBook, config_folder
 from agentd.server.admin import Admin
 from agentd.server.audit import Audit, audit_path, silent
 from agentd.server.codestore import CodeStore
 from agentd.server.confine import worker_environment
 from agentd.server.directory import Directory
+from agentd.server.fronts import Fronts, split
 from agentd.server.hosting import Hosting
 from agentd.server.launcher import Launcher, LocalLauncher
 from agentd.server.output import OutputBook
@@ -33,10 +35,10 @@ from agentd.server.supervisor import EXIT_S, Place, Supervisor
 from agentd.server.watchdog import Watchdog
 from agentd.transport import rundir
 from agentd.transport.connections import SPARE, Connections, most_connections
-from agentd.transport.front import FrontPort, front_socket
+from agentd.transport.front import FrontPort
 from agentd.transport.loop import Loop
 from agentd.transport.process import host_identity, raise_file_limit
-from agentd.transport.sockets import Port, new_context
+from agentd.transport.sockets import new_context
 
 __all__ = ["Daemon", "serve"]
 
@@ -44,6 +46,8 @@ log = logging.getLogger("agentd.server")
 
 KILL_WAIT_S: Final = 1.0
 """How long the end of killed workers is waited for; one stuck in the kernel may outlast it."""
+GRANTS_S: Final = 0.5
+"""How often the files of grants are looked at: a key that is revoked is out within a second."""
 READ_S: Final = 0.2
 """How long clients get to read the last answers: a DEALER that takes nothing while it is not
 connected (ZMQ_IMMEDIATE) loses what it has not read when its peer closes (libzmq,
@@ -70,20 +74,30 @@ class Daemon:
         self._parent = parent
         self.node = secrets.token_hex(8)
         self.loop = Loop()
-        base = rundir.make_private(config.run_dir or rundir.base_folder())
+        base = config.run_dir or rundir.base_folder()
         self._base = base
         self.folder = os.path.join(base, rundir.FOLDER_PREFIX + self.node)
         self._held: int | None = None
-        binds = config.bind or (self._default_bind(base),)
-        self._paths = [rundir.ipc_path(endpoint) for endpoint in binds]
-        self.endpoint = binds[0]
+        self._ipc, tcp = split(config.bind, self._default_bind(base))
+        self._paths = [rundir.ipc_path(endpoint) for endpoint in self._ipc]
+        self.endpoint = self._ipc[0]
+        # An embedded daemon serves its own client, and nobody else.
+        folder = config_folder(config.config_dir)
+        self._book = GrantBook(folder if parent is None else None)
+        self._fronts = Fronts(
+            self._book,
+            tcp,
+            folder,
+            max_frame=config.max_message_bytes,
+            handshake_s=config.handshake_s,
+        )
+        self._failure: AgentdError | None = None
+        rundir.make_private(base)
         self._locks: list[rundir.Lock] = []
-        self._context = new_context()
         self._directory = Directory(config.tombstones)
         self._echo = echo
-        self._book = OutputBook(config.log_lines, self._echo_line if echo else None)
-        self._fronts: list[Port] = []
-        path = audit_path(config, exposed=any(not b.startswith("ipc://") for b in binds))
+        self._output = OutputBook(config.log_lines, self._echo_line if echo else None)
+        path = audit_path(config, exposed=bool(tcp))
         self._audit = None if path is None else Audit(path)
         self._launcher = launcher or LocalLauncher(worker_environment(config))
         self._stopping = False
@@ -100,21 +114,25 @@ class Daemon:
         stop = self.stop if self._parent is None else self._end
         self.loop.on_signal(signal.SIGTERM, stop)
         self.loop.on_signal(signal.SIGINT, stop)
+        self.loop.on_signal(signal.SIGHUP, lambda: self._read_grants(always=True))
         raise_file_limit()
+        self._context = new_context()
         try:
             self._open()
             ready(self.endpoint)
             log.info(
                 "listening on %s",
-                self.endpoint,
+                ", ".join([*self._ipc, *self._fronts.endpoints]),
                 extra={"action": "listening", "pid": os.getpid(), "node": self.node},
             )
             self.loop.run()
         finally:
             self._close()
+        if self._failure is not None:
+            raise self._failure
 
     def _open(self) -> None:
-        for path, endpoint in zip(self._paths, self.config.bind or (self.endpoint,), strict=True):
+        for path, endpoint in zip(self._paths, self._ipc, strict=True):
             if path.startswith(self.folder + "/"):
                 self._make_folder()
             elif not os.path.isdir(os.path.dirname(path)):
@@ -126,13 +144,13 @@ class Daemon:
         place = Place(self.folder, self.endpoint, tuple(self._paths))
         self.sessions = Sessions(self.config.client_grace_s, host_identity(), self.loop.clock)
         store = CodeStore(f"{self.folder}/code", self.loop.later)
-        self.hosting = Hosting(self.config, self.loop, self._directory, self._book, store)
+        self.hosting = Hosting(self.config, self.loop, self._directory, self._output, store)
         self.supervisor = Supervisor(
             self.config,
             self.loop,
             self._launcher,
             place,
-            self._book,
+            self._output,
             self.hosting.worker_lost,
         )
         self.hosting.supervisor = self.supervisor
@@ -140,23 +158,14 @@ class Daemon:
         # are there to clear up after it.
         self.supervisor.fill()
         self._connections = self._limited()
+        self._fronts.on_open = self._watch_front
+        self._fronts.on_bound = self._connections.bound
         for path in self._paths:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)  # left by a daemon that was killed; the lock says it is gone
-            front = FrontPort(
-                front_socket(
-                    self._context,
-                    max_frame=self.config.max_message_bytes,
-                    handshake_s=self.config.handshake_s,
-                )
-            )
-            number = len(self._fronts)
-            self._fronts.append(front)
-            monitor = self._connections.watch(front)
-            self.loop.serve(monitor, partial(self._connections.event, number))
-            with _private_umask():
-                front.socket.bind(f"ipc://{path}")
-            self._connections.bound(path)
+            private = os.path.dirname(path) in (self._base, self.folder)
+            self._fronts.open_ipc(self._context, path, private=private)
+        self._fronts.open_tcp(self._context, lambda: self.loop.call_soon(self._unkept))
         admin = Admin(
             self.loop,
             self.node,
@@ -164,7 +173,7 @@ class Daemon:
             self.hosting,
             self.supervisor,
             self.sessions,
-            self._book,
+            self._output,
             self.stop,
             self._standing,
         )
@@ -172,12 +181,14 @@ class Daemon:
             self.config,
             self.loop,
             self.node,
-            self._fronts,
+            self.endpoint,
+            self._fronts.ports,
             self.hosting,
             self.supervisor,
             self.sessions,
             self._connections,
             admin.asked,
+            self._book.grant_of,
             silent if self._audit is None else self._audit.note,
         )
         self.router.on_drained = self._drained
@@ -189,6 +200,13 @@ class Daemon:
         )
         self._watch_parent()
         self._check_leases()
+        if self._parent is None:
+            self._watch_grants()
+
+    def _watch_front(self, front: FrontPort) -> None:
+        """Have the book of connections follow what a socket accepts, from the first one on."""
+        number = len(self._fronts.ports) - 1
+        self.loop.serve(self._connections.watch(front), partial(self._connections.event, number))
 
     def _limited(self) -> Connections:
         """The book of connections, with as many as there may be."""
@@ -256,8 +274,8 @@ class Daemon:
                 os.unlink(path)
         if hasattr(self, "_connections"):
             self._connections.close()
-        for front in self._fronts:
-            front.close(linger_ms=200)
+        served = bool(self._fronts.ports)
+        self._fronts.close(linger_ms=200)
         rundir.remove_folder(self.folder)
         if self._held is not None:
             os.close(self._held)
@@ -266,7 +284,7 @@ class Daemon:
         self._context.term()
         if self._audit is not None:
             self._audit.close()
-        if self._fronts:
+        if served:
             log.info("stopped", extra={"action": "stopped"})
 
     def _echo_line(self, source: bytes | str, stream: str, text: str) -> None:
@@ -287,22 +305,36 @@ class Daemon:
         if os.getppid() != self._parent:  # it ended before we looked; the pid may be reused
             self._end()
 
+    # -- who may come ------------------------------------------------------------------------------
+    def _watch_grants(self) -> None:
+        self._read_grants()
+        self.loop.later(GRANTS_S, self._watch_grants)
+
+    def _read_grants(self, *, always: bool = False) -> None:
+        """Take what the files say now; those whose grants are gone have to leave."""
+        before = self._book.alarms
+        gone = self._book.refresh(always=always)
+        for alarm in self._book.alarms:
+            if always or alarm not in before:
+                log.warning("%s", alarm, extra={"action": "grant_alarm"})
+        self._fronts.show_to_users()
+        if gone:
+            self.router.evict(gone)
+
+    def _unkept(self) -> None:
+        """The authenticator is gone: whoever is in must go, and this daemon ends."""
+        if self._failure is None and not self.supervisor.stopping:
+            self._failure = TransportError("the authenticator ended, and so did this daemon")
+            log.critical("%s", self._failure, extra={"action": "authenticator_died"})
+            self._fronts.close_tcp()
+            self._end()
+
     def _check_leases(self) -> None:
         if self._audit is not None:
             self._audit.tick()
         for session in self.sessions.expired():
             self.router.end_session(session, "its client is gone")
         self.loop.later(min(1.0, self.config.client_grace_s / 3), self._check_leases)
-
-
-@contextlib.contextmanager
-def _private_umask() -> Iterator[None]:
-    """Socket files open to us alone: libzmq makes them 0755 under the usual umask."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 def serve(config: ServerConfig) -> int:

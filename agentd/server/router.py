@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Hashable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from agentd.config import ServerConfig
 from agentd.errors import (
     AgentdError,
     AgentNotFound,
+    AuthenticationFailed,
     Draining,
     PayloadTooLarge,
     ProtocolError,
@@ -33,6 +34,7 @@ from agentd.protocol import (
     pack,
     unpack,
 )
+from agentd.protocol.access import Grant
 from agentd.protocol.budgets import Budgets, Room
 from agentd.protocol.messages import (
     Accepted,
@@ -51,6 +53,7 @@ from agentd.protocol.messages import (
     Fate,
     Fetch,
     Hello,
+    Keep,
     Locate,
     Message,
     Offer,
@@ -71,10 +74,12 @@ from agentd.server.audit import ADMINISTRATION, Note, silent
 from agentd.server.delivery import FIRST_MARK, Delivery
 from agentd.server.hosting import Hosting
 from agentd.server.lifecycle import State
-from agentd.server.sessions import Address, Session, Sessions
+from agentd.server.sessions import Address, Connection, Session, Sessions
 from agentd.server.supervisor import Supervisor, Worker
 from agentd.server.vigil import Vigil
-from agentd.transport.connections import Connection, Connections
+from agentd.transport.connections import Connection as Wire
+from agentd.transport.connections import Connections
+from agentd.transport.front import Origin, disconnect, mark_of
 from agentd.transport.loop import Loop
 from agentd.transport.sockets import Port, Unreachable
 
@@ -91,6 +96,10 @@ _QUESTIONS = (*_FOR_AGENT, Create, Locate, Fate, Ask, Vouch, Offer, Supply)
 """What may stay open, and so is counted."""
 _NO_ANSWERS = ("accepted", "pong", "welcome")
 """Of these a question may have others after them, or they answer none that is counted."""
+GrantOf = Callable[[str], Grant | None]
+"""What an authenticated peer may do now; ``None``: nothing (any more)."""
+KICK_S: Final = 0.2
+"""How long a peer that is to be disconnected has to read why."""
 
 
 class Router:
@@ -101,17 +110,21 @@ class Router:
         config: ServerConfig,
         loop: Loop,
         node: str,
-        fronts: list[Port],
+        endpoint: str,
+        fronts: Sequence[Port],
         hosting: Hosting,
         supervisor: Supervisor,
         sessions: Sessions,
         connections: Connections,
         asked: Asked,
+        grant_of: GrantOf,
         audit: Note = silent,
     ) -> None:
         self._config = config
+        self._grant_of = grant_of
         self._loop = loop
         self._node = node
+        self._endpoint = endpoint
         self._fronts = fronts
         self._hosting = hosting
         self._supervisor = supervisor
@@ -132,6 +145,7 @@ class Router:
             loop.clock,
         )
         self.delivery = Delivery(config.max_queued_bytes)
+        self._own = f"uid:{os.geteuid()}"
         self._audit = audit
         self._relayed: dict[str, dict[tuple[bytes, int], Call | Fetch | Read | Attach]] = {}
         self._lateness = Lateness(config.heartbeat_s)
@@ -143,6 +157,8 @@ class Router:
             self._worker_silent,
         )
         self.on_drained: Callable[[], None] = lambda: None
+        self._turned_away: set[Address] = set()
+        """Those that are being disconnected."""
         self.undelivered = 0
         """Answers to clients that had gone away."""
         self.malformed = 0
@@ -158,7 +174,11 @@ class Router:
 
     # -- clients -----------------------------------------------------------------------------------
     def _from_client(self, front: int, frames: list[Any]) -> None:
-        address: Address = (front, frames[0])
+        origin: Origin = frames[0]
+        address: Address = (front, origin.route)
+        if self._grant_of(origin.who) is None or not origin.is_ours:
+            self._turn_away(address, origin)  # not a byte of it is read
+            return
         try:
             message = unpack(frames[1:], self._header_limits)
         except ProtocolError as error:
@@ -166,9 +186,9 @@ class Router:
             self.answer(address, error_message(0, error))
             return
         if isinstance(message, Hello):
-            self._hello(address, message)
+            self._hello(address, origin, message)
             return
-        session = self._sessions.touch(address)
+        session = self._sessions.touch(address, origin.who)
         number = getattr(message, "id", 0)
         if session is None:
             refusal = ProtocolError("say hello first: this connection is not known (any more)")
@@ -204,7 +224,11 @@ class Router:
                 setting="max_message_bytes",
             )
         agent = message.agent if isinstance(message, _FOR_AGENT) else None
-        self.budgets.take((address, message.id), session.id, agent, size)
+        self.budgets.take((address, message.id), self._client_of(session), agent, size)
+
+    def _client_of(self, session: Session) -> Hashable:
+        """Whose budget it is. A stranger cannot have a second one by a second session."""
+        return session.id if session.who == self._own else session.who
 
     def _handle(
         self, address: Address, session: Session, message: Message, payload: list[Any]
@@ -218,7 +242,7 @@ class Router:
         match message:
             case Call() | Fetch() | Read() | Attach():
                 self._relay_call(address, message, payload)
-            case Cancel() | Release() | Credit() | Detach():
+            case Cancel() | Keep() | Release() | Credit() | Detach():
                 self._relay_note(address, message)
             case Ping() | Pong():
                 self._sign_of_life(address, message)
@@ -238,7 +262,7 @@ class Router:
                     lambda fate: self.answer(address, error_message(number, fate)),
                 )
             case Ask():
-                self._ask(address, message)
+                self._ask(address, session, message)
             case Bye():
                 self.end_session(session, "its client ended")
             case _:
@@ -250,7 +274,49 @@ class Router:
         else:
             self.delivery.shown(address, message.id)
 
-    def _hello(self, address: Address, hello: Hello) -> None:
+    def _turn_away(self, address: Address, origin: Origin) -> None:
+        """Tell a peer that has no grant (any more), and end its connection."""
+        if not self._turned_away:
+            log.warning(
+                "turned away %s",
+                origin.who or "somebody unknown",
+                extra={"action": "turned_away", "who": origin.who},
+            )
+        if address not in self._turned_away:
+            self._turned_away.add(address)
+            self._audit(who=origin.who, action="connect", decision="denied", rule="no grant")
+            self._say_no(address, origin.who)
+            connection = origin.fd, mark_of(origin.fd)
+            self._loop.later(KICK_S, partial(self._kick, address, connection))
+
+    def _say_no(self, address: Address, who: str) -> None:
+        refusal = AuthenticationFailed(
+            f"this daemon has no grant for {who or 'you'} (any more); its user can give one with: "
+            "agentctl keys add",
+            who=who,
+        )
+        self.answer(address, error_message(0, refusal))
+
+    def _kick(self, address: Address, connection: Connection) -> None:
+        self._turned_away.discard(address)
+        disconnect(*connection)
+
+    def evict(self, whos: Collection[str]) -> None:
+        """Their grants are gone: tell them, end their sessions and their connections."""
+        for session in self._sessions.of(whos):
+            connections = dict(session.connections)
+            log.info(
+                "disconnecting %s, its grant is gone",
+                session.who,
+                extra={"action": "evicted", "who": session.who},
+            )
+            self._audit(who=session.who, action="evict", rule="grant gone")
+            self.end_session(session, "its client's grant is gone")
+            for address, connection in connections.items():
+                self._say_no(address, session.who)
+                self._loop.later(KICK_S, partial(self._kick, address, connection))
+
+    def _hello(self, address: Address, origin: Origin, hello: Hello) -> None:
         mine = local_versions()
         if hello.protocol != PROTOCOL:
             theirs = Versions(hello.protocol, hello.agentd, hello.python, hello.dill)
@@ -264,7 +330,7 @@ class Router:
         if len(hello.session) != 16:
             self.answer(address, error_message(hello.id, ProtocolError("a session has 16 bytes")))
             return
-        self._sessions.open(address, hello)
+        self._sessions.open(address, hello, origin.who, (origin.fd, mark_of(origin.fd)))
         self.answer(
             address,
             Welcome(
@@ -279,6 +345,7 @@ class Router:
                 mine.dill,
                 self._loop.clock(),
                 self._config.max_message_bytes,
+                self._endpoint,
             ),
         )
 
@@ -289,27 +356,29 @@ class Router:
             # It came before: the connection broke, and the client asks again.
             agent, existing = message.agent, False
         else:
-            self._note("create", f"{show(message.agent)} {message.name or ''} {message.cls}")
+            target = f"{show(message.agent)} {message.name or ''} {message.cls}"
+            self._note(session, "create", target)
             created, existing = self._hosting.create(message, payload, session.id)
             agent = created.id
         if message.ack:
             self.answer(address, Accepted(message.id, agent, existing))
         self._hosting.when_settled(agent, self._settler(address, message.id))
 
-    def _ask(self, address: Address, message: Ask) -> None:
+    def _ask(self, address: Address, session: Session, message: Ask) -> None:
         number = message.id
         if message.what in ADMINISTRATION:
-            self._note(message.what, str(message.params.get("agent", "")))
+            self._note(session, message.what, str(message.params.get("agent", "")))
         self._asked(
             message.what,
             message.params,
             lambda data: self.answer(address, Answer(number), [data]),
         )
 
-    def _note(self, action: str, target: str) -> None:
+    def _note(self, session: Session, action: str, target: str) -> None:
         """Write it down before it is done; raises ``AuditFailed``."""
-        # Only this user can open the socket: its folder is private.
-        self._audit(who=f"uid:{os.geteuid()}", action=action, target=target, rule="own user")
+        grant = self._grant_of(session.who)
+        rule = "" if grant is None else f"grant {grant.name}"
+        self._audit(who=session.who, action=action, target=target, rule=rule)
 
     def _take_code(
         self, address: Address, session: Session, message: Offer | Supply, payload: list[Any]
@@ -390,6 +459,10 @@ class Router:
             self._loop.send(self._fronts[front], [route, *frames])
         except Unreachable:
             self.undelivered += 1
+            connection = self._sessions.connection(address)
+            if connection is not None:
+                # Gone already; or it does not read, so that what is meant for it would pile up.
+                disconnect(*connection)
             log.debug("an answer found its client gone")
             return False
         return True
@@ -414,12 +487,12 @@ class Router:
                 extra={"action": "disconnected_unread", "peer": who, "waiting": waiting},
             )
 
-    def ask_for_life(self, connection: Connection) -> None:
+    def ask_for_life(self, connection: Wire) -> None:
         """Send a ping, which any client answers that is not in the middle of a message."""
         if connection.route:
             self._sent((connection.front, connection.route), pack(Ping(FIRST_MARK)))
 
-    def _connection_lost(self, connection: Connection) -> None:
+    def _connection_lost(self, connection: Wire) -> None:
         self.delivery.forget((connection.front, connection.route))
 
     # -- relaying ----------------------------------------------------------------------------------
@@ -439,7 +512,9 @@ class Router:
         self._supervisor.relay(worker, route, pack(call, payload))
         self._vigil.look_after()
 
-    def _relay_note(self, address: Address, message: Cancel | Release | Credit | Detach) -> None:
+    def _relay_note(
+        self, address: Address, message: Cancel | Keep | Release | Credit | Detach
+    ) -> None:
         """Carry what has no answer; an agent that is gone needs it no more."""
         try:
             agent = self._hosting.directory.get(message.agent)

@@ -13,6 +13,7 @@ import os
 import shutil
 import socket
 import stat
+import struct
 import time
 from typing import Final
 
@@ -27,6 +28,7 @@ __all__ = [
     "hold",
     "ipc_path",
     "is_listening",
+    "listener",
     "make_private",
     "own",
     "remove_folder",
@@ -67,13 +69,10 @@ def default_endpoint() -> str:
 def ipc_path(endpoint: str) -> str:
     """The file behind an ``ipc://`` endpoint; ``ConfigError`` for anything else."""
     scheme, _, path = endpoint.partition("://")
-    if scheme == "tcp":
-        raise ConfigError(
-            f"{endpoint}: TCP endpoints come with the security release; "
-            "until then agentd listens on ipc:// only"
-        )
     if scheme != "ipc" or not path:
-        raise ConfigError(f"{endpoint!r} is not an endpoint; write ipc:///path/to/agentd.sock")
+        raise ConfigError(
+            f"{endpoint!r} is not an endpoint; write ipc:///path/to/agentd.sock, or tcp://HOST:PORT"
+        )
     if not path.startswith("/"):
         raise ConfigError(f"{endpoint!r}: the path of an ipc endpoint starts with /")
     if len(os.fsencode(path)) > MAX_PATH_BYTES:
@@ -174,14 +173,22 @@ def in_use(what: str) -> EndpointInUse:
 
 def is_listening(path: str) -> bool:
     """Whether a process accepts connections on the socket file, found by trying."""
+    return listener(path) is not None
+
+
+def listener(path: str) -> int | None:
+    """The user whose process accepts connections on the socket file; ``None``: there is none."""
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         probe.settimeout(1.0)
         probe.connect(path)
+        _pid, uid, _gid = struct.unpack(
+            "3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        )
     except OSError:
-        return False
+        return None
     else:
-        return True
+        return int(uid)
     finally:
         probe.close()
 

@@ -14,7 +14,9 @@ from typing import Any, Final
 
 import zmq
 
-__all__ = ["BIG", "DealerPort", "Port", "Unreachable", "new_context", "router"]
+from agentd.errors import AgentdError
+
+__all__ = ["BIG", "DealerPort", "Port", "Unreachable", "admit_only", "new_context", "router"]
 
 BIG: Final = 64 * 1024
 """Frames from this size on are neither copied when sent nor when received: below, a copy costs
@@ -108,6 +110,11 @@ def router(context: zmq.Context[Any]) -> Any:
     return socket
 
 
+def admit_only(socket: Any, uid: int) -> None:
+    """Of an ipc socket, before it is bound: the kernel tells who connects, others are cut off."""
+    socket.setsockopt(zmq.IPC_FILTER_UID, uid)
+
+
 class DealerPort(Port):
     """The client's end of a connection to a daemon: a DEALER, and a watch on its connection.
 
@@ -115,12 +122,23 @@ class DealerPort(Port):
     caller gave up.
     """
 
+    EVENTS = zmq.EVENT_DISCONNECTED
+
     def __init__(self, context: zmq.Context[Any], endpoint: str) -> None:
         """Begin to connect."""
-        super().__init__(_dealer(context, endpoint))
-        self._monitor: Any = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        super().__init__(self._socket(context))
+        self._monitor: Any = self.socket.get_monitor_socket(self.EVENTS)
         self._monitor.setsockopt(zmq.LINGER, 0)
         self.fds: tuple[int, ...] = (self.fd, self._monitor.getsockopt(zmq.FD))
+        self.socket.connect(endpoint)
+
+    def _socket(self, context: zmq.Context[Any]) -> Any:
+        """With its options set, as those set later do not count for a connection."""
+        return _dealer(context)
+
+    def why(self) -> AgentdError | None:
+        """Why nobody was met, where that can be told; ``None``: the connection just broke."""
+        return None
 
     def has_broken(self) -> bool:
         """Whether the connection broke since it was made. Under the lock; does not wait."""
@@ -144,7 +162,7 @@ class DealerPort(Port):
         super().close_locked(linger_ms)
 
 
-def _dealer(context: zmq.Context[Any], endpoint: str) -> Any:
+def _dealer(context: zmq.Context[Any]) -> Any:
     socket = context.socket(zmq.DEALER)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.IMMEDIATE, 1)
@@ -152,7 +170,6 @@ def _dealer(context: zmq.Context[Any], endpoint: str) -> Any:
     socket.setsockopt(zmq.RCVHWM, 0)
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-    socket.connect(endpoint)
     return socket
 
 

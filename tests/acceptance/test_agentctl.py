@@ -63,10 +63,10 @@ class TestNoDaemon:
         assert (done.code, done.out) == (3, "")
         assert done.err.endswith(f"; start one with: agentd serve --bind '{endpoint}'\n")
 
-    def test_tcp_is_refused_with_the_reason(self, agentctl):
+    def test_tcp_needs_a_key_of_the_client(self, agentctl):
         done = agentctl("agents", "--endpoint", "tcp://127.0.0.1:5577")
         assert (done.code, done.err.count("\n")) == (2, 1)
-        assert "TCP endpoints come with the security release" in done.err
+        assert "agentctl keygen client" in done.err
 
 
 class TestLooking:

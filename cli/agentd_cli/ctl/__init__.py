@@ -14,12 +14,16 @@ from agentd_cli.ctl.completion import completion
 from agentd_cli.ctl.context import Ctl, common_options
 from agentd_cli.ctl.create import create
 from agentd_cli.ctl.delete import delete
+from agentd_cli.ctl.doctor import doctor
 from agentd_cli.ctl.get import get
 from agentd_cli.ctl.inspect import inspect
+from agentd_cli.ctl.keygen import keygen
+from agentd_cli.ctl.keys import keys
 from agentd_cli.ctl.logs import logs
 from agentd_cli.ctl.ping import ping
 from agentd_cli.ctl.status import status
 from agentd_cli.ctl.stop import stop
+from agentd_cli.ctl.trust import trust
 from agentd_cli.usage import SafeGroup
 
 __all__ = ["main"]
@@ -83,6 +87,10 @@ for _verb in (
     delete,
     ping,
     stop,
+    keygen,
+    keys,
+    trust,
+    doctor,
     audit,
     completion,
 ):

@@ -18,7 +18,7 @@ from agentd.transport.rundir import Lock, ipc_path, make_private, own, remove_so
 @pytest.mark.parametrize(
     ("endpoint", "hint"),
     [
-        ("tcp://127.0.0.1:1", "security release"),
+        ("tcp://127.0.0.1:1", "not an endpoint"),
         ("ipc://relative/path", "starts with /"),
         ("ipc://", "not an endpoint"),
         ("/run/agentd.sock", "not an endpoint"),
