@@ -5,19 +5,22 @@ Beside each of them a polite client goes on; `pytest -s` shows how it fared.
 
 import contextlib
 import resource
+import socket
 import threading
 import time
 
 import pytest
+import zmq
 
 import agentd
 from agentd.errors import Overloaded, PayloadTooLarge
 from agentd.protocol import pack
 from agentd.protocol.messages import Ask, Error, Ping, Pong
+from tests.faults.doors import Door
 from tests.faults.harness import Daemon, files_of, measured, wait_until
 from tests.faults.test_malformed import Peer
 from tests.faults.victims import Victim
-from tests.faults.zmtp import GREETING, Polite, RawPeer, frame, message
+from tests.faults.zmtp import GREETING, Polite, RawPeer, frame, introduction, message
 
 MIB = 1024 * 1024
 
@@ -195,6 +198,45 @@ def test_a_setting_bounds_connections(start):
     assert daemon.client.info()["limits"]["max_connections"] == 20
     for peer in peers:
         peer.close()
+
+
+def test_over_tcp_connections_are_bounded_before_any_key_is_shown(start, tmp_path):
+    door = Door(tmp_path)
+    door.grant()
+    host, _, port = door.open(start, handshake_s=1.0, max_connections=40)[6:].rpartition(":")
+    with contextlib.ExitStack() as peers, beside(door.daemon, "120 connections over TCP"):
+        for number in range(120):
+            raw = peers.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            with contextlib.suppress(OSError):
+                raw.sendall(GREETING[: number % 20])
+        wait_until(lambda: counters(door.daemon)["connections_shed"] >= 60, "some to be shed")
+        wait_until(lambda: counters(door.daemon)["connections"] < 10, "the silent ones to go")
+
+
+def test_one_who_does_not_read_over_tcp_is_disconnected(start, tmp_path):
+    door = Door(tmp_path)
+    door.grant()
+    endpoint = door.open(start, max_message_bytes=MIB, max_queued_bytes=MIB)
+    context = zmq.Context()
+    one = context.socket(zmq.DEALER)
+    one.linger = 0
+    one.rcvhwm = 1  # it takes so much out of its socket, and then no more
+    one.reconnect_ivl = -1
+    one.curve_publickey, one.curve_secretkey = door.me.public, door.me.secret
+    one.curve_serverkey = door.pair.public
+    one.connect(endpoint)
+    try:
+        one.send_multipart(pack(introduction()))
+        assert one.poll(30_000)
+        with beside(door.daemon, "one who does not read over TCP"):
+            for number in range(5_000):
+                one.send_multipart(pack(Ask(number, "info")))
+            wait_until(
+                lambda: counters(door.daemon)["disconnected_unread"] == 1, "it to be disconnected"
+            )
+    finally:
+        context.destroy(0)
+    assert "127.0.0.1:" in door.daemon.said()
 
 
 def test_more_calls_than_a_client_may_have_are_overloaded(start):
