@@ -200,10 +200,25 @@ def test_a_setting_bounds_connections(start):
         peer.close()
 
 
-def test_over_tcp_connections_are_bounded_before_any_key_is_shown(start, tmp_path):
-    door = Door(tmp_path)
-    door.grant()
-    host, _, port = door.open(start, handshake_s=1.0, max_connections=40)[6:].rpartition(":")
+@pytest.fixture
+def door(tmp_path):
+    """A daemon that listens on TCP, too: ``open`` starts it."""
+    made = []
+
+    def build(*, wait, **settings):
+        made.append(Daemon(**settings))
+        return made[-1]
+
+    one = Door(tmp_path)
+    one.grant()
+    one.build = build
+    yield one
+    for daemon in made:
+        daemon.end()
+
+
+def test_over_tcp_connections_are_bounded_before_any_key_is_shown(door):
+    host, _, port = door.open(door.build, handshake_s=1.0, max_connections=40)[6:].rpartition(":")
     with contextlib.ExitStack() as peers, beside(door.daemon, "120 connections over TCP"):
         for number in range(120):
             raw = peers.enter_context(socket.create_connection((host, int(port)), timeout=30))
@@ -213,10 +228,8 @@ def test_over_tcp_connections_are_bounded_before_any_key_is_shown(start, tmp_pat
         wait_until(lambda: counters(door.daemon)["connections"] < 10, "the silent ones to go")
 
 
-def test_one_who_does_not_read_over_tcp_is_disconnected(start, tmp_path):
-    door = Door(tmp_path)
-    door.grant()
-    endpoint = door.open(start, max_message_bytes=MIB, max_queued_bytes=MIB)
+def test_one_who_does_not_read_over_tcp_is_disconnected(door):
+    endpoint = door.open(door.build, max_message_bytes=MIB, max_queued_bytes=MIB)
     context = zmq.Context()
     one = context.socket(zmq.DEALER)
     one.linger = 0
