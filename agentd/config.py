@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 
 from agentd.errors import ConfigError
 
-__all__ = ["OTHER_VARIABLES", "ServerConfig", "Setting", "describe", "load"]
+__all__ = ["OTHER_VARIABLES", "ServerConfig", "Setting", "describe", "load", "named_spec"]
 
 _T = TypeVar("_T")
 _PREFIX: Final = "AGENTD_"
@@ -68,6 +68,17 @@ class ServerConfig:
     path: tuple[str, ...] = _setting(
         (),
         "Folders that workers can import from, before their own sys.path.",
+    )
+    safe: bool = _setting(
+        False,  # noqa: FBT003 - the default of a setting
+        "Safe mode: no pickle anywhere, only plain data, and only agents that are registered. "
+        "Recommended wherever others than you have access.",
+    )
+    specs: tuple[str, ...] = _setting(
+        (),
+        "Registered agents, which may be made without sending code: name=package.module:Class "
+        "each, or a table [specs] at the end of the file. Installed packages add theirs by the "
+        "entry point group agentd.agents.",
     )
     run_dir: str = _setting(
         "",
@@ -298,14 +309,18 @@ def _read_number(kind: Callable[[str], object]) -> Callable[[str, str], object]:
     return read
 
 
+_BOOLS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
 _READERS: Final[Mapping[type, Callable[[str, str], object]]] = {
     tuple: _read_list,
+    bool: lambda _key, text: _BOOLS.get(text.lower(), text),
     int: _read_number(int),
     float: _read_number(float),
     str: lambda _key, text: text,
 }
 _TYPE_NAMES: Final[Mapping[type, str]] = {
     tuple: "list of text",
+    bool: "true or false",
     int: "whole number",
     float: "seconds",
     str: "text",
@@ -319,6 +334,8 @@ def _normal(setting: Field[Any], value: Any) -> Any:
         return value.lower()
     if kind is tuple and isinstance(value, list):
         return tuple(value)
+    if setting.name == "specs" and isinstance(value, dict):
+        return tuple(f"{name}={target}" for name, target in value.items())
     if kind is float and type(value) is int:
         return float(value)
     return value
@@ -353,7 +370,10 @@ def _what_is_wrong(setting: Field[Any], value: Any) -> str | None:
     if kind is tuple:
         if not isinstance(value, tuple) or not all(isinstance(v, str) and v for v in value):
             return "expected a list of text"
-        return _wrong_endpoint(value) if setting.name == "bind" else None
+        checks = {"bind": _wrong_endpoint, "specs": _wrong_spec}
+        return checks[setting.name](value) if setting.name in checks else None
+    if kind is bool:
+        return None if type(value) is bool else "expected true or false"
     choices: tuple[str, ...] = setting.metadata["choices"]
     if choices:
         return None if value in choices else f"expected one of {', '.join(choices)}"
@@ -377,6 +397,24 @@ def _wrong_endpoint(endpoints: tuple[str, ...]) -> str | None:
     return None
 
 
+def _wrong_spec(specs: tuple[str, ...]) -> str | None:
+    names = []
+    for text in specs:
+        name, target = named_spec(text)
+        module, colon, qualname = target.partition(":")
+        parts = [*module.split("."), *qualname.split(".")]
+        if not (name and colon and all(part.isidentifier() for part in parts)):
+            return "expected name = \"package.module:Class\" for each"
+        names.append(name)
+    return None if len(set(names)) == len(names) else "a name is registered twice"
+
+
+def named_spec(text: str) -> tuple[str, str]:
+    """The name and the class of one of ``specs``."""
+    name, _equals, target = text.partition("=")
+    return name.strip(), target.strip()
+
+
 def _within(setting: Field[Any], value: float) -> bool:
     low, above, high = (setting.metadata[key] for key in ("low", "above", "high"))
     return (
@@ -394,6 +432,8 @@ def _range_text(setting: Field[Any]) -> str:
 
 
 def _as_toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple):
         return "[" + ", ".join(_as_toml(item) for item in value) + "]"
     return f'"{value}"' if isinstance(value, str) else str(value)

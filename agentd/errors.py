@@ -4,7 +4,9 @@
     ├─ ConfigError                 a setting, an option or an argument is wrong
     ├─ ProtocolError               a message that the protocol does not allow
     │  └─ VersionMismatch          two peers, or a payload and its reader, do not share a version
+    ├─ NotAllowed                  the roles of who asks do not go so far
     ├─ SerializationError          a value cannot travel
+    │  ├─ CodecNotAllowed          a payload that may run code, where only plain data is taken
     │  └─ DecodeError              a value arrived that cannot be rebuilt here
     ├─ TransportError              the way to the peer
     │  ├─ DaemonNotFound           nobody listens at the endpoint
@@ -43,6 +45,7 @@ __all__ = [
     "CallCancelled",
     "CallError",
     "CallTimeout",
+    "CodecNotAllowed",
     "ConfigError",
     "ConnectionLost",
     "DaemonNotFound",
@@ -50,6 +53,7 @@ __all__ = [
     "Draining",
     "EndpointInUse",
     "NameTaken",
+    "NotAllowed",
     "OutcomeUnknown",
     "Overloaded",
     "ProtocolError",
@@ -111,6 +115,19 @@ class VersionMismatch(ProtocolError):
     remote: str | None = None
 
 
+class NotAllowed(AgentdError):
+    """The roles of ``who`` do not allow ``action`` on ``target``; nothing was done.
+
+    ``role`` names those that would. Whether the target exists is not told.
+    """
+
+    code = "NotAllowed"
+    who: str | None = None
+    action: str | None = None
+    target: str | None = None
+    role: str | None = None
+
+
 class SerializationError(AgentdError):
     """A value cannot travel; nothing was sent.
 
@@ -120,6 +137,16 @@ class SerializationError(AgentdError):
     code = "SerializationError"
     path: str | None = None
     culprit: str | None = None
+
+
+class CodecNotAllowed(SerializationError):
+    """A payload that may run code (pickle, dill), where only plain data is taken or read.
+
+    ``codec`` is that of the payload. The message tells who would have to allow it, and how.
+    """
+
+    code = "CodecNotAllowed"
+    codec: str | None = None
 
 
 class DecodeError(SerializationError):

@@ -185,6 +185,8 @@ class Welcome(Message):
     dill: str | None = None
     now: float = 0.0
     """The clock by which it tells what comes late."""
+    takes_code: bool = False
+    """Whether this client may send more than plain data: pickles, classes, modules."""
 
 
 class Ping(Message):
@@ -226,7 +228,8 @@ class Create(Message):
     cls: str
     """``package.module:Class``, for people and logs; what counts is in the payload."""
     mode: str
-    """``spec`` or ``live``."""
+    """``spec``, ``live``, or ``registered``: ``cls`` is one that the daemon knows, and the payload
+    is ``(args, kwargs)``."""
     codec: str
     name: str | None = None
     lifetime: str = "client"
@@ -243,6 +246,10 @@ class Create(Message):
     """As in ``Ping``."""
     code: bytes = b""
     """The bundle of modules that the agent needs (see ``Offer``); empty: none."""
+    by: str = ""
+    """As in ``Call``."""
+    plain: bool = False
+    """As in ``Call``."""
 
 
 class Accepted(Message):
@@ -374,6 +381,12 @@ class Call(Message):
     """With ``hold``: a big value stays where it was made until somebody fetches it."""
     at: float = 0.0
     """As in ``Ping``."""
+    by: str = ""
+    """Written by a daemon that relays, over whatever its client wrote: ``*`` if the payload of
+    this client may be more than plain data, else who the client is. A worker decodes code with
+    ``*`` only."""
+    plain: bool = False
+    """The answer is to be plain data: its reader takes nothing that may run code."""
 
 
 class Cancel(Message):
@@ -494,6 +507,9 @@ class Start(Message):
     needs: list[Any] = []
     code: bytes = b""
     """Its bundle, which lies in the daemon's folder."""
+    by: str = ""
+    plain: bool = False
+    """Both as in ``Call``."""
 
 
 class Started(Message):

@@ -19,6 +19,7 @@ from typing import Any
 from agentd.config import ServerConfig
 from agentd.errors import AgentdError
 from agentd.server.daemon import Daemon
+from agentd.transport import guard
 
 
 def main() -> int:
@@ -26,6 +27,7 @@ def main() -> int:
     told = sys.stdin.readline()
     if not told:
         return 1  # the client ended before it said what to do
+    guard.refuse_pickles("the daemon never opens a payload")
     settings = json.loads(told)
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine())

@@ -19,13 +19,15 @@ from agentd.errors import ConfigError
 from agentd.server.admin import Admin
 from agentd.server.codestore import CodeStore
 from agentd.server.directory import Directory
+from agentd.server.gate import Gate, GrantOf, own_uid
 from agentd.server.hosting import Hosting
 from agentd.server.launcher import Launcher, LocalLauncher
 from agentd.server.output import OutputBook
 from agentd.server.router import Router
 from agentd.server.sessions import Sessions
+from agentd.server.specs import Specs, installed
 from agentd.server.supervisor import EXIT_S, Place, Supervisor
-from agentd.transport import rundir
+from agentd.transport import guard, rundir
 from agentd.transport.loop import Loop
 from agentd.transport.process import host_identity, raise_file_limit
 from agentd.transport.sockets import Port, new_context, router
@@ -52,11 +54,14 @@ class Daemon:
         parent: int | None = None,
         launcher: Launcher | None = None,
         echo: Callable[[str, str, str], None] | None = None,
+        grant_of: GrantOf = lambda _who: None,
+        who_of: Callable[[int], str] = lambda _front: own_uid(),
     ) -> None:
         """Open nothing yet, but make the run folder.
 
         ``parent``: end when that process ends. ``echo``: also called with every line of output:
-        whose it is, the stream, the text.
+        whose it is, the stream, the text. ``grant_of``: what peers other than this user may do.
+        ``who_of``: which peer comes by a front socket, by its number.
         """
         self.config = config
         self._parent = parent
@@ -76,6 +81,8 @@ class Daemon:
         self._book = OutputBook(config.log_lines, self._echo_line if echo else None)
         self._fronts: list[Port] = []
         self._launcher = launcher or LocalLauncher()
+        self._grant_of = grant_of
+        self._who_of = who_of
         self._stopping = False
 
     def _default_bind(self, base: str) -> str:
@@ -151,6 +158,13 @@ class Daemon:
             self._book,
             self.stop,
         )
+        gate = Gate(
+            self._directory,
+            Specs(self.config.specs, installed()),
+            self.endpoint,
+            safe=self.config.safe,
+            grant_of=self._grant_of,
+        )
         self.router = Router(
             self.config,
             self.loop,
@@ -161,6 +175,8 @@ class Daemon:
             self.supervisor,
             self.sessions,
             admin.asked,
+            gate,
+            self._who_of,
         )
         self.router.on_drained = self._drained
         self._back = back
@@ -264,7 +280,8 @@ def serve(config: ServerConfig) -> int:
     """Run a daemon in this process until it is stopped; the exit code.
 
     Raises ``ConfigError`` and ``EndpointInUse`` before anything was started. Must be called in the
-    main thread, as it handles SIGTERM and SIGINT.
+    main thread, as it handles SIGTERM and SIGINT. From here on this process reads no pickle.
     """
+    guard.refuse_pickles("the daemon never opens a payload")
     Daemon(config).run()
     return 0

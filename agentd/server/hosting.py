@@ -77,8 +77,13 @@ class Hosting:
         self.on_ended: Callable[[bytes], None] = lambda _agent: None
 
     # -- creating ----------------------------------------------------------------------------------
-    def create(self, spec: Create, payload: list[Any], owner: bytes) -> tuple[Agent, bool]:
-        """Take an agent; True if it is an existing one of that name. Raises typed errors."""
+    def create(
+        self, spec: Create, payload: list[Any], owner: bytes, maker: str = ""
+    ) -> tuple[Agent, bool]:
+        """Take an agent; True if it is an existing one of that name. Raises typed errors.
+
+        ``owner``: the session, ``maker``: the authenticated peer that it is of.
+        """
         if self.draining:
             raise Draining("the daemon is stopping and takes no new agents")
         _check(spec)
@@ -93,7 +98,7 @@ class Hosting:
                     )
                 return found, True
         code = self.store.get(spec.code) if spec.code else None
-        agent = Agent(spec, payload, owner, time.time())
+        agent = Agent(spec, payload, owner, time.time(), maker=maker)
         self.directory.add(agent)
         self._book.open(agent.id)
         if code is None:
@@ -133,6 +138,8 @@ class Hosting:
             spec.options,
             spec.needs,
             spec.code,
+            spec.by,
+            spec.plain,
         )
         self.supervisor.tell(worker, start, agent.payload)
 
@@ -379,8 +386,8 @@ def _check(spec: Create) -> None:
         raise ConfigError("an agent's code is named by 32 bytes")
     if len(spec.agent) != 16:
         raise ConfigError("an agent's id has 16 bytes")
-    if spec.mode not in ("spec", "live"):
-        raise ConfigError(f"mode is spec or live, not {spec.mode!r}")
+    if spec.mode not in ("spec", "live", "registered"):
+        raise ConfigError(f"mode is spec, live or registered, not {spec.mode!r}")
     if spec.lifetime not in ("client", "daemon"):
         raise ConfigError(f"lifetime is client or daemon, not {spec.lifetime!r}")
     if spec.placement not in ("shared", "dedicated"):

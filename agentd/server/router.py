@@ -63,6 +63,8 @@ from agentd.protocol.messages import (
     Wanted,
     Welcome,
 )
+from agentd.server.directory import Agent
+from agentd.server.gate import Gate
 from agentd.server.hosting import Hosting
 from agentd.server.lifecycle import State
 from agentd.server.sessions import Address, Session, Sessions
@@ -75,8 +77,8 @@ __all__ = ["Router"]
 
 log = logging.getLogger("agentd.server")
 
-Asked = Callable[[str, dict[str, Any], Callable[[bytes], None]], None]
-"""Administration: ``(what, params, answer)``; raises ``AgentdError``."""
+Asked = Callable[[str, dict[str, Any], Callable[[bytes], None], Callable[[Agent], bool]], None]
+"""Administration: ``(what, params, answer, sees)``; raises ``AgentdError``."""
 
 
 class Router:
@@ -93,6 +95,8 @@ class Router:
         supervisor: Supervisor,
         sessions: Sessions,
         asked: Asked,
+        gate: Gate,
+        who_of: Callable[[int], str],
     ) -> None:
         self._config = config
         self._loop = loop
@@ -102,6 +106,8 @@ class Router:
         self._supervisor = supervisor
         self._sessions = sessions
         self._asked = asked
+        self._gate = gate
+        self._who_of = who_of
         self._relayed: dict[str, dict[tuple[bytes, int], Call | Fetch | Read | Attach]] = {}
         self._lateness = Lateness(config.heartbeat_s)
         self._vigil = Vigil(
@@ -127,17 +133,25 @@ class Router:
         except ProtocolError as error:
             self.answer(address, error_message(0, error))
             return
+        who = self._who_of(front)
+        number = getattr(message, "id", 0)
         if isinstance(message, Hello):
-            self._hello(address, message)
+            try:
+                self._gate.check(who, None, message, [])
+            except AgentdError as error:
+                self.answer(address, error_message(number, error))
+            else:
+                self._hello(address, who, message)
             return
         session = self._sessions.touch(address)
-        number = getattr(message, "id", 0)
         if session is None:
             refusal = ProtocolError("say hello first: this connection is not known (any more)")
             self.answer(address, error_message(number, refusal))
             return
         try:
-            self._handle(address, session, message, frames[2:])
+            checked = self._gate.check(who, session, message, frames[2:])
+            if checked is not None:
+                self._handle(address, who, session, checked, frames[2:])
         except AgentdError as error:
             self.answer(address, error_message(number, error))
         except Exception as error:  # a defect of ours: tell it, do not leave the asker alone
@@ -146,7 +160,12 @@ class Router:
             self.answer(address, error_message(number, AgentdError(told)))
 
     def _handle(
-        self, address: Address, session: Session, message: Message, payload: list[Any]
+        self,
+        address: Address,
+        who: str,
+        session: Session,
+        message: Message,
+        payload: list[Any],
     ) -> None:
         late = self._lateness.is_late(address, getattr(message, "at", 0.0), self._loop.clock())
         if late and not isinstance(message, Ping):
@@ -166,9 +185,9 @@ class Router:
             case Offer() | Supply():
                 self._take_code(address, session, message, payload)
             case Create():
-                self._create(address, session, message, payload)
+                self._create(address, who, session, message, payload)
             case Locate():
-                self._locate(address, message)
+                self._locate(address, who, message)
             case Fate():
                 number = message.id
                 self._hosting.when_fate_known(
@@ -182,13 +201,14 @@ class Router:
                     message.what,
                     message.params,
                     lambda data: self.answer(address, Answer(number), [data]),
+                    self._gate.sees(who),
                 )
             case Bye():
                 self.end_session(session, "its client ended")
             case _:
                 raise ProtocolError(f"a client does not say {message.kind!r} to a daemon")
 
-    def _hello(self, address: Address, hello: Hello) -> None:
+    def _hello(self, address: Address, who: str, hello: Hello) -> None:
         mine = local_versions()
         if hello.protocol != PROTOCOL:
             theirs = Versions(hello.protocol, hello.agentd, hello.python, hello.dill)
@@ -216,21 +236,22 @@ class Router:
                 self._config.client_grace_s,
                 mine.dill,
                 self._loop.clock(),
+                self._gate.takes_code(who),
             ),
         )
 
     def _create(
-        self, address: Address, session: Session, message: Create, payload: list[Any]
+        self, address: Address, who: str, session: Session, message: Create, payload: list[Any]
     ) -> None:
         if self._hosting.directory.is_known(message.agent, session.id):
             # It came before: the connection broke, and the client asks again.
             agent, existing = message.agent, False
         else:
-            created, existing = self._hosting.create(message, payload, session.id)
+            created, existing = self._hosting.create(message, payload, session.id, who)
             agent = created.id
         if message.ack:
             self.answer(address, Accepted(message.id, agent, existing))
-        self._hosting.when_settled(agent, self._settler(address, message.id))
+        self._hosting.when_settled(agent, self._settler(address, who, message.id))
 
     def _take_code(
         self, address: Address, session: Session, message: Offer | Supply, payload: list[Any]
@@ -246,21 +267,23 @@ class Router:
             wanted = store.wanted(address, code)
         self.answer(address, Wanted(message.id, wanted))
 
-    def _locate(self, address: Address, message: Locate) -> None:
+    def _locate(self, address: Address, who: str, message: Locate) -> None:
         if message.agent is not None:
             agent = message.agent
         elif message.name is not None:
             agent = self._hosting.directory.find(message.name).id
         else:
             raise ProtocolError("locate needs an agent or a name")
-        self._hosting.when_settled(agent, self._settler(address, message.id))
+        self._hosting.when_settled(agent, self._settler(address, who, message.id))
 
     def _settler(
-        self, address: Address, number: int
+        self, address: Address, who: str, number: int
     ) -> Callable[[Ready | AgentdError, list[Any]], None]:
         def settled(outcome: Ready | AgentdError, payload: list[Any]) -> None:
             if isinstance(outcome, AgentdError):
                 codec = outcome.facts.get("codec", "")
+                if codec != "data" and not self._gate.takes_code(who):
+                    codec, payload = "", []  # the facts tell what it was
                 self.answer(address, error_message(number, outcome, codec), payload)
             else:
                 self.answer(address, Ready(number, *outcome[1:]))
