@@ -335,11 +335,14 @@ def _tree(cls: type[AgentdError]) -> dict[str, type[AgentdError]]:
 
 
 _BY_CODE = _tree(AgentdError)
+_TAKEN = frozenset({"self", "message", "facts", "code", "args", "add_note", "with_traceback"})
 
 
 def from_wire(code: str, message: str, facts: dict[str, Any]) -> AgentdError:
     """The error a peer reported. A code of a newer peer becomes the base class, its code kept."""
     cls = _BY_CODE.get(code)
+    # Facts become attributes: none of them may take the place of what every exception has.
+    facts = {k: v for k, v in facts.items() if type(k) is str and k not in _TAKEN and k[:1] != "_"}
     if cls is None:
         return AgentdError(f"{code}: {message}", **facts)
     return cls(message, **facts)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from agentd.errors import RemoteError, SerializationError
 from agentd.serialization.contract import Encoded, References
 from agentd.serialization.ladder import pickled, read
+from agentd.serialization.told import Unknown, rebuild, tell
 
 __all__ = ["REMOTE_TRACEBACK", "decode_error", "encode_error"]
 
@@ -19,12 +20,13 @@ _USUAL: Final = "Traceback (most recent call last):"
 
 
 def encode_error(
-    exc: BaseException, *, refs: References | None = None
+    exc: BaseException, *, refs: References | None = None, data_only: bool = False
 ) -> tuple[dict[str, Any], Encoded | None]:
     """``(facts, payload)``. Never raises.
 
     ``facts`` are plain: ``type_name``, ``message`` and ``traceback`` (text, chain included, no
-    local variables). The payload is ``None`` if the exception cannot travel in any form.
+    local variables). The payload is ``None`` if the exception cannot travel in any form; with
+    ``data_only`` it is plain data (see ``told``).
     """
     cls = type(exc)
     where = "" if cls.__module__ == "builtins" else f"{cls.__module__}."
@@ -35,6 +37,11 @@ def encode_error(
             lambda: _format(exc), "<the traceback could not be made>", _TRACEBACK_BYTES
         ),
     }
+    if data_only:
+        try:
+            return facts, tell(exc, refs=refs)
+        except Exception:  # noqa: BLE001  (an exception whose parts cannot even be looked at)
+            return facts, None
     try:
         return facts, pickled(exc, refs=refs, roots=lambda: [("exception", exc)])
     except SerializationError:
@@ -73,13 +80,18 @@ def decode_error(
 ) -> BaseException:
     """The exception, ready to be raised, with the remote traceback as a note.
 
-    ``codec`` is ``None`` if there was no payload. A type that is not known here, or a payload that
-    cannot be read here, gives a ``RemoteError`` that says which type it was. Never raises.
+    ``codec`` is empty or ``None`` if there was no payload. A type that is not known here, or
+    a payload that cannot be read here, gives a ``RemoteError`` that says which type it was.
+    Never raises.
     """
     text = str(facts.get("traceback") or "")
-    if codec is not None:
+    if codec:
         try:
             exc = read(codec, head, buffers, refs=refs, data_only=data_only, may_import=may_import)
+            if codec == "data":
+                exc = rebuild(exc)
+        except Unknown:
+            return _unknown(facts, text, None)
         except Exception as failure:  # noqa: BLE001  (the error to report must not get lost)
             return _unknown(facts, text, failure)
         if isinstance(exc, BaseException):
@@ -115,7 +127,8 @@ def _note(exc: BaseException, text: str) -> None:
             todo += part.exceptions
     if text:
         body = text.removeprefix(_USUAL)
-        exc.add_note(f"{REMOTE_TRACEBACK}{body}" if body != text else f"{REMOTE_TRACEBACK}\n{text}")
+        note = f"{REMOTE_TRACEBACK}{body}" if body != text else f"{REMOTE_TRACEBACK}\n{text}"
+        BaseException.add_note(exc, note)
 
 
 def _drop_notes(exc: BaseException) -> None:

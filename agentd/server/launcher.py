@@ -46,6 +46,8 @@ class WorkerSettings:
     """Process id of the daemon."""
     heartbeat_s: float
     grace_s: float
+    safe: bool = False
+    """It reads no pickles."""
 
 
 @dataclass(frozen=True, slots=True)

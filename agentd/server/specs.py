@@ -40,7 +40,8 @@ class Specs:
         raise ConfigError(
             f"{wanted!r} is not registered at this daemon, and only registered agents can be made "
             f"without sending code; {hint}. Whoever runs the daemon registers one in [specs] of "
-            f"its settings, or by an entry point of the group {GROUP}"
+            f"its settings, or by an entry point of the group {GROUP}. Other classes are written "
+            "package.module:Class"
         )
 
 

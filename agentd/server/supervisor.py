@@ -238,6 +238,7 @@ class Supervisor:
             parent=os.getpid(),
             heartbeat_s=self._config.heartbeat_s,
             grace_s=self._config.client_grace_s,
+            safe=self._config.safe,
         )
         worker.started_at = self._loop.clock()
         try:

@@ -25,6 +25,7 @@ class Settings:
     parent: int
     heartbeat_s: float
     grace_s: float
+    safe: bool = False
 
 
 def read(fd: int) -> Settings:
