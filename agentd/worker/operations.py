@@ -148,7 +148,8 @@ def value_of(
     """The codec and frames of a value; coroutines are awaited, iterators stay."""
     if coroutines.is_async(value):
         value = agent_code(coroutines.settle, value)
-    if isinstance(value, Iterator) and _stays(value):
+    # Where only plain data is read, none of them would arrive as what it is.
+    if isinstance(value, Iterator) and (terms.plain or _stays(value)):
         return _iterator(hosted, value, terms)
     return encode_value(hosted, value, what, refs, terms)
 

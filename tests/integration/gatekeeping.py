@@ -64,7 +64,7 @@ class Clerk:
         yield from range(n)
 
     def numbers(self, n):
-        return map(int, range(n))
+        return (number for number in range(n))
 
     def thing(self):
         """What is no plain data."""
@@ -143,7 +143,7 @@ def serve(folder):
         bind=tuple(endpoint(folder, door) for door in DOORS),
         workers=1,
         heartbeat_s=0.2,
-        client_grace_s=5.0,
+        client_grace_s=60.0,
         specs=("clerk=tests.integration.gatekeeping:Clerk",),
     )
     Daemon(config, grant_of=grants.get, who_of=who_of).run()
