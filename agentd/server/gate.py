@@ -12,7 +12,14 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
-from agentd.errors import AgentNotFound, CodecNotAllowed, NotAllowed, ProtocolError
+from agentd.errors import (
+    AgentCrashed,
+    AgentdError,
+    AgentNotFound,
+    CodecNotAllowed,
+    NotAllowed,
+    ProtocolError,
+)
 from agentd.ids import show
 from agentd.protocol.access import (
     RULES,
@@ -109,6 +116,19 @@ class Gate:
             return lambda _agent: False
         return lambda agent: may_code(grant) or lists(grant, self._directory.subject(agent.id))
 
+    def tells(self, who: str, error: AgentdError) -> AgentdError:
+        """The error as that peer is told it: the last words of a crash are part of the logs."""
+        grant = self._grant(who)
+        if not isinstance(error, AgentCrashed) or error.stderr_tail is None:
+            return error
+        if grant is not None and allows(grant, "ask logs", self._subject_of(error.agent)):
+            return error
+        facts = {name: fact for name, fact in error.facts.items() if name != "stderr_tail"}
+        return AgentCrashed(error.message.partition("; its last words:")[0], **facts)
+
+    def _subject_of(self, agent: str | None) -> Subject | None:
+        return None if agent is None else self._directory.subject(bytes.fromhex(agent))
+
     def _grant(self, who: str) -> Grant | None:
         # The daemon's own user can do everything by other ways, whatever some file says.
         return self._own if who == self._own.who else self._grant_of(who)
@@ -141,6 +161,7 @@ class Gate:
             self._check_code(grant, action, message)
             if isinstance(message, Create):
                 message = self._create(grant, message)
+            marked = self._marked(grant, message)
         except (NotAllowed, CodecNotAllowed):
             self._denied(who, action, target, rule)
             if isinstance(message, _UNANSWERED):
@@ -148,7 +169,7 @@ class Gate:
             raise
         if action.startswith(_NOTED):
             self._note(who=who, action=action, target=target, decision="allowed", rule=rule)
-        return self._marked(grant, message)
+        return marked
 
     def _denied(self, who: str, action: str, target: str, rule: str) -> None:
         self._note(who=who, action=action, target=target, decision="denied", rule=rule)

@@ -193,7 +193,9 @@ class Router:
                 self._hosting.when_fate_known(
                     message.agent,
                     message.epoch,
-                    lambda fate: self.answer(address, error_message(number, fate)),
+                    lambda fate: self.answer(
+                        address, error_message(number, self._gate.tells(who, fate))
+                    ),
                 )
             case Ask():
                 number = message.id
@@ -284,7 +286,8 @@ class Router:
                 codec = outcome.facts.get("codec", "")
                 if codec != "data" and not self._gate.takes_code(who):
                     codec, payload = "", []  # the facts tell what it was
-                self.answer(address, error_message(number, outcome, codec), payload)
+                told = self._gate.tells(who, outcome)
+                self.answer(address, error_message(number, told, codec), payload)
             else:
                 self.answer(address, Ready(number, *outcome[1:]))
 
@@ -412,7 +415,8 @@ class Router:
         for (route, number), call in self._relayed.pop(worker.id, {}).items():
             fate = self._hosting.directory.fate(call.agent, call.epoch)
             if fate is not None:
-                self._send_front((route[0], route[1:]), pack(error_message(number, fate)))
+                told = self._gate.tells(self._who_of(route[0]), fate)
+                self._send_front((route[0], route[1:]), pack(error_message(number, told)))
         if worker.drained is False and self._hosting.draining:
             worker.drained = True
             self.on_drained()

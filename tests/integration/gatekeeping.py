@@ -92,8 +92,9 @@ class Clerk:
 
         return repr(pickle.loads(data))
 
-    def environment(self):
-        return os.getpid()
+    def exits(self):
+        print("a secret in the log", file=sys.stderr, flush=True)
+        os._exit(3)
 
     def __len__(self):
         return 7

@@ -18,6 +18,7 @@ import pytest
 
 import agentd
 from agentd.errors import (
+    AgentCrashed,
     AgentNotFound,
     CodecNotAllowed,
     NotAllowed,
@@ -594,6 +595,18 @@ def test_only_what_is_registered(doors):
     assert by_class.echo(1) == 1
     with pytest.raises(CodecNotAllowed, match="registered"):
         agentd.host(Clerk()).to_dist(endpoint=endpoint(doors.folder, "submitter"))
+
+
+def test_the_last_words_of_a_crash_are_for_those_who_read_logs(doors):
+    for door in ("submitter", "own"):
+        agent = doors.client(door).create("clerk", options={"worker": "dedicated"})
+        with pytest.raises(AgentCrashed) as caught:
+            agent.exits()
+        assert caught.value.exit_code == 3
+        told = "a secret in the log"
+        assert (told in str(caught.value)) == (door == "own")
+        assert (told in (caught.value.stderr_tail or "")) == (door == "own")
+        agentd.handle(agent).kill()
 
 
 def test_a_caller_whose_agent_ended_is_told_why(doors):
