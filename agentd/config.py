@@ -403,7 +403,11 @@ def _wrong_spec(specs: tuple[str, ...]) -> str | None:
         name, target = named_spec(text)
         module, colon, qualname = target.partition(":")
         parts = [*module.split("."), *qualname.split(".")]
-        if not (name and colon and all(part.isidentifier() for part in parts)):
+        if not (
+            name.replace("-", "_").isidentifier()
+            and colon
+            and all(part.isidentifier() for part in parts)
+        ):
             return 'expected name = "package.module:Class" for each'
         names.append(name)
     return None if len(set(names)) == len(names) else "a name is registered twice"

@@ -47,7 +47,7 @@ def create(
     it takes no code from you, the class has to be registered; NAME is one that is.
     """
     module, colon, cls = path.partition(":")
-    if not module or (colon and not cls):
+    if not module or (colon and not cls) or (not colon and "." in path):
         raise click.UsageError(
             f"{path}: expected PKG.MOD:CLASS, like shop.stock:Counter, or a registered name"
         )
