@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 ARGS   ?=
+# Most tests wait for processes and heartbeats; PARALLEL= runs them one after the other.
+PARALLEL ?= -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -23,10 +25,10 @@ run: $(VENV)/.run ## Run the example: two agents, hosted by a daemon of their ow
 	@$(BIN)/python examples/librarian.py
 
 test: $(VENV)/.dev ## Run all tests but the slow ones (a few minutes)
-	@$(PYTEST) -q -m "not slow" $(ARGS)
+	@$(PYTEST) -q -m "not slow" $(PARALLEL) $(ARGS)
 
 test-all: $(VENV)/.dev ## Run all tests, the slow ones too
-	@$(PYTEST) -q -o faulthandler_timeout=600 $(ARGS)
+	@$(PYTEST) -q -o faulthandler_timeout=600 $(PARALLEL) $(ARGS)
 
 faults: $(VENV)/.dev ## Run the tests that kill, stop and cut off processes, the slow ones too
 	@$(PYTEST) -q tests/faults $(ARGS)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from agentd.client.proxy import RpcObject
     from agentd.client.results import AsyncResult
     from agentd.client.retry import Retry
+    from agentd.client.secrets import Secret
 
 __all__ = [
     "Agent",
@@ -44,6 +45,7 @@ __all__ = [
     "Retry",
     "RpcMeta",
     "RpcObject",
+    "Secret",
     "__version__",
     "aio",
     "async_func",
@@ -67,6 +69,7 @@ _LATER = {
     "File": "files",
     "Retry": "retry",
     "RpcObject": "proxy",
+    "Secret": "secrets",
     "connect": "client",
     "current_agent": "context",
     "current_call": "context",

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Final, TypeVar
 
 from agentd.errors import ConfigError
 
-__all__ = ["OTHER_VARIABLES", "ServerConfig", "Setting", "describe", "load", "named_spec"]
+__all__ = ["OTHER_VARIABLES", "ServerConfig", "Setting", "describe", "load"]
 
 _T = TypeVar("_T")
 _PREFIX: Final = "AGENTD_"
@@ -29,11 +30,21 @@ OTHER_VARIABLES: Final[Mapping[str, str]] = {
 }
 """Variables named ``AGENTD_*`` that are not settings of the daemon, which leaves them alone."""
 
-_NO_TCP: Final = (
-    "TCP endpoints come with the security release; until then agentd listens on ipc:// only"
-)
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _LOG_FORMATS: Final = ("text", "json")
+_MIB: Final = 1024 * 1024
+
+
+class Table(dict[str, str]):
+    """A table of text in the settings; nobody changes it."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
+_NOTHING: Final = Table()
+_SOURCE: Final = re.compile(r"env:[A-Za-z_]\w*|file:/[^\0]+|keyring:[^\0/]+/[^\0]+")
+_SECRET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 def _setting(
@@ -57,7 +68,8 @@ class ServerConfig:
 
     bind: tuple[str, ...] = _setting(
         (),
-        "Endpoints to listen on, ipc:///absolute/path; none: agentd.sock in the run folder.",
+        "Endpoints to listen on: ipc:///absolute/path, tcp://HOST:PORT (only with keys, see "
+        "docs/security.md); without one of ipc also agentd.sock in the run folder.",
     )
     workers: int = _setting(
         0,
@@ -74,15 +86,18 @@ class ServerConfig:
         "Safe mode: no pickle anywhere, only plain data, and only agents that are registered. "
         "Recommended wherever others than you have access.",
     )
-    specs: tuple[str, ...] = _setting(
-        (),
-        "Registered agents, which may be made without sending code: name=package.module:Class "
-        "each, or a table [specs] at the end of the file. Installed packages add theirs by the "
-        "entry point group agentd.agents.",
+    specs: Table = _setting(  # noqa: RUF009 - as the others; it is told by the type
+        _NOTHING,
+        "Registered agents, which may be made without sending code: package.module:Class, by name. "
+        "Installed packages add theirs by the entry point group agentd.agents.",
     )
     run_dir: str = _setting(
         "",
         "Private folder (mode 0700) for sockets and the lock; empty: this user's runtime folder.",
+    )
+    config_dir: str = _setting(
+        "",
+        "Folder of keys and grants; empty: agentd below $XDG_CONFIG_HOME or ~/.config.",
     )
     log_level: str = _setting(
         "info",
@@ -150,9 +165,146 @@ class ServerConfig:
         low=0,
         high=10_000_000,
     )
+    max_message_bytes: int = _setting(
+        512 * _MIB,
+        "The largest message, all its frames together; PayloadTooLarge above. As large as that "
+        "since an array of 256 MiB is a legitimate argument of a call that the daemon relays.",
+        low=_MIB,
+        high=2**40,
+    )
+    max_header_bytes: int = _setting(
+        65_536,
+        "The largest header that clients may send. It can only be made smaller: nginx allows 8 "
+        "KiB, node 16 KiB, ours also lists the results that a call needs.",
+        low=4_096,
+        high=65_536,
+    )
+    max_frames: int = _setting(
+        1_026,
+        "Frames of a message of clients: header, head, and 1,024 buffers of arrays.",
+        low=8,
+        high=1_026,
+    )
+    max_header_depth: int = _setting(
+        32,
+        "How deep lists and maps in a header of clients may be nested.",
+        low=8,
+        high=32,
+    )
+    max_header_items: int = _setting(
+        10_000,
+        "Items in a header of clients, all lists and maps together; and none becomes more than 4 "
+        "times max_header_bytes in memory.",
+        low=100,
+        high=10_000,
+    )
+    client_calls: int = _setting(
+        16_384,
+        "Questions of one client that are open in the daemon: relayed calls, creations, searches. "
+        "As many as wait for one agent at most; one client alone does not fill daemon_calls.",
+        low=1,
+        high=10_000_000,
+    )
+    client_bytes: int = _setting(
+        512 * _MIB,
+        "Bytes of one client's open questions; not less than max_message_bytes, or the largest "
+        "would never be taken.",
+        low=_MIB,
+        high=2**40,
+    )
+    agent_calls: int = _setting(
+        16_384,
+        "Relayed calls that are open for one agent, of all clients.",
+        low=1,
+        high=10_000_000,
+    )
+    agent_bytes: int = _setting(
+        512 * _MIB,
+        "Bytes of the relayed calls that are open for one agent.",
+        low=_MIB,
+        high=2**40,
+    )
+    daemon_calls: int = _setting(
+        65_536,
+        "Open questions of all clients: about 1 KB each beside their payloads.",
+        low=1,
+        high=100_000_000,
+    )
+    daemon_bytes: int = _setting(
+        1_024 * _MIB,
+        "Bytes of all open questions: two of the largest messages at once.",
+        low=_MIB,
+        high=2**40,
+    )
+    max_agents: int = _setting(
+        10_000,
+        "Agents at a time: the daemon keeps what each was made from, to start it again.",
+        low=1,
+        high=10_000_000,
+    )
+    max_queued_bytes: int = _setting(
+        512 * _MIB,
+        "Answers that wait for one client that has not read the ones before; it is disconnected "
+        "when there are more.",
+        low=_MIB,
+        high=2**40,
+    )
+    max_connections: int = _setting(
+        4_096,
+        "Connections of clients at a time, and no more than 80 % of the open files that the system "
+        "allows; a further one is closed at once.",
+        low=1,
+        high=1_000_000,
+    )
+    handshake_s: float = _setting(
+        2.0,
+        "Time a connection may take to say what it speaks; libzmq's own default is 30 s.",
+        low=0.1,
+        high=60,
+    )
+    max_memory_bytes: int = _setting(
+        2_048 * _MIB,
+        "Memory of the daemon's process (resident); above it the client that sends most without "
+        "finishing a message is disconnected. daemon_bytes, and as much for what waits for "
+        "clients. 0: not watched.",
+        low=0,
+        high=2**44,
+    )
+
+    secrets: Table = _setting(  # noqa: RUF009 - as the others; it is told by the type
+        _NOTHING,
+        "Values that agents get as agentd.Secret(NAME), by name: env:VARIABLE, file:/path or "
+        "keyring:SERVICE/USER. Values themselves do not belong in this file.",
+    )
+    worker_env: tuple[str, ...] = _setting(
+        (),
+        "Variables that workers get in safe mode beside PATH, HOME, the locale and the like; * "
+        "stands for any characters. Outside of safe mode they get all that the daemon has.",
+    )
+    worker_memory_bytes: int = _setting(
+        0,
+        "Writable memory of a worker, from 128 MiB on, beyond which its agents get MemoryError; "
+        "0: no limit, as only you know how large your models are.",
+        low=0,
+        high=1 << 60,
+    )
+    worker_files: int = _setting(
+        0,
+        "Open descriptors of a worker, from 64 on; 0: as many as the system allows, up to 65,536.",
+        low=0,
+        high=1_000_000,
+    )
+    audit_file: str = _setting(
+        "",
+        "Where it is written down who created, ended and stopped what; off: nowhere; empty: "
+        "audit.jsonl in this user's state folder if others can come in, else nowhere.",
+    )
 
     def __post_init__(self) -> None:
         """Refuse what cannot work; the source is named as the constructor."""
+        for name in ("secrets", "specs"):  # any dict, as JSON and people write it
+            if isinstance(getattr(self, name), dict):
+                object.__setattr__(self, name, Table(getattr(self, name)))
         for each in fields(self):
             _check(each, getattr(self, each.name), "ServerConfig")
         if self.client_grace_s <= self.heartbeat_s:
@@ -161,12 +313,30 @@ class ServerConfig:
                 f"{self.heartbeat_s}, or living clients lose their agents",
                 key="client_grace_s",
             )
+        for key, least in (("worker_memory_bytes", 128 << 20), ("worker_files", 64)):
+            if 0 < getattr(self, key) < least:
+                raise ConfigError(
+                    f"{key} = {getattr(self, key)} is too little for a worker to start; the least "
+                    f"is {least}, and 0 is no limit",
+                    key=key,
+                )
         if self.worker_backoff_max_s < self.worker_backoff_s:
             raise ConfigError(
                 f"worker_backoff_max_s = {self.worker_backoff_max_s} must be at least "
                 f"worker_backoff_s = {self.worker_backoff_s}",
                 key="worker_backoff_max_s",
             )
+        self._check_budgets()
+
+    def _check_budgets(self) -> None:
+        """The largest message fits every budget, else it could be sent but never taken."""
+        for key in ("client_bytes", "agent_bytes", "daemon_bytes"):
+            if getattr(self, key) < self.max_message_bytes:
+                raise ConfigError(
+                    f"{key} = {getattr(self, key):,} must be at least max_message_bytes = "
+                    f"{self.max_message_bytes:,}, or a message of that size is never taken",
+                    key=key,
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +405,11 @@ def _anchored(found: dict[str, Any], folder: str = "") -> dict[str, Any]:
 
     if "path" in found:
         found["path"] = tuple(map(absolute, found["path"]))
-    if found.get("run_dir"):
-        found["run_dir"] = absolute(found["run_dir"])
+    for key in ("run_dir", "config_dir"):
+        if found.get(key):
+            found[key] = absolute(found[key])
+    if found.get("audit_file", "off") not in ("off", ""):
+        found["audit_file"] = absolute(found["audit_file"])
     return found
 
 
@@ -309,10 +482,18 @@ def _read_number(kind: Callable[[str], object]) -> Callable[[str, str], object]:
     return read
 
 
+def _read_table(_key: str, text: str) -> object:
+    pairs = [item.partition("=") for item in text.split(",") if item.strip()]
+    if not all(equals for _name, equals, _value in pairs):
+        return text  # of the wrong type
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 _BOOLS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 _READERS: Final[Mapping[type, Callable[[str, str], object]]] = {
     tuple: _read_list,
+    Table: _read_table,
     bool: lambda _key, text: _BOOLS.get(text.lower(), text),
     int: _read_number(int),
     float: _read_number(float),
@@ -321,6 +502,7 @@ _READERS: Final[Mapping[type, Callable[[str, str], object]]] = {
 _TYPE_NAMES: Final[Mapping[type, str]] = {
     tuple: "list of text",
     bool: "true or false",
+    Table: "table of text",
     int: "whole number",
     float: "seconds",
     str: "text",
@@ -332,10 +514,10 @@ def _normal(setting: Field[Any], value: Any) -> Any:
     kind = _kind(setting)
     if setting.metadata["choices"] and isinstance(value, str):
         return value.lower()
+    if kind is Table and isinstance(value, dict):
+        return Table(value)
     if kind is tuple and isinstance(value, list):
         return tuple(value)
-    if setting.name == "specs" and isinstance(value, dict):
-        return tuple(f"{name}={target}" for name, target in value.items())
     if kind is float and type(value) is int:
         return float(value)
     return value
@@ -354,6 +536,8 @@ def _check(
     if wrong is None:
         return value
     shown = value if shown is MISSING else shown
+    if setting.name == "secrets":
+        shown = "…"  # somebody may have written the secret itself
     if isinstance(shown, (list, tuple)) and all(isinstance(item, str) for item in shown):
         shown = ", ".join(shown)  # as people write it
     raise ConfigError(
@@ -367,11 +551,12 @@ def _check(
 
 def _what_is_wrong(setting: Field[Any], value: Any) -> str | None:
     kind = _kind(setting)
+    if kind is Table:
+        return _wrong_specs(value) if setting.name == "specs" else _wrong_secrets(value)
     if kind is tuple:
         if not isinstance(value, tuple) or not all(isinstance(v, str) and v for v in value):
             return "expected a list of text"
-        checks = {"bind": _wrong_endpoint, "specs": _wrong_spec}
-        return checks[setting.name](value) if setting.name in checks else None
+        return _wrong_endpoint(value) if setting.name == "bind" else None
     if kind is bool:
         return None if type(value) is bool else "expected true or false"
     choices: tuple[str, ...] = setting.metadata["choices"]
@@ -386,37 +571,37 @@ def _what_is_wrong(setting: Field[Any], value: Any) -> str | None:
     return f"expected {what}{_range_text(setting)}"
 
 
-def _wrong_endpoint(endpoints: tuple[str, ...]) -> str | None:
-    for endpoint in endpoints:
-        if endpoint.lower().startswith("tcp://"):
-            return _NO_TCP
-        # A relative path depends on the folder of whoever reads it, and an abstract socket
-        # (ipc://@name) has no folder that could keep other users out.
-        if not endpoint.startswith("ipc:///") or endpoint.endswith("/"):
-            return "expected ipc:// and an absolute path of a socket, like ipc:///run/agentd/sock"
+def _wrong_secrets(value: Any) -> str | None:
+    if not isinstance(value, Table):
+        return 'expected a table like { openai = "env:OPENAI_API_KEY" }'
+    for name, source in value.items():
+        if not _SECRET_NAME.fullmatch(str(name)):
+            return "a secret's name has letters, digits, dots, dashes and underscores"
+        if not _SOURCE.fullmatch(str(source)):
+            return f"{name}: expected env:VARIABLE, file:/absolute/path or keyring:SERVICE/USER"
     return None
 
 
-def _wrong_spec(specs: tuple[str, ...]) -> str | None:
-    names = []
-    for text in specs:
-        name, target = named_spec(text)
-        module, colon, qualname = target.partition(":")
-        parts = [*module.split("."), *qualname.split(".")]
-        if not (
-            name.replace("-", "_").isidentifier()
-            and colon
-            and all(part.isidentifier() for part in parts)
-        ):
-            return 'expected name = "package.module:Class" for each'
-        names.append(name)
-    return None if len(set(names)) == len(names) else "a name is registered twice"
+def _wrong_endpoint(endpoints: tuple[str, ...]) -> str | None:
+    for endpoint in endpoints:
+        if endpoint.startswith("tcp://"):
+            continue  # the daemon reads it, and tells what is wrong with it
+        # A relative path depends on the folder of whoever reads it, and an abstract socket
+        # (ipc://@name) has no folder that could keep other users out.
+        if not endpoint.startswith("ipc:///") or endpoint.endswith("/"):
+            return "expected ipc:///run/agentd/sock (an absolute path) or tcp://HOST:PORT"
+    return None
 
 
-def named_spec(text: str) -> tuple[str, str]:
-    """The name and the class of one of ``specs``."""
-    name, _equals, target = text.partition("=")
-    return name.strip(), target.strip()
+def _wrong_specs(value: Any) -> str | None:
+    if isinstance(value, Table):
+        for name, target in value.items():
+            module, colon, qualname = str(target).partition(":")
+            parts = [str(name).replace("-", "_"), *module.split("."), *qualname.split(".")]
+            if not (colon and all(part.isidentifier() for part in parts)):
+                return f'{name}: expected a name, and "package.module:Class"'
+        return None
+    return 'expected a table like { counter = "shop.stock:Counter" }'
 
 
 def _within(setting: Field[Any], value: float) -> bool:
@@ -440,4 +625,6 @@ def _as_toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return "[" + ", ".join(_as_toml(item) for item in value) + "]"
+    if isinstance(value, Table):
+        return "{" + ", ".join(f"{k} = {_as_toml(v)}" for k, v in value.items()) + "}"
     return f'"{value}"' if isinstance(value, str) else str(value)

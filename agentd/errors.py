@@ -2,7 +2,10 @@
 
     AgentdError
     ├─ ConfigError                 a setting, an option or an argument is wrong
+    │  └─ SecretNotFound           a secret has no value where the daemon runs
+    ├─ AuditFailed                 it cannot be written down, so it was not done
     ├─ ProtocolError               a message that the protocol does not allow
+    │  ├─ PayloadTooLarge          a message is larger than the daemon takes
     │  └─ VersionMismatch          two peers, or a payload and its reader, do not share a version
     ├─ NotAllowed                  the roles of who asks do not go so far
     ├─ SerializationError          a value cannot travel
@@ -11,6 +14,7 @@
     ├─ TransportError              the way to the peer
     │  ├─ DaemonNotFound           nobody listens at the endpoint
     │  ├─ ConnectionLost           the peer went away or fell silent
+    │  ├─ AuthenticationFailed     a key is not known, or not the one that was expected
     │  └─ EndpointInUse            another daemon owns the endpoint
     ├─ AgentError                  one agent
     │  ├─ AgentNotFound            no such agent, or it ended: when and why
@@ -22,7 +26,7 @@
        ├─ CallTimeout              not done in time
        ├─ CallCancelled            given up by its caller
        ├─ OutcomeUnknown           the connection broke, and nobody knows what became of it
-       ├─ Overloaded               the agent has too many calls waiting
+       ├─ Overloaded               the agent, or the daemon, has too much waiting
        ├─ WouldDeadlock            the call would wait for itself
        ├─ ResultExpired            the result, part of a stream, or file is not there any more
        ├─ Draining                 the daemon is stopping and takes nothing new
@@ -42,6 +46,8 @@ __all__ = [
     "AgentError",
     "AgentNotFound",
     "AgentdError",
+    "AuditFailed",
+    "AuthenticationFailed",
     "CallCancelled",
     "CallError",
     "CallTimeout",
@@ -56,9 +62,11 @@ __all__ = [
     "NotAllowed",
     "OutcomeUnknown",
     "Overloaded",
+    "PayloadTooLarge",
     "ProtocolError",
     "RemoteError",
     "ResultExpired",
+    "SecretNotFound",
     "SerializationError",
     "StateConflict",
     "TransportError",
@@ -101,10 +109,39 @@ class ConfigError(AgentdError):
     code = "ConfigError"
 
 
+class SecretNotFound(ConfigError):
+    """A secret has no value where it was looked for. ``secret`` is its name."""
+
+    code = "SecretNotFound"
+    secret: str | None = None
+
+
+class AuditFailed(AgentdError):
+    """An action that has to be written down cannot be, and was not done: the disk is full, say.
+
+    ``action`` is what was refused. Calls go on.
+    """
+
+    code = "AuditFailed"
+    action: str | None = None
+
+
 class ProtocolError(AgentdError):
     """A message that the protocol does not allow. The connection stays usable."""
 
     code = "ProtocolError"
+
+
+class PayloadTooLarge(ProtocolError):
+    """A message is larger than the daemon takes; nothing was done.
+
+    ``limit`` and ``size`` are in bytes; ``setting`` is the daemon's setting that says so.
+    """
+
+    code = "PayloadTooLarge"
+    limit: int | None = None
+    size: int | None = None
+    setting: str | None = None
 
 
 class VersionMismatch(ProtocolError):
@@ -172,6 +209,15 @@ class ConnectionLost(TransportError):
     """The peer went away or fell silent. Whether the call ran is not known."""
 
     code = "ConnectionLost"
+
+
+class AuthenticationFailed(TransportError):
+    """One side does not know the other's key, or it is not the one that was expected.
+
+    Nothing was sent. The message names the command that lets the key in, or pins it.
+    """
+
+    code = "AuthenticationFailed"
 
 
 class TooLate(TransportError):
@@ -280,12 +326,15 @@ class OutcomeUnknown(CallError):
 class Overloaded(CallError):
     """The agent has too many calls waiting, or takes none while it is busy; nothing was started.
 
-    ``limit`` is the number it takes, ``retry_after`` a hint in seconds.
+    Or what this client, the agent or the daemon has in flight is as much as a limit of the daemon
+    allows: ``setting`` names that one. ``limit`` is the number it takes, ``retry_after`` a hint in
+    seconds.
     """
 
     code = "Overloaded"
     limit: int | None = None
     retry_after: float | None = None
+    setting: str | None = None
 
 
 class WouldDeadlock(CallError):

@@ -1,14 +1,22 @@
 """For all tests: a clean environment, and how much hypothesis tries."""
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 
+import pytest
 from hypothesis import settings
 
 # A developer's own settings must not decide whether a test passes; processes that tests start
 # inherit this environment, too.
 for _name in [name for name in os.environ if name.startswith("AGENTD_")]:
     del os.environ[_name]
+
+# Nor must this user's own keys and grants, which are never touched.
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="agc", dir="/tmp")
+atexit.register(shutil.rmtree, os.environ["XDG_CONFIG_HOME"], ignore_errors=True)
 
 # No deadline: a busy machine is no error. `HYPOTHESIS_PROFILE=thorough make test` looks longer.
 settings.register_profile("default", deadline=None)
@@ -18,3 +26,20 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 # Whoever starts the tests in the background of a shell has SIGINT ignored, and children inherit
 # that; what is tested here with Ctrl-C is started from a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--malformed-peers",
+        type=int,
+        default=20_000,
+        help="how many peers speak nonsense to the daemon (tests/faults/test_malformed_peers.py)",
+    )
+    """``make test ARGS='--fuzz-examples 1000000'`` looks longer at what strangers may send."""
+    parser.addoption("--fuzz-examples", type=int, default=50_000, metavar="N")
+
+
+@pytest.fixture
+def fuzz_examples(request: pytest.FixtureRequest) -> int:
+    """How many hostile inputs a fuzzing test makes."""
+    return int(request.config.getoption("--fuzz-examples"))

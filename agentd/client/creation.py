@@ -116,7 +116,7 @@ def _host(
         codec=encoded.codec,
         name=conf.name,
         lifetime=conf.effective_lifetime,
-        placement=conf.worker,
+        placement="dedicated" if conf.limits else conf.worker,
         get_if_exists=conf.get_if_exists,
         ack=conf.name is not None,
         parent=maker.agent if maker is not None else None,

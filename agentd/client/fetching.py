@@ -12,13 +12,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentd.client.link import LinkDown, Pending
-from agentd.errors import AgentdError, ConnectionLost, ResultExpired
+from agentd.errors import AgentdError, AgentNotFound, ConnectionLost, ResultExpired
 from agentd.protocol.messages import Error, Fetch, Message, Ready
 
 if TYPE_CHECKING:
     from agentd.client.session import Session
 
 __all__ = ["Outcome", "fetch", "fetch_all"]
+
+
+MOVES = 5
+"""How often an agent that moved is looked for again."""
 
 
 class Outcome(NamedTuple):
@@ -75,6 +79,7 @@ class _Fetching:
             (self._key,) = kept
         self._session: Session = runtime().session_at(endpoint)
         self._take = take
+        self._moves = 0
 
     def begin(self) -> None:
         try:
@@ -121,6 +126,8 @@ class _Fetching:
             self._lost(place, error)
         except ResultExpired as error:
             self._expired(place, error)
+        except AgentNotFound as error:
+            self._gone(place, error)
         except AgentdError as error:
             self._take(error)
         else:
@@ -141,7 +148,18 @@ class _Fetching:
         except AgentdError:
             self._take(error)
 
-    def _lost(self, place: Ready, error: ConnectionLost) -> None:
+    def _gone(self, place: Ready, error: AgentNotFound) -> None:
+        """A daemon that relays knew before us that the agent is not there any more."""
+        if not error.facts.get("moved") or self._moves >= MOVES:
+            self._take(error)
+        elif self._epoch:  # of that epoch: it went with its worker
+            self._lost(place, error)
+        else:
+            self._moves += 1
+            self._session.forget(place)
+            self.begin()
+
+    def _lost(self, place: Ready, error: AgentdError) -> None:
         self._session.forget(place)
         try:
             self._session.fate_later(place, self._fate)

@@ -23,6 +23,7 @@ from agentd.errors import (
     CallTimeout,
     ConnectionLost,
     DaemonNotFound,
+    PayloadTooLarge,
     ProtocolError,
     from_wire,
 )
@@ -38,13 +39,11 @@ from agentd.protocol.messages import (
     Pong,
     Welcome,
 )
-from agentd.transport import rundir
-from agentd.transport.sockets import Breakage, Port, Unreachable, dealer
+from agentd.transport.local import LocalPort
+from agentd.transport.sockets import DealerPort, Unreachable
 
-__all__ = ["Link", "LinkDown", "Pending"]
+__all__ = ["Link", "LinkDown", "Pending", "no_answer"]
 
-LOOK_S = 0.25
-"""How often somebody who waits for a connection looks whether there is still a listener."""
 CLOCK_S = 0.1
 """A round trip that is longer tells too little about the peer's clock, once a shorter one told."""
 MAX_FOLLOW_S = 1.0
@@ -125,7 +124,7 @@ class Link:
 
     def __init__(
         self,
-        context: Any,
+        port: DealerPort | LocalPort,
         endpoint: str,
         arm: Callable[[Link], None],
         clock: Callable[[], float] = time.monotonic,
@@ -133,18 +132,23 @@ class Link:
         """``arm`` asks the pump to read this link as nobody else does."""
         self.endpoint = endpoint
         self.welcome: Welcome | None = None
+        self._most = 0
+        """Bytes of a message that the peer takes, if it said so."""
+        self._marks: list[int] = []
+        """Pings of the peer that are to be answered."""
         self._arm = arm
         self._clock = clock
-        self._port = Port(dealer(context, endpoint))
-        self._breakage = Breakage(self._port)
-        self._lock = self._port.lock
+        self._armed = False
+        """The pump has been asked, and has not read since."""
+        self._port = port
+        self._lock = port.lock
         self._numbers = itertools.count(1)
         self._pending: dict[int, Pending] = {}
         self._leader: _Waiter | None = None
         self._followers: list[_Waiter] = []
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
-        self.fds = (self._port.fd, self._breakage.fd)
+        self.fds = port.fds
         for fd in (*self.fds, self._wake):
             self._poll.register(fd, select.POLLIN)
         self.down: AgentdError | None = None
@@ -167,30 +171,13 @@ class Link:
         Raises ``DaemonNotFound`` or ``VersionMismatch``, ``LinkDown`` if the connection broke.
         """
         deadline = self._clock() + timeout
-        path = rundir.ipc_path(self.endpoint)
-        while not self._port.wait_connected(LOOK_S, self._breakage):
-            if self._breakage.happened():
-                self.close()
-                raise LinkDown(f"the connection to {self.endpoint} broke", endpoint=self.endpoint)
-            # Its process may have ended since somebody last looked.
-            listening = rundir.is_listening(path)
-            if listening and self._clock() < deadline:
-                continue
-            self.close()
-            if listening:
-                raise self._no_answer()
-            raise DaemonNotFound(
-                f"nobody answers at {self.endpoint}; is the daemon running? Start one with: "
-                "agentd serve",
-                endpoint=self.endpoint,
-            )
         sent = self._clock()
         try:
             pending = self.submit(hello)
             message, _payload = self.wait(pending, deadline).outcome()
         except CallTimeout:
             self.close()
-            raise self._no_answer() from None
+            raise no_answer(self.endpoint) from None
         except AgentdError:
             self.close()
             raise
@@ -198,15 +185,21 @@ class Link:
             self.close()
             raise ProtocolError(f"{self.endpoint} answered hello with {message.kind!r}")
         self.welcome = message
+        self._most = message.max_message
         self._learn(sent, message.now)
         return message
 
-    def _no_answer(self) -> DaemonNotFound:
-        return DaemonNotFound(
-            f"{self.endpoint} accepts connections but does not answer",
-            endpoint=self.endpoint,
-            silent=True,
-        )
+    def _check_size(self, message: Message, frames: list[Any]) -> None:
+        """The peer would end the connection, and not say why."""
+        size = sum(memoryview(frame).nbytes for frame in frames)
+        if size > self._most:
+            raise PayloadTooLarge(
+                f"this {message.kind!r} has {size:,} bytes; {self.endpoint} takes {self._most:,} "
+                "(its setting max_message_bytes). Nothing was sent",
+                limit=self._most,
+                size=size,
+                setting="max_message_bytes",
+            )
 
     def _learn(self, sent: float, theirs: float) -> None:
         """The peer's clock showed ``theirs`` after something was sent at ``sent``, and before now.
@@ -240,6 +233,8 @@ class Link:
             message = make(pending.id)
             pending.oneway = isinstance(message, Call) and message.oneway
             frames = pack(message, payload)
+            if self._most:
+                self._check_size(message, frames)
             self._pending[pending.id] = pending
             try:
                 waiting = self._port.send_locked(frames)
@@ -251,7 +246,7 @@ class Link:
                 if waiting:
                     self._read(settled)
                 elif callback is not None and self._leader is None:
-                    self._arm(self)
+                    self._ask_pump()
         _call_back(settled)
         if failure is not None:
             raise failure
@@ -265,7 +260,7 @@ class Link:
                 before = pending.callback
                 pending.callback = callback if before is None else partial(_both, before, callback)
                 if self._leader is None:
-                    self._arm(self)
+                    self._ask_pump()
                 return
         callback(pending)
 
@@ -276,7 +271,7 @@ class Link:
             if not pending.done and not pending.chunks:
                 pending.on_change = callback
                 if self._leader is None:
-                    self._arm(self)
+                    self._ask_pump()
                 return
         callback()
 
@@ -286,16 +281,23 @@ class Link:
         with self._lock:
             self._pending.pop(pending.id, None)
 
+    def _ask_pump(self) -> None:
+        if not self._armed:
+            self._armed = True
+            self._arm(self)
+
     @undisturbed
     def tell(self, message: Message) -> None:
         """Send what has no answer; a broken connection is no error here."""
+        settled: Calls = []
         with self._lock:
             if self.down is None:
                 try:
-                    self._port.send_locked(pack(message))
+                    if self._port.send_locked(pack(message)):
+                        self._read(settled)
                 except Unreachable:
                     pass
-        self.pump()  # input that the sending noticed
+        _call_back(settled)
 
     @undisturbed
     def wait(
@@ -369,7 +371,7 @@ class Link:
         if self._followers:
             self._rouse(self._followers.pop(0))
         elif self._pending:
-            self._arm(self)
+            self._ask_pump()
 
     def _rouse(self, waiter: _Waiter) -> None:
         if waiter is self._leader:
@@ -384,22 +386,34 @@ class Link:
         with self._lock:
             self._read(settled)
             further = self.down is None and bool(self._pending) and self._leader is None
+            self._armed = further
         _call_back(settled)
         return further
 
     def _read(self, settled: Calls) -> None:
         if self.down is not None:
             return
+        port = self._port
         # Looked at first: what came before it broke is read below, and counts.
-        broken = self._breakage.happened()
+        broken = port.has_broken()
         while True:
-            messages, more = self._port.receive_locked(100)
+            messages, more = port.receive_locked(100)
             for frames in messages:
                 self._take(frames, settled)
-            if not more:
+            if not more and not self._show_read():
                 break
-        if broken:
+        if broken or port.has_broken():
             self._break(f"the connection to {self.endpoint} broke", settled)
+
+    def _show_read(self) -> bool:
+        """Answer the peer's pings: what it sent before them is read. Whether there is more now."""
+        waiting = False
+        while self._marks:
+            try:
+                waiting = self._port.send_locked(pack(Pong(self._marks.pop())))
+            except Unreachable:
+                break
+        return waiting
 
     def _take(self, frames: list[Any], settled: Calls) -> None:
         self.heard = self._clock()
@@ -409,7 +423,13 @@ class Link:
         except ProtocolError:
             return  # an answer that cannot be read has no id to blame; its caller times out
         number = getattr(message, "id", 0)
+        if isinstance(message, Ping):  # has this side read what came before?
+            self._marks.append(number)
+            return
         pending = self._pending.get(number)
+        if number == 0 and isinstance(message, Error) and message.code == "AuthenticationFailed":
+            self._shut_out(from_wire(message.code, message.message, message.facts), settled)
+            return
         if pending is None:
             return  # the answer to a request that was given up
         if isinstance(message, Chunk):
@@ -456,6 +476,14 @@ class Link:
             self._settle(request, settled)
         for follower in self._followers:
             self._rouse(follower)
+
+    def _shut_out(self, refusal: AgentdError, settled: Calls) -> None:
+        """The peer has no grant for us (any more): not of one request, of them all."""
+        pending, self._pending = self._pending, {}
+        for request in pending.values():
+            request.failure = refusal
+            self._settle(request, settled)
+        self._break(refusal.message, settled)
 
     # -- ending ------------------------------------------------------------------------------------
     @undisturbed
@@ -505,14 +533,19 @@ class Link:
         """Close the sockets; open requests fail."""
         self.fail(f"the connection to {self.endpoint} was closed")
         with self._lock:
-            if not self._port.closed:
-                self._breakage.close()
-                self._port.close_locked(linger_ms)
+            self._port.close_locked(linger_ms)
 
     def __del__(self) -> None:
         wake = self.__dict__.get("_wake")
         if wake is not None:
             os.close(wake)
+
+
+def no_answer(endpoint: str) -> DaemonNotFound:
+    """Somebody listens there, but says nothing."""
+    return DaemonNotFound(
+        f"{endpoint} accepts connections but does not answer", endpoint=endpoint, silent=True
+    )
 
 
 def _both(

@@ -35,6 +35,9 @@ class DistConf:
     ``ship``: which modules go along: ``True`` for those beside the program that the class's module
     and the program itself import, ``False`` for none, or a list of further modules and packages
     (packages with all their files).
+    ``limits``: what its worker may use, which then is its own: ``memory_bytes`` (writable memory,
+    8 MiB for each thread included; over it ``MemoryError``), ``cpu_s`` (processor seconds in all;
+    over them ``AgentCrashed``), ``files`` (open descriptors).
     """
 
     endpoint: str | None = None
@@ -51,6 +54,7 @@ class DistConf:
     busy: Literal["queue", "reject", "interrupt"] = "queue"
     mailbox: int = 16_384
     ship: bool | Sequence[str] = True
+    limits: Mapping[str, int] | None = None
 
     def __post_init__(self) -> None:
         _require("lifetime", self.lifetime, (None, "client", "daemon"))
@@ -61,6 +65,8 @@ class DistConf:
             if type(number) is not int or number < 1:
                 raise ConfigError(f"to_dist: {key} is a number from 1 on, not {number!r}")
         check_timeout("to_dist", self.timeout)
+        if self.limits is not None:
+            _check_limits(self.limits)
         ship = self.ship
         if not isinstance(ship, bool) and not (
             isinstance(ship, (list, tuple)) and all(isinstance(n, str) and n for n in ship)
@@ -87,14 +93,15 @@ class DistConf:
 
     @property
     def turns(self) -> dict[str, Any]:
-        """How its calls take turns, as far as that differs from the default."""
+        """How its calls take turns and what it may use, as far as that is not the default."""
         mine = {
             "max_concurrency": self.max_concurrency,
             "reentrant": self.reentrant,
             "busy": self.busy,
             "mailbox": self.mailbox,
         }
-        return {k: v for k, v in mine.items() if v != DEFAULT_TURNS[k]}
+        turns = {k: v for k, v in mine.items() if v != DEFAULT_TURNS[k]}
+        return {**turns, "limits": dict(self.limits)} if self.limits else turns
 
     @property
     def effective_lifetime(self) -> str:
@@ -146,6 +153,22 @@ def check_timeout(where: str, timeout: Any) -> None:
     """Raise ``ConfigError`` for what is neither ``None`` nor a number of seconds above 0."""
     if timeout is not None and not (type(timeout) in (int, float) and timeout > 0):
         raise ConfigError(f"{where}: timeout is in seconds, above 0, not {timeout!r}")
+
+
+LEAST_LIMITS = {"memory_bytes": 128 * 1024 * 1024, "cpu_s": 1, "files": 64}
+"""The daemon's own; a worker needs about a third of it to start."""
+
+
+def _check_limits(limits: Any) -> None:
+    if not isinstance(limits, Mapping):
+        raise ConfigError(f"to_dist: limits is a dict, not {type(limits).__name__}")
+    for key, value in limits.items():
+        if key not in LEAST_LIMITS:
+            raise ConfigError(f"to_dist: limits are {', '.join(LEAST_LIMITS)}, not {key!r}")
+        if type(value) is not int or value < LEAST_LIMITS[key]:
+            raise ConfigError(
+                f"to_dist: the limit {key} is a number from {LEAST_LIMITS[key]} on, not {value!r}"
+            )
 
 
 def _require(key: str, value: Any, allowed: tuple[Any, ...]) -> None:

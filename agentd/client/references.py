@@ -1,4 +1,4 @@
-"""How agents travel inside values: as references, never as copies. So do results and files.
+"""How agents travel inside values: as references, never as copies. So do results, files, secrets.
 
 On the wire a reference to an agent is ``(agent id, endpoint of its daemon, "pkg.mod:Class", name,
 about, timeout, retry)``.
@@ -12,19 +12,21 @@ from agentd.client.proxy import RpcObject, make_proxy, reference
 from agentd.client.target import Target
 from agentd.errors import DecodeError
 
-__all__ = ["FILE", "RESULT", "Collecting", "References", "active", "install", "received"]
+__all__ = ["FILE", "RESULT", "SECRET", "Collecting", "References", "active", "install", "received"]
 
 RESULT: Final = "result"
 """First in a reference to the outcome of a call (see ``agentd.client.fetching``)."""
 FILE: Final = "file"
 """First in a reference to a file (see ``agentd.client.files``)."""
+SECRET: Final = "secret"  # noqa: S105 - a word of the protocol
+"""First in a reference to a secret (see ``agentd.client.secrets``)."""
 
 
 class References:
     """What a client knows of references: proxies are some."""
 
     def to_wire(self, obj: object) -> tuple[Any, ...] | None:
-        """The reference: of a proxy, a result that has not been fetched, a file elsewhere."""
+        """The reference: of a proxy, a result not fetched yet, a file elsewhere, a secret."""
         kind = type(obj)
         if issubclass(kind, RpcObject):  # not isinstance: a proxy poses as its class
             return reference(obj)
@@ -35,7 +37,7 @@ class References:
         return None
 
     def from_wire(self, wire: tuple[Any, ...]) -> object:
-        """The proxy, the result, or the file for a reference."""
+        """The proxy, the result, the file, or the secret for a reference."""
         if wire and wire[0] == RESULT:
             from agentd.client.results import AsyncResult
 
@@ -44,6 +46,10 @@ class References:
             from agentd.client.files import File
 
             return File.arrived(wire)
+        if wire and wire[0] == SECRET:
+            from agentd.client.secrets import Secret
+
+            return Secret.arrived(wire)
         try:
             return make_proxy(Target.from_wire(wire))
         except (TypeError, ValueError) as error:

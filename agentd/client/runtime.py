@@ -17,6 +17,7 @@ from agentd.client.session import Session
 from agentd.errors import DaemonNotFound
 from agentd.ids import new_session_id
 from agentd.transport import rundir
+from agentd.transport.endpoint import is_tcp
 from agentd.transport.sockets import new_context
 
 __all__ = ["Runtime", "runtime"]
@@ -57,6 +58,7 @@ class Runtime:
         return self._session(endpoint, direct=direct)
 
     def _session(self, endpoint: str, *, direct: bool) -> Session:
+        direct = direct and not is_tcp(endpoint)  # the daemon relays to what cannot be reached
         key = (endpoint, direct)
         session = self._sessions.get(key)
         if session is None:

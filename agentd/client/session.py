@@ -19,10 +19,12 @@ import msgpack
 
 from agentd.client import references
 from agentd.client.breaks import Breaks, backoff
+from agentd.client.dialing import dial_daemon, dial_worker
 from agentd.client.lines import Lines
 from agentd.client.link import Link, LinkDown, Pending
 from agentd.client.shipping import Shipping
-from agentd.client.trust import Reader, is_own
+from agentd.client.trust import Reader
+from agentd.client.ways import way_to
 from agentd.errors import (
     AgentCreationError,
     AgentdError,
@@ -45,6 +47,7 @@ from agentd.protocol.messages import (
     Error,
     Fate,
     Hello,
+    Keep,
     Locate,
     Message,
     Ping,
@@ -70,8 +73,13 @@ CONNECT_TIMEOUT_S = 3.0
 """How long a daemon may take to answer ``hello``; it does so before anything else."""
 WORKER_TIMEOUT_S = 1.75
 """How long a worker may take, before the daemon is asked about it."""
+DOUBTED_TIMEOUT_S = 0.25
+"""How long one may take that is well, as the daemon says, though its connection was silent: what
+was found until then took almost three heartbeats."""
 AVOID_S = 5.0
 """How long the daemon relays for a worker that did not answer."""
+RETURN_S = 2.0
+"""How long a daemon elsewhere is left alone that could not be met, unless somebody needs it."""
 PAUSE_S = 1.0
 """Beats this far apart tell that this process itself stood still, not its peers."""
 MOVES = 5
@@ -103,16 +111,19 @@ class Session:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = endpoint
+        self._way = way_to(endpoint)
         self._runtime = runtime
         self._clock = clock
         self._pid = os.getpid()
-        self.direct = direct
+        self.direct = direct and self._way.local
         self._lock = threading.RLock()  # protects the links and places
         self._daemon: Link | None = None
         self._workers: dict[str, Link | None] = {}
         """By address; ``None``: not to be reached from here, the daemon relays."""
         self._avoided: dict[str, float] = {}
         """Workers that did not answer, by address: until when the daemon relays for them."""
+        self._doubted: set[str] = set()
+        """Workers, by address, whose last connection was silent though they are well."""
         self._beaten = clock()
         self._refused: dict[str, tuple[float, AgentdError]] = {}
         """By endpoint: when and why nobody could be met there."""
@@ -123,8 +134,18 @@ class Session:
         """Open calls with a deadline that nobody waits for in a thread."""
         self._release_lock = threading.Lock()  # protects the next
         self._released: dict[bytes, list[bytes]] = {}
-        self._path = rundir.ipc_path(endpoint)
         self.reader = Reader(endpoint, trusted=False)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether what comes from there may run code here; settled when the daemon is met."""
+        return self.reader.trusted
+
+    @property
+    def home(self) -> str:
+        """By which endpoint the daemon's own agents know it; empty until it has been met."""
+        daemon = self._daemon
+        return daemon.welcome.endpoint if daemon is not None and daemon.welcome else ""
 
     # -- links -------------------------------------------------------------------------------------
     def connect(self, came: float | None = None) -> Link:
@@ -142,22 +163,18 @@ class Session:
                 return link
             if link is not None:
                 link.close()
-            if not rundir.is_listening(self._path):
+            if not self._way.is_listening():
                 self._daemon = None
                 raise DaemonNotFound(
                     f"no daemon listens on {self.endpoint}; start one with: agentd serve",
                     endpoint=self.endpoint,
                 )
+            dial = partial(dial_daemon, self._runtime.context, self.endpoint)
             self._daemon = self._once(
-                self.endpoint, came, lambda: self._open(self.endpoint, CONNECT_TIMEOUT_S)
+                self.endpoint, came, lambda: self._open(self.endpoint, dial, CONNECT_TIMEOUT_S)
             )
-            self.reader.trusted = is_own(self._path)
+            self.reader.trusted = self._way.is_trusted()
             return self._daemon
-
-    @property
-    def trusted(self) -> bool:
-        """Whether what comes from there may run code here: it is this user's own daemon."""
-        return self.reader.trusted
 
     def takes_code(self) -> bool:
         """Whether the daemon takes more than plain data from this process; connects to be told."""
@@ -180,12 +197,13 @@ class Session:
             self._refused[endpoint] = time.monotonic(), error
             raise
 
-    def _open(self, endpoint: str, timeout: float) -> Link:
+    def _open(self, endpoint: str, dial: Callable[[float], Any], timeout: float) -> Link:
         """A connection that breaks meanwhile is made again, within the time."""
         deadline = time.monotonic() + timeout
         for attempt in itertools.count():
-            link = Link(self._runtime.context, endpoint, self._runtime.pump.arm, self._clock)
             try:
+                port = dial(max(0.0, deadline - time.monotonic()))
+                link = Link(port, endpoint, self._runtime.pump.arm, self._clock)
                 link.open(self._hello, max(0.0, deadline - time.monotonic()))
             except LinkDown as error:
                 if time.monotonic() > deadline:
@@ -228,7 +246,7 @@ class Session:
             relayed = address in self._workers and link is None
             if relayed or not self.direct or self._avoided.get(address, 0.0) > time.monotonic():
                 return self.connect(came)
-            if not rundir.is_listening(rundir.ipc_path(address)):
+            if not rundir.is_listening(rundir.worker_path(address)):
                 if link is not None:  # it was there once: it is gone, not out of reach
                     del self._workers[address]
                     raise LinkDown("the worker is gone", endpoint=address, sent=False)
@@ -238,18 +256,29 @@ class Session:
 
     def _meet_worker(self, place: Ready) -> Link:
         address = place.address
+        doubted = address in self._doubted
+        self._doubted.discard(address)
+        timeout = DOUBTED_TIMEOUT_S if doubted else WORKER_TIMEOUT_S
         try:
-            opened = self._workers[address] = self._open(address, WORKER_TIMEOUT_S)
+            dial = partial(dial_worker, address)
+            opened = self._workers[address] = self._open(address, dial, timeout)
         except DaemonNotFound as error:
             if error.facts.get("silent"):
-                return self._around(place)
+                return self._around(place, known_well=doubted)
             raise LinkDown(error.message, endpoint=address, sent=False) from None
         except ConnectionLost as error:  # it died while we came
             raise LinkDown(error.message, endpoint=address, sent=False) from None
         return opened
 
-    def _around(self, place: Ready) -> Link:
+    def _around(self, place: Ready, *, known_well: bool) -> Link:
         """A worker does not answer: if it is well, or busy, the daemon relays for a while."""
+        if not known_well:
+            self._ask_about(place)
+        self._avoided[place.address] = time.monotonic() + AVOID_S
+        return self.connect()
+
+    def _ask_about(self, place: Ready) -> None:
+        """Raises ``ConnectionLost`` if the daemon finds the worker neither well nor busy."""
         deadline = time.monotonic() + WORKER_TIMEOUT_S
         try:
             self.request(lambda n: Vouch(n, place.worker), deadline=deadline)
@@ -257,8 +286,6 @@ class Session:
             raise ConnectionLost(
                 f"neither worker {place.worker} nor the daemon answers", endpoint=self.endpoint
             ) from None
-        self._avoided[place.address] = time.monotonic() + AVOID_S
-        return self.connect()
 
     # -- requests to the daemon --------------------------------------------------------------------
     def request(
@@ -559,8 +586,8 @@ class Session:
         """Whether the worker still listens, or the daemon that relays for it."""
         relayed = place.address in self._workers and self._workers[place.address] is None
         if relayed or not self.direct:
-            return rundir.is_listening(self._path)
-        return rundir.is_listening(rundir.ipc_path(place.address))
+            return self._way.is_listening()
+        return rundir.is_listening(rundir.worker_path(place.address))
 
     def _call_at(
         self, place: Ready, out: Outgoing, *, again: bool
@@ -602,6 +629,14 @@ class Session:
         place = self._places.get(agent)
         link = None if place is None else self._workers.get(place.address)
         return self._daemon if link is None or link.down is not None else link
+
+    def keep(self, agent: bytes, key: bytes) -> None:
+        """The outcome is for others: it is to stay where it is made."""
+        if self._pid != os.getpid():
+            return  # as below
+        link = self._open_link(agent)
+        if link is not None:
+            link.tell(Keep(agent, [key]))
 
     def release(self, agent: bytes, key: bytes) -> None:
         """Nobody will fetch that outcome any more; told in batches, with the next heartbeat.
@@ -683,7 +718,7 @@ class Session:
             return
         self._forget_the_dead()
         if daemon.down is not None:
-            if rundir.is_listening(self._path):  # it is back, or it was the connection: the lease
+            if self._may_be_back(now):  # it is back, or it was the connection: the lease
                 self._return()
             return
         with self._release_lock:
@@ -733,9 +768,15 @@ class Session:
         if isinstance(message, Vouched) and message.state == "busy":
             link.excuse(self._clock())
         elif isinstance(message, Vouched):  # it is well: the connection is not
+            self._doubted.add(link.endpoint)
             link.fail(told)
         else:
             link.fail(f"{told}; {failure.message if failure else ''}", for_good=True)
+
+    def _may_be_back(self, now: float) -> bool:
+        """Whether to look for the daemon: where that means to knock, not at every beat."""
+        refused, _why = self._refused.get(self.endpoint, (0.0, None))
+        return (self._way.local or now - refused > RETURN_S) and self._way.is_listening()
 
     def _return(self) -> None:
         """Connect to the daemon again; it may listen and yet not answer for seconds."""
@@ -758,6 +799,7 @@ class Session:
                 if link is not None and (link.down is None or _listens(address)):
                     continue
                 del self._workers[address]
+                self._doubted.discard(address)
                 if link is not None:
                     link.close()
                 for place in [p for p in list(self._places.values()) if p.address == address]:
@@ -785,4 +827,4 @@ def is_elsewhere(error: AgentdError) -> bool:
 
 
 def _listens(address: str) -> bool:
-    return rundir.is_listening(rundir.ipc_path(address))
+    return rundir.is_listening(rundir.worker_path(address))

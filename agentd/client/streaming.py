@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, Self
 
 from agentd.client import references
 from agentd.client.breaks import Breaks
 from agentd.client.calling import await_ready
+from agentd.client.context import current
 from agentd.client.farewell import leave
 from agentd.client.link import Link, LinkDown, Pending
 from agentd.client.outgoing import Outgoing
@@ -202,13 +204,33 @@ class Stream:
         assert link is not None
         deadline = None if self._out.deadline is None else self._out.deadline + LATE_S
         try:
-            link.wait(pending, deadline, lambda p: p.done or bool(p.chunks))
+            with self._awaited():
+                link.wait(pending, deadline, lambda p: p.done or bool(p.chunks))
         except CallTimeout:
             self.close()
             raise self._out.timed_out(self._aim.cls) from None
         except (KeyboardInterrupt, SystemExit):
             self.close()
             raise
+
+    @contextlib.contextmanager
+    def _awaited(self) -> Iterator[None]:
+        """While an agent's code waits for an item.
+
+        A call that comes back to it through the stream is told (see ``Turns``), and if the code is
+        given up meanwhile, so is the stream, which ends the waiting.
+        """
+        maker, out = current(), self._out
+        if maker is None:
+            yield
+            return
+        if not self._guest:  # a guest's leaving ends the stream for nobody, itself included
+            maker.adopt(out.key, partial(self._session.cancel, out.agent, out.key), out.needs)
+        try:
+            with maker.waits(out.key, out.needs):
+                yield
+        finally:
+            maker.disown(out.key)
 
     # -- asyncio -----------------------------------------------------------------------------------
     def __aiter__(self) -> Self:
@@ -234,7 +256,8 @@ class Stream:
             assert self._link is not None
             self._link.on_change(self._pending, partial(_set_in_loop, loop, change))
             try:
-                await asyncio.wait_for(change, self._left())
+                with self._awaited():
+                    await asyncio.wait_for(change, self._left())
             except TimeoutError:
                 self.close()
                 raise self._out.timed_out(self._aim.cls) from None

@@ -35,6 +35,7 @@ __all__ = [
     "Fate",
     "Fetch",
     "Hello",
+    "Keep",
     "Locate",
     "Message",
     "Offer",
@@ -185,6 +186,10 @@ class Welcome(Message):
     dill: str | None = None
     now: float = 0.0
     """The clock by which it tells what comes late."""
+    max_message: int = 0
+    """Bytes of the largest message that it takes; 0: it does not say."""
+    endpoint: str = ""
+    """Of a daemon: by which its agents know it, in references."""
     takes_code: bool = False
     """Whether this client may send more than plain data: pickles, classes, modules."""
 
@@ -370,7 +375,7 @@ class Call(Message):
     """For ``op="stream"``: how many items may be sent before more is granted."""
     needs: list[Any] = []
     """References to the outcomes that the payload contains (see ``Fetch``), as
-    ``[key, agent, epoch, address, endpoint]`` each; the call starts when all are there."""
+    ``["result", key, agent, endpoint, epoch]`` each; the call starts when all are there."""
     chain: list[Any] = []
     """``[agent, key]`` of each call that waits for this one, outermost first."""
     again: bool = False
@@ -403,6 +408,16 @@ class Fetch(Message):
     agent: bytes
     epoch: int
     key: bytes
+
+
+class Keep(Message):
+    """These calls' values were handed on before they came: they are not sent to their caller.
+
+    He is told ``Result.held``, and fetches the value if he asks for it after all.
+    """
+
+    agent: bytes
+    keys: list[Any]
 
 
 class Release(Message):
@@ -485,7 +500,6 @@ class Result(Message):
 class Enlist(Message):
     """A worker reports for work."""
 
-    token: bytes
     worker: str
     pid: int
     address: str

@@ -7,7 +7,7 @@ functions are safe to call from many threads at once. What cannot travel is a
 
 from __future__ import annotations
 
-from agentd.serialization.contract import Encoded, References, Refusal
+from agentd.serialization.contract import Encoded, Redaction, References, Refusal
 from agentd.serialization.payloads import (
     decode,
     decode_call,
@@ -25,6 +25,7 @@ from agentd.serialization.sources import Bundle, bundle_of
 __all__ = [
     "Bundle",
     "Encoded",
+    "Redaction",
     "References",
     "Refusal",
     "bundle_of",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Encoded", "References", "Refusal"]
+__all__ = ["Encoded", "Redaction", "References", "Refusal"]
 
 
 class Encoded(NamedTuple):
@@ -38,6 +39,19 @@ class References(Protocol):
         One that also has ``make_dataclass(module, qualname, values)`` makes the dataclasses of a
         payload; without it they are made without running any of their code.
         """
+
+
+class Redaction(Protocol):
+    """What must not be told to others, such as the values of secrets."""
+
+    def text(self, text: str) -> str:
+        """The text without it."""
+
+    def value(self, value: Any) -> Any:
+        """Plain data without it; other objects as they are."""
+
+    def within(self, frames: Iterable[Any]) -> bool:
+        """Whether it is in these bytes."""
 
 
 class Refusal(Exception):

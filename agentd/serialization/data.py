@@ -259,15 +259,21 @@ _STDLIB_WRITERS: Final[dict[str, Any]] = {
 # -- reading ------------------------------------------------------------------------------------
 
 
-def unpack(head: Any, buffers: Sequence[Any], *, refs: References | None) -> Any:
-    """Read ``data``. Whatever arrives, the outcome is a value or a `DecodeError`."""
-    return _Reader(buffers, refs).read(head, 0)
+def unpack(
+    head: Any, buffers: Sequence[Any], *, refs: References | None, data_only: bool = False
+) -> Any:
+    """Read ``data``. Whatever arrives, the outcome is a value or a `DecodeError`.
+
+    ``data_only``: from a peer that may not send code, nor say which part of this host to read.
+    """
+    return _Reader(buffers, refs, data_only=data_only).read(head, 0)
 
 
 class _Reader:
-    def __init__(self, buffers: Sequence[Any], refs: References | None) -> None:
+    def __init__(self, buffers: Sequence[Any], refs: References | None, *, data_only: bool) -> None:
         self.buffers = buffers
         self.refs = refs
+        self.data_only = data_only
 
     def read(self, content: Any, depth: int) -> Any:
         if depth > DEPTH:
@@ -327,6 +333,12 @@ class _Reader:
         wire = tuple(self.items(content, depth))
         if self.refs is None:
             raise DecodeError("the payload holds a reference to an agent; none is expected here.")
+        if self.data_only and wire[:1] == ("secret",) and ":" in str(wire[1:]):
+            # ``env:``, ``file:`` or ``keyring:``: the sender would choose what is read.
+            raise DecodeError(
+                "a secret that names its source itself may only come from who may send code; use "
+                "the name of an entry in the daemon's table of secrets."
+            )
         return self.refs.from_wire(wire)
 
     def moment(self, kind: str, content: bytes, depth: int) -> Any:

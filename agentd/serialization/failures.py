@@ -34,7 +34,7 @@ def reduce_exception(rules: Rules, exc: BaseException) -> Any:
         form: Any = exc.__reduce_ex__(5)
         if type(form) is not tuple or len(form) > 3:
             return form
-        shell: tuple[Any, ...] = wire.call, (form[0], form[1])
+        shell: tuple[Any, ...] = wire.call, (form[0], tuple(map(soft, form[1])))
         attributes: Any = form[2] if len(form) == 3 else None
         fields: dict[str, Any] = {}
         args = None
@@ -73,7 +73,7 @@ def _own_reduce(cls: type) -> bool:
 
 def _constructor_args(exc: BaseException, base: type, soft: Any) -> tuple[Any, ...]:
     if isinstance(exc, BaseExceptionGroup):
-        return exc.message, list(exc.exceptions)
+        return soft(exc.message), list(exc.exceptions)
     return tuple(map(soft, constructor_args(exc, base)))
 
 

@@ -50,12 +50,16 @@ def pickled(
     refs: References | None,
     roots: Callable[[], list[tuple[str, Any]]],
     keep: object = None,
+    clean: Callable[[Any], Any] | None = None,
 ) -> Encoded:
-    """Encode with the upper rungs. What fails on all of them is refused, with its path."""
+    """Encode with the upper rungs. What fails on all of them is refused, with its path.
+
+    ``clean`` is what parts of exceptions go through.
+    """
     from agentd.serialization import pickling
 
     try:
-        return _try_picklers(pickling, value, refs, keep)
+        return _try_picklers(pickling, value, refs, keep, clean)
     except Refusal as refusal:
         raise refusal.error from None
     except Exception as exc:
@@ -64,9 +68,15 @@ def pickled(
         raise explain(exc, roots(), refs=refs, keep=keep) from exc
 
 
-def _try_picklers(pickling: Any, value: Any, refs: References | None, keep: object) -> Encoded:
+def _try_picklers(
+    pickling: Any,
+    value: Any,
+    refs: References | None,
+    keep: object,
+    clean: Callable[[Any], Any] | None = None,
+) -> Encoded:
     try:
-        return _dump(pickling, pickling.Fast, value, refs, keep, None)
+        return _dump(pickling, pickling.Fast, value, refs, keep, clean)
     except RecursionError:
         raise  # dill needs more stack, not less.
     except Exception as exc:  # noqa: BLE001  (a pickler raises what the user's code raises)
@@ -75,13 +85,13 @@ def _try_picklers(pickling: Any, value: Any, refs: References | None, keep: obje
 
     def soften(part: Any) -> Any:
         try:
-            _try_picklers(pickling, part, refs, None)
+            _try_picklers(pickling, part, refs, None, clean)
         except Exception:  # noqa: BLE001  (as above)
-            return _text(part)
-        return part
+            part = _text(part)
+        return part if clean is None else clean(part)
 
     # An exception is worth more than any of its attributes: the last two tries let go of those.
-    for maker, soft in ((deep, None), (pickling.Fast, soften), (deep, soften)):
+    for maker, soft in ((deep, clean), (pickling.Fast, soften), (deep, soften)):
         if maker is not None:
             try:
                 return _dump(pickling, maker, value, refs, keep, soft)
@@ -117,7 +127,7 @@ def read(
 ) -> Any:
     """Decode what `climb` made, as the codec says and in no other way."""
     if codec == "data":
-        return data.unpack(head, buffers, refs=refs)
+        return data.unpack(head, buffers, refs=refs, data_only=data_only)
     if codec != "pickle" and not codec.startswith("dill:"):
         raise DecodeError(f"unknown codec {codec!r}; this version reads data, pickle and dill.")
     if data_only:

@@ -44,7 +44,7 @@ class Rules:
     ``keep`` is the object that must not become a reference (the agent itself, when its state is
     sent). ``inline`` is set for the definition of a class: classes that it refers to are then
     written into the same stream, and locks are made anew. ``soften`` replaces a part of an
-    exception that cannot travel.
+    exception that cannot travel, or must not.
     """
 
     refs: References | None = None

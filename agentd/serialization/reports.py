@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from agentd.errors import RemoteError, SerializationError
-from agentd.serialization.contract import Encoded, References
+from agentd.errors import RemoteError
+from agentd.printable import printable
+from agentd.serialization.contract import Encoded, Redaction, References
 from agentd.serialization.ladder import pickled, read
 from agentd.serialization.told import Unknown, rebuild, tell
 
@@ -20,32 +21,46 @@ _USUAL: Final = "Traceback (most recent call last):"
 
 
 def encode_error(
-    exc: BaseException, *, refs: References | None = None, data_only: bool = False
+    exc: BaseException,
+    *,
+    refs: References | None = None,
+    redaction: Redaction | None = None,
+    data_only: bool = False,
 ) -> tuple[dict[str, Any], Encoded | None]:
-    """``(facts, payload)``. Never raises.
+    """``(facts, payload)``, without what ``redaction`` keeps back. Never raises.
 
     ``facts`` are plain: ``type_name``, ``message`` and ``traceback`` (text, chain included, no
-    local variables). The payload is ``None`` if the exception cannot travel in any form; with
-    ``data_only`` it is plain data (see ``told``).
+    local variables). The payload is ``None`` if the exception cannot travel in any form, or only
+    with what is to be kept back: deep in an object of its own, say. With ``data_only`` it is plain
+    data (see ``told``).
     """
+    clean = _as_it_is if redaction is None else redaction.text
     cls = type(exc)
     where = "" if cls.__module__ == "builtins" else f"{cls.__module__}."
     facts = {
         "type_name": f"{where}{cls.__qualname__}",
-        "message": _safely(lambda: str(exc), "<the message could not be made>", _MESSAGE_BYTES),
+        "message": _safely(
+            lambda: clean(str(exc)), "<the message could not be made>", _MESSAGE_BYTES
+        ),
         "traceback": _safely(
-            lambda: _format(exc), "<the traceback could not be made>", _TRACEBACK_BYTES
+            lambda: clean(_format(exc)), "<the traceback could not be made>", _TRACEBACK_BYTES
         ),
     }
-    if data_only:
-        try:
-            return facts, tell(exc, refs=refs)
-        except Exception:  # noqa: BLE001  (an exception whose parts cannot even be looked at)
-            return facts, None
+    part = None if redaction is None else redaction.value
     try:
-        return facts, pickled(exc, refs=refs, roots=lambda: [("exception", exc)])
-    except SerializationError:
+        if data_only:
+            encoded = tell(exc, refs=refs, clean=part)
+        else:
+            encoded = pickled(exc, refs=refs, roots=lambda: [("exception", exc)], clean=part)
+    except Exception:  # noqa: BLE001  (an exception whose parts cannot even be looked at)
         return facts, None
+    if redaction is not None and redaction.within([encoded.head, *encoded.buffers]):
+        return facts, None
+    return facts, encoded
+
+
+def _as_it_is(text: str) -> str:
+    return text
 
 
 def _safely(make: Callable[[], str], instead: str, limit: int) -> str:
@@ -126,6 +141,8 @@ def _note(exc: BaseException, text: str) -> None:
         if isinstance(part, BaseExceptionGroup):
             todo += part.exceptions
     if text:
+        # A note is printed by Python as it is.
+        text = printable(text, keep="\n\t")
         body = text.removeprefix(_USUAL)
         note = f"{REMOTE_TRACEBACK}{body}" if body != text else f"{REMOTE_TRACEBACK}\n{text}"
         BaseException.add_note(exc, note)

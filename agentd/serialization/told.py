@@ -6,7 +6,7 @@ one that the reader has loaded already, and without running any code of that typ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from agentd.errors import SerializationError
@@ -29,50 +29,74 @@ class Unknown(Exception):
     """The type is not one that may be rebuilt here."""
 
 
-def tell(error: BaseException, *, refs: References | None) -> Encoded:
-    """The exception in codec ``data``; raises ``SerializationError`` where even that fails."""
-    told = _describe(error, refs, 0)
+def tell(
+    error: BaseException,
+    *,
+    refs: References | None,
+    clean: Callable[[Any], Any] | None = None,
+) -> Encoded:
+    """The exception in codec ``data``; raises ``SerializationError`` where even that fails.
+
+    ``clean`` is what parts of it go through.
+    """
+    told = _describe(error, _Plain(refs, clean), 0)
     return Encoded("data", *data.pack(lambda form: form(told, "exception", 0), refs=refs))
 
 
-def _describe(error: BaseException, refs: References | None, depth: int) -> dict[str, Any]:
+def _describe(error: BaseException, plain: _Plain, depth: int) -> dict[str, Any]:
     cls = type(error)
     base = _base(cls)
     args: Sequence[Any] = constructor_args(error, base)
     if isinstance(error, BaseExceptionGroup):
-        args = (error.message, [])
+        args = (error.message, ())
     attributes = {
-        name: _plain(value, refs)
+        name: plain(value)
         for name, value in list(vars(error).items())[:MAX_ATTRIBUTES]
         if name not in _BASE_NAMES
     }
     told: dict[str, Any] = {
         "module": cls.__module__,
         "name": cls.__qualname__,
-        "make": [_plain(arg, refs) for arg in args],
-        "args": [_plain(arg, refs) for arg in error.args],
+        "make": [plain(arg) for arg in args],
+        "args": [plain(arg) for arg in error.args],
         "attributes": attributes,
         "suppress": error.__suppress_context__,
     }
     if depth < MAX_CHAIN:
         for link, linked in zip(_LINKS, (error.__cause__, error.__context__), strict=True):
-            told[link] = None if linked is None else _describe(linked, refs, depth + 1)
+            told[link] = None if linked is None else _describe(linked, plain, depth + 1)
         if isinstance(error, BaseExceptionGroup):
-            told["group"] = [_describe(e, refs, depth + 1) for e in error.exceptions[:MAX_CHAIN]]
+            told["group"] = [_describe(e, plain, depth + 1) for e in error.exceptions[:MAX_CHAIN]]
     return told
 
 
-def _plain(value: Any, refs: References | None) -> Any:
-    """The value, if it has a form in plain data, else how it prints."""
-    try:
-        data.pack(lambda form: form(value, "part", 0), refs=refs)
-    except (SerializationError, Refusal):
+class _Plain:
+    """Parts of an exception, as they may travel."""
+
+    def __init__(self, refs: References | None, clean: Callable[[Any], Any] | None) -> None:
+        self._refs = refs
+        self._clean = clean if clean is not None else _as_it_is
+
+    def __call__(self, value: Any) -> Any:
+        """The value, if it has a form in plain data, else how it prints."""
+        value = self._clean(value)
         try:
-            text = repr(value)
-        except Exception:  # noqa: BLE001  (a __repr__ of the user)
-            text = f"<{type(value).__qualname__} object>"
-        return text.encode("utf-8", "backslashreplace").decode()[:1000]
+            data.pack(lambda form: form(value, "part", 0), refs=self._refs)
+        except (SerializationError, Refusal):
+            return self._clean(_text(value))
+        return value
+
+
+def _as_it_is(value: Any) -> Any:
     return value
+
+
+def _text(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  (a __repr__ of the user)
+        text = f"<{type(value).__qualname__} object>"
+    return text.encode("utf-8", "backslashreplace").decode()[:1000]
 
 
 def _base(cls: type) -> Any:

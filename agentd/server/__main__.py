@@ -18,8 +18,12 @@ from typing import Any
 
 from agentd.config import ServerConfig
 from agentd.errors import AgentdError
+from agentd.printable import printable
 from agentd.server.daemon import Daemon
 from agentd.transport import guard
+
+TAB = "\t"
+"""What agents print keeps it; everything else that is no printable character is escaped."""
 
 
 def main() -> int:
@@ -61,7 +65,8 @@ class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         cls = getattr(record, "cls", None)
         name = getattr(record, "agent_name", None) or str(getattr(record, "agent", ""))[:8]
-        return f"agentd: {record.getMessage()}" + (f" ({cls} {name})" if cls else "")
+        text = f"agentd: {record.getMessage()}" + (f" ({cls} {name})" if cls else "")
+        return printable(text)
 
 
 class _Echo:
@@ -78,7 +83,7 @@ class _Echo:
 
     def __call__(self, source: str, stream: str, text: str) -> None:
         try:
-            self._lines.put_nowait(f"({source}) {text}\n")
+            self._lines.put_nowait(f"({printable(source)}) {printable(text, keep=TAB)}\n")
         except queue.Full:
             self._lost += 1
 

@@ -9,28 +9,38 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import secrets
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from agentd.config import ServerConfig
-from agentd.errors import ConfigError
+from agentd.errors import AgentdError, ConfigError, TransportError
+from agentd.keys import GrantBook, config_folder
 from agentd.server.admin import Admin
+from agentd.server.audit import Audit, audit_path, silent
 from agentd.server.codestore import CodeStore
+from agentd.server.confine import worker_environment
 from agentd.server.directory import Directory
-from agentd.server.gate import Gate, GrantOf, own_uid
+from agentd.server.fronts import Fronts, split
+from agentd.server.gate import Gate
 from agentd.server.hosting import Hosting
 from agentd.server.launcher import Launcher, LocalLauncher
 from agentd.server.output import OutputBook
 from agentd.server.router import Router
 from agentd.server.sessions import Sessions
 from agentd.server.specs import Specs, installed
+from agentd.server.standing import Standing, standing
 from agentd.server.supervisor import EXIT_S, Place, Supervisor
-from agentd.transport import guard, rundir
+from agentd.server.watchdog import Watchdog
+from agentd.transport import rundir
+from agentd.transport.connections import SPARE, Connections, most_connections
+from agentd.transport.front import FrontPort
 from agentd.transport.loop import Loop
 from agentd.transport.process import host_identity, raise_file_limit
-from agentd.transport.sockets import Port, new_context, router
+from agentd.transport.sockets import new_context
 
 __all__ = ["Daemon", "serve"]
 
@@ -38,6 +48,8 @@ log = logging.getLogger("agentd.server")
 
 KILL_WAIT_S: Final = 1.0
 """How long the end of killed workers is waited for; one stuck in the kernel may outlast it."""
+GRANTS_S: Final = 0.5
+"""How often the files of grants are looked at: a key that is revoked is out within a second."""
 READ_S: Final = 0.2
 """How long clients get to read the last answers: a DEALER that takes nothing while it is not
 connected (ZMQ_IMMEDIATE) loses what it has not read when its peer closes (libzmq,
@@ -54,35 +66,42 @@ class Daemon:
         parent: int | None = None,
         launcher: Launcher | None = None,
         echo: Callable[[str, str, str], None] | None = None,
-        grant_of: GrantOf = lambda _who: None,
-        who_of: Callable[[int], str] = lambda _front: own_uid(),
     ) -> None:
         """Open nothing yet, but make the run folder.
 
         ``parent``: end when that process ends. ``echo``: also called with every line of output:
-        whose it is, the stream, the text. ``grant_of``: what peers other than this user may do.
-        ``who_of``: which peer comes by a front socket, by its number.
+        whose it is, the stream, the text.
         """
         self.config = config
         self._parent = parent
         self.node = secrets.token_hex(8)
         self.loop = Loop()
-        base = rundir.make_private(config.run_dir or rundir.base_folder())
+        base = config.run_dir or rundir.base_folder()
         self._base = base
         self.folder = os.path.join(base, rundir.FOLDER_PREFIX + self.node)
         self._held: int | None = None
-        binds = config.bind or (self._default_bind(base),)
-        self._paths = [rundir.ipc_path(endpoint) for endpoint in binds]
-        self.endpoint = binds[0]
+        self._ipc, tcp = split(config.bind, self._default_bind(base))
+        self._paths = [rundir.ipc_path(endpoint) for endpoint in self._ipc]
+        self.endpoint = self._ipc[0]
+        # An embedded daemon serves its own client, and nobody else.
+        folder = config_folder(config.config_dir)
+        self._book = GrantBook(folder if parent is None else None)
+        self._fronts = Fronts(
+            self._book,
+            tcp,
+            folder,
+            max_frame=config.max_message_bytes,
+            handshake_s=config.handshake_s,
+        )
+        self._failure: AgentdError | None = None
+        rundir.make_private(base)
         self._locks: list[rundir.Lock] = []
-        self._context = new_context()
         self._directory = Directory(config.tombstones)
         self._echo = echo
-        self._book = OutputBook(config.log_lines, self._echo_line if echo else None)
-        self._fronts: list[Port] = []
-        self._launcher = launcher or LocalLauncher()
-        self._grant_of = grant_of
-        self._who_of = who_of
+        self._output = OutputBook(config.log_lines, self._echo_line if echo else None)
+        path = audit_path(config, exposed=bool(tcp))
+        self._audit = None if path is None else Audit(path)
+        self._launcher = launcher or LocalLauncher(worker_environment(config))
         self._stopping = False
 
     def _default_bind(self, base: str) -> str:
@@ -97,21 +116,25 @@ class Daemon:
         stop = self.stop if self._parent is None else self._end
         self.loop.on_signal(signal.SIGTERM, stop)
         self.loop.on_signal(signal.SIGINT, stop)
+        self.loop.on_signal(signal.SIGHUP, lambda: self._read_grants(always=True))
         raise_file_limit()
+        self._context = new_context()
         try:
             self._open()
             ready(self.endpoint)
             log.info(
                 "listening on %s",
-                self.endpoint,
+                ", ".join([*self._ipc, *self._fronts.endpoints]),
                 extra={"action": "listening", "pid": os.getpid(), "node": self.node},
             )
             self.loop.run()
         finally:
             self._close()
+        if self._failure is not None:
+            raise self._failure
 
     def _open(self) -> None:
-        for path, endpoint in zip(self._paths, self.config.bind or (self.endpoint,), strict=True):
+        for path, endpoint in zip(self._paths, self._ipc, strict=True):
             if path.startswith(self.folder + "/"):
                 self._make_folder()
             elif not os.path.isdir(os.path.dirname(path)):
@@ -120,34 +143,32 @@ class Daemon:
         rundir.sweep(self._base)
         # As late as this: until the first worker runs, nobody would clear the folder away.
         self._make_folder()
-        back_endpoint = f"ipc://{self.folder}/{rundir.BACK_SOCKET}"
-        back = Port(router(self._context))
-        with _private_umask():
-            back.socket.bind(back_endpoint)
-        place = Place(self.folder, back_endpoint, self.endpoint, tuple(self._paths))
+        place = Place(self.folder, self.endpoint, tuple(self._paths))
         self.sessions = Sessions(self.config.client_grace_s, host_identity(), self.loop.clock)
         store = CodeStore(f"{self.folder}/code", self.loop.later)
-        self.hosting = Hosting(self.config, self.loop, self._directory, self._book, store)
+        self.hosting = Hosting(self.config, self.loop, self._directory, self._output, store)
         self.supervisor = Supervisor(
             self.config,
             self.loop,
             self._launcher,
-            back,
             place,
-            self._book,
+            self._output,
             self.hosting.worker_lost,
         )
         self.hosting.supervisor = self.supervisor
         # The workers come before the sockets: should this process be killed from here on, they
         # are there to clear up after it.
         self.supervisor.fill()
+        self._connections = self._limited()
+        self._fronts.on_open = self._watch_front
+        self._fronts.on_bound = self._connections.bound
         for path in self._paths:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)  # left by a daemon that was killed; the lock says it is gone
-            front = Port(router(self._context))
-            with _private_umask():
-                front.socket.bind(f"ipc://{path}")
-            self._fronts.append(front)
+            private = os.path.dirname(path) in (self._base, self.folder)
+            self._fronts.open_ipc(self._context, path, private=private)
+        self._fronts.open_tcp(self._context, lambda: self.loop.call_soon(self._unkept))
+        self._watchdog = Watchdog(self.loop, self._connections, self.config.max_memory_bytes)
         admin = Admin(
             self.loop,
             self.node,
@@ -155,33 +176,62 @@ class Daemon:
             self.hosting,
             self.supervisor,
             self.sessions,
-            self._book,
+            self._output,
             self.stop,
+            self._standing,
         )
+        note = silent if self._audit is None else self._audit.note
         gate = Gate(
             self._directory,
             Specs(self.config.specs, installed()),
             self.endpoint,
+            self._book.grant_of,
             safe=self.config.safe,
-            grant_of=self._grant_of,
+            note=note,
         )
         self.router = Router(
             self.config,
             self.loop,
             self.node,
-            self._fronts,
-            back,
+            self.endpoint,
+            self._fronts.ports,
             self.hosting,
             self.supervisor,
             self.sessions,
+            self._connections,
             admin.asked,
+            self._book.grant_of,
             gate,
-            self._who_of,
+            note,
         )
         self.router.on_drained = self._drained
-        self._back = back
         self._watch_parent()
         self._check_leases()
+        if self._parent is None:
+            self._watch_grants()
+
+    def _watch_front(self, front: FrontPort) -> None:
+        """Have the book of connections follow what a socket accepts, from the first one on."""
+        number = len(self._fronts.ports) - 1
+        self.loop.serve(self._connections.watch(front), partial(self._connections.event, number))
+
+    def _limited(self) -> Connections:
+        """The book of connections, with as many as there may be."""
+        most = most_connections(self.config.max_connections)
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if 0 <= allowed < most + SPARE:
+            log.warning(
+                "this process may have %d open files only: a flood of connections can end it. "
+                "Allow %d or more (ulimit -Hn, LimitNOFILE=)",
+                allowed,
+                2 * SPARE,
+                extra={"action": "few_files", "allowed": allowed},
+            )
+        return Connections(most, self.loop.clock)
+
+    def _standing(self) -> Standing:
+        """Limits and counters, for administration."""
+        return standing(self.config, self.router, self._connections, self._watchdog)
 
     def _make_folder(self) -> None:
         if self._held is None:
@@ -229,17 +279,19 @@ class Daemon:
         for path in self._paths[: len(self._locks)]:
             with contextlib.suppress(OSError):
                 os.unlink(path)
-        for front in self._fronts:
-            front.close(linger_ms=200)
-        if hasattr(self, "_back"):
-            self._back.close()
+        if hasattr(self, "_connections"):
+            self._connections.close()
+        served = bool(self._fronts.ports)
+        self._fronts.close(linger_ms=200)
         rundir.remove_folder(self.folder)
         if self._held is not None:
             os.close(self._held)
         for lock in self._locks:
             lock.release()
         self._context.term()
-        if self._fronts:
+        if self._audit is not None:
+            self._audit.close()
+        if served:
             log.info("stopped", extra={"action": "stopped"})
 
     def _echo_line(self, source: bytes | str, stream: str, text: str) -> None:
@@ -260,28 +312,43 @@ class Daemon:
         if os.getppid() != self._parent:  # it ended before we looked; the pid may be reused
             self._end()
 
+    # -- who may come ------------------------------------------------------------------------------
+    def _watch_grants(self) -> None:
+        self._read_grants()
+        self.loop.later(GRANTS_S, self._watch_grants)
+
+    def _read_grants(self, *, always: bool = False) -> None:
+        """Take what the files say now; those whose grants are gone have to leave."""
+        before = self._book.alarms
+        gone = self._book.refresh(always=always)
+        for alarm in self._book.alarms:
+            if always or alarm not in before:
+                log.warning("%s", alarm, extra={"action": "grant_alarm"})
+        self._fronts.show_to_users()
+        if gone:
+            self.router.evict(gone)
+
+    def _unkept(self) -> None:
+        """The authenticator is gone: whoever is in must go, and this daemon ends."""
+        if self._failure is None and not self.supervisor.stopping:
+            self._failure = TransportError("the authenticator ended, and so did this daemon")
+            log.critical("%s", self._failure, extra={"action": "authenticator_died"})
+            self._fronts.close_tcp()
+            self._end()
+
     def _check_leases(self) -> None:
+        if self._audit is not None:
+            self._audit.tick()
         for session in self.sessions.expired():
             self.router.end_session(session, "its client is gone")
         self.loop.later(min(1.0, self.config.client_grace_s / 3), self._check_leases)
-
-
-@contextlib.contextmanager
-def _private_umask() -> Iterator[None]:
-    """Socket files open to us alone: libzmq makes them 0755 under the usual umask."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 def serve(config: ServerConfig) -> int:
     """Run a daemon in this process until it is stopped; the exit code.
 
     Raises ``ConfigError`` and ``EndpointInUse`` before anything was started. Must be called in the
-    main thread, as it handles SIGTERM and SIGINT. From here on this process reads no pickle.
+    main thread, as it handles SIGTERM and SIGINT.
     """
-    guard.refuse_pickles("the daemon never opens a payload")
     Daemon(config).run()
     return 0

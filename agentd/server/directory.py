@@ -10,6 +10,7 @@ from typing import Any
 
 from agentd.errors import AgentCrashed, AgentError, AgentNotFound, NameTaken
 from agentd.ids import HEX_ID, show
+from agentd.printable import printable
 from agentd.protocol.access import Subject
 from agentd.protocol.messages import Create
 from agentd.server.lifecycle import Event, State, after
@@ -265,14 +266,14 @@ class Directory:
                 del index[key]
 
 
-def crashed(agent: Agent, facts: dict[str, Any]) -> AgentCrashed:
-    """The fate of an agent whose worker died; ``facts`` tell how the worker did."""
+def crashed(agent: Agent, facts: dict[str, Any], why: str = "") -> AgentCrashed:
+    """The fate of an agent whose worker died; ``facts`` tell how, ``why`` what is known of it."""
     how = facts.get("signal") or f"exit code {facts.get('exit_code')}"
-    tail = facts.get("stderr_tail") or ""
+    tail = printable(facts.get("stderr_tail") or "", keep="\n\t")
     last = f"; its last words:\n{tail}" if tail else ""
     return AgentCrashed(
         f"the worker that hosted agent {agent.label} ({agent.spec.cls}) died ({how}) "
-        f"during the call{last}",
+        f"during the call{': ' + why if why else ''}{last}",
         agent=show(agent.id),
         name=agent.spec.name,
         **facts,

@@ -8,7 +8,6 @@ the peer's own. Refusals are alike whether the agent meant exists or not.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -27,7 +26,6 @@ from agentd.protocol.access import (
     Grant,
     Subject,
     action_of,
-    admin_grant,
     allows,
     lists,
     may_code,
@@ -45,40 +43,28 @@ from agentd.protocol.messages import (
     Detach,
     Fate,
     Fetch,
-    Hello,
+    Keep,
     Locate,
     Message,
     Offer,
     Ping,
+    Pong,
     Read,
     Release,
     Supply,
 )
+from agentd.server.audit import Note, silent
 from agentd.server.directory import Agent, Directory
-from agentd.server.sessions import Session
 from agentd.server.specs import Specs
 
-__all__ = ["Gate", "GrantOf", "Note", "own_uid"]
+__all__ = ["Gate", "GrantOf"]
 
 log = logging.getLogger("agentd.server")
 
 GrantOf = Callable[[str], Grant | None]
-"""The grant of an authenticated peer, as it is now; ``None``: there is none (any more)."""
-Note = Callable[..., None]
-"""``note(who=, action=, target=, decision=, rule=)``: for the audit log."""
+"""What an authenticated peer may do now; ``None``: nothing (any more)."""
 
-_NOTED: Final = ("create", "offer", "ask delete", "ask kill", "ask stop")
-"""What is noted also when it is allowed: what changes things for others."""
-_UNANSWERED: Final = (Cancel, Release, Credit, Detach)
-
-
-def own_uid() -> str:
-    """The daemon's own user, as a peer."""
-    return f"uid:{os.getuid()}"
-
-
-def _nowhere(**_facts: str) -> None:
-    """Nobody keeps an audit log."""
+_UNANSWERED: Final = (Cancel, Keep, Release, Credit, Detach)
 
 
 class Gate:
@@ -89,36 +75,38 @@ class Gate:
         directory: Directory,
         specs: Specs,
         endpoint: str,
+        grant_of: GrantOf,
         *,
         safe: bool = False,
-        grant_of: GrantOf = lambda _who: None,
-        note: Note = _nowhere,
+        note: Note = silent,
     ) -> None:
-        """``endpoint``: where this daemon's workers find it. ``safe``: nobody sends code."""
+        """``endpoint``: where this daemon's workers find it. ``safe``: nobody sends code.
+
+        ``note``: told what was denied. What is allowed is noted where it is done.
+        """
         self._directory = directory
         self._specs = specs
         self._endpoint = endpoint
         self._safe = safe
         self._grant_of = grant_of
         self._note = note
-        self._own = admin_grant(own_uid())
 
     # -- what others ask ---------------------------------------------------------------------------
     def takes_code(self, who: str) -> bool:
         """Whether that peer may send more than plain data."""
-        grant = self._grant(who)
+        grant = self._grant_of(who)
         return grant is not None and may_code(grant) and not self._safe
 
     def sees(self, who: str) -> Callable[[Agent], bool]:
         """Which agents a list shows to that peer."""
-        grant = self._grant(who)
+        grant = self._grant_of(who)
         if grant is None:
             return lambda _agent: False
         return lambda agent: may_code(grant) or lists(grant, self._directory.subject(agent.id))
 
     def tells(self, who: str, error: AgentdError) -> AgentdError:
         """The error as that peer is told it: the last words of a crash are part of the logs."""
-        grant = self._grant(who)
+        grant = self._grant_of(who)
         if not isinstance(error, AgentCrashed) or error.stderr_tail is None:
             return error
         if grant is not None and allows(grant, "ask logs", self._subject_of(error.agent)):
@@ -129,20 +117,14 @@ class Gate:
     def _subject_of(self, agent: str | None) -> Subject | None:
         return None if agent is None else self._directory.subject(bytes.fromhex(agent))
 
-    def _grant(self, who: str) -> Grant | None:
-        # The daemon's own user can do everything by other ways, whatever some file says.
-        return self._own if who == self._own.who else self._grant_of(who)
-
     # -- every message -----------------------------------------------------------------------------
-    def check(
-        self, who: str, session: Session | None, message: Message, payload: list[Any]
-    ) -> Message | None:
+    def check(self, who: str, message: Message) -> Message | None:
         """The message as it goes on; ``None``: it is dropped, as it would have had no answer.
 
         Raises ``NotAllowed``, ``CodecNotAllowed``, ``ConfigError`` (an agent that is not
         registered) and ``ProtocolError``.
         """
-        grant = self._grant(who)
+        grant = self._grant_of(who)
         action = action_of(message)
         target = _target(message)
         if grant is None:
@@ -154,7 +136,7 @@ class Gate:
                 action=action,
             )
         rule = ",".join(sorted(role.value for role in grant.roles))
-        if isinstance(message, (Ping, Bye, Hello)):
+        if isinstance(message, (Ping, Pong, Bye)):
             return message
         try:
             self._check_roles(grant, action, message)
@@ -167,8 +149,6 @@ class Gate:
             if isinstance(message, _UNANSWERED):
                 return None
             raise
-        if action.startswith(_NOTED):
-            self._note(who=who, action=action, target=target, decision="allowed", rule=rule)
         return marked
 
     def _denied(self, who: str, action: str, target: str, rule: str) -> None:
@@ -196,6 +176,7 @@ class Gate:
                 | Read()
                 | Attach()
                 | Cancel()
+                | Keep()
                 | Release()
                 | Credit()
                 | Detach()
@@ -283,7 +264,7 @@ class Gate:
                 )
             case Fetch() | Attach() | Cancel() if not free:
                 return message.changed(key=_scoped(grant, message.key))
-            case Release() if not free:
+            case Release() | Keep() if not free:
                 return message.changed(keys=[_scoped(grant, key) for key in message.keys])
         return message
 

@@ -22,10 +22,12 @@ from agentd.errors import (
     ConnectionLost,
     Draining,
     NameTaken,
+    Overloaded,
 )
 from agentd.ids import show
 from agentd.protocol.messages import Create, Drop, Ready, Start, Started, StartFailed
 from agentd.server.codestore import CodeStore
+from agentd.server.confine import are_limits, over_limit
 from agentd.server.directory import Agent, Directory, Tombstone, crashed
 from agentd.server.launcher import Exit
 from agentd.server.lifecycle import Event, State
@@ -97,6 +99,14 @@ class Hosting:
                         name=spec.name,
                     )
                 return found, True
+        if len(self.directory) >= self._config.max_agents:
+            raise Overloaded(
+                f"the daemon has {len(self.directory):,} agents; max_agents = "
+                f"{self._config.max_agents:,}. Delete some that are not needed",
+                limit=self._config.max_agents,
+                retry_after=1.0,
+                setting="max_agents",
+            )
         code = self.store.get(spec.code) if spec.code else None
         agent = Agent(spec, payload, owner, time.time(), maker=maker)
         self.directory.add(agent)
@@ -119,10 +129,11 @@ class Hosting:
         self._bury(agent, error.message, (f"{error.code}: {error.message}", facts, "", ()))
 
     def _assign(self, agent: Agent, delay: float = 0.0) -> None:
-        own = agent.isolated or agent.spec.placement == "dedicated"
+        limits = agent.spec.options.get("limits") or {}
+        own = agent.isolated or agent.spec.placement == "dedicated" or bool(limits)
         code = self.store.get(agent.spec.code) if agent.spec.code else None
         modules = {} if code is None else code.modules
-        worker = self.supervisor.choose(dedicated=own, delay=delay, modules=modules)
+        worker = self.supervisor.choose(dedicated=own, delay=delay, modules=modules, limits=limits)
         agent.happen(Event.WORKER_ASSIGNED)
         agent.epoch += 1
         agent.worker = worker.id
@@ -322,7 +333,9 @@ class Hosting:
         # the same worker and must be known as dead by then.
         for agent in lost:
             own = self._book.ring(agent.id).tail(20)
-            fate = crashed(agent, {**facts, "stderr_tail": "\n".join(t for t in (own, tail) if t)})
+            last = "\n".join(text for text in (own, tail) if text)
+            over = over_limit(exit_.signal, agent.spec.options.get("limits") or {})
+            fate = crashed(agent, {**facts, "stderr_tail": last}, over)
             if agent.state is State.STOPPING:
                 buried.append(agent)
             else:
@@ -386,6 +399,8 @@ def _check(spec: Create) -> None:
         raise ConfigError("an agent's code is named by 32 bytes")
     if len(spec.agent) != 16:
         raise ConfigError("an agent's id has 16 bytes")
+    if not (0 < len(spec.cls) <= 1000 and spec.cls.isprintable()):
+        raise ConfigError("the name of a class has 1 to 1,000 printable characters")
     if spec.mode not in ("spec", "live", "registered"):
         raise ConfigError(f"mode is spec, live or registered, not {spec.mode!r}")
     if spec.lifetime not in ("client", "daemon"):
@@ -406,6 +421,7 @@ def _check_turns(options: dict[str, Any]) -> None:
             "mailbox": type(value) is int and 1 <= value <= 10_000_000,
             "reentrant": type(value) is bool,
             "busy": value in ("queue", "reject", "interrupt"),
+            "limits": are_limits(value),
         }.get(key)
         if right is None:
             raise ConfigError(f"an agent has no option {key!r}")

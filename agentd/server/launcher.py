@@ -12,7 +12,8 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import IO, Final, Protocol
 
 __all__ = ["Exit", "Launched", "Launcher", "LocalLauncher", "WorkerSettings"]
@@ -26,12 +27,12 @@ class WorkerSettings:
     """What a worker is told on its standard input, which then stays open as its lifeline."""
 
     worker: str
-    token: str
-    """Hex; proves that the worker is the one that was started."""
-    back: str
-    """Endpoint of the daemon's private socket."""
+    back: int
+    """Descriptor of its connection to the daemon, which it inherits."""
+    listener: int
+    """Descriptor of the socket that listens at ``address``, which it inherits."""
     address: str
-    """Endpoint that the worker binds for clients."""
+    """Where clients find the worker."""
     daemon: str
     """Endpoint at which clients, and so this worker's agents, find the daemon."""
     recorder: str
@@ -46,8 +47,14 @@ class WorkerSettings:
     """Process id of the daemon."""
     heartbeat_s: float
     grace_s: float
+    secrets: dict[str, str] = field(default_factory=dict)
+    """Where the values of secrets are, by name."""
+    secret_values: dict[str, str] = field(default_factory=dict, repr=False)
+    """Values that the worker cannot look up itself."""
+    limits: dict[str, int] = field(default_factory=dict)
+    """What the process may use; see ``server/confine.py``."""
     safe: bool = False
-    """It reads no pickles."""
+    """Whether other processes of this user are to be kept from reading its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,9 @@ class Launcher(Protocol):
 class LocalProcess:
     """A process of this host, in a session and process group of its own."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(
+        self, settings: WorkerSettings, environment: Mapping[str, str] | None = None
+    ) -> None:
         _check_room()
         self._process = subprocess.Popen(
             [
@@ -117,6 +126,8 @@ class LocalProcess:
             stderr=subprocess.PIPE,
             start_new_session=True,
             close_fds=True,
+            pass_fds=(settings.back, settings.listener),
+            env=environment,
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -166,8 +177,7 @@ class LocalProcess:
 def _check_room() -> None:
     """Raise ``OSError`` unless a worker's descriptors are to be had.
 
-    Its pipes and pidfd, and above all its connection: libzmq aborts the daemon where it cannot
-    accept that (see ``transport.process``).
+    Its pipes, its pidfd and its connection: it would be found out in the middle.
     """
     taken: list[int] = []
     try:
@@ -181,6 +191,10 @@ def _check_room() -> None:
 class LocalLauncher:
     """Workers as processes of this host, started by exec (a forked zmq context is unusable)."""
 
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """``environment``: of the workers; by default that of this process."""
+        self._environment = environment
+
     def start(self, settings: WorkerSettings) -> Launched:
         """See ``Launcher``."""
-        return LocalProcess(settings)
+        return LocalProcess(settings, self._environment)

@@ -7,15 +7,17 @@ One method per kind of message. What an error means for the peer is decided in o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from agentd.config import ServerConfig
 from agentd.errors import (
     AgentdError,
     AgentNotFound,
+    AuthenticationFailed,
     Draining,
+    PayloadTooLarge,
     ProtocolError,
     TooLate,
     VersionMismatch,
@@ -23,6 +25,7 @@ from agentd.errors import (
 from agentd.ids import show
 from agentd.protocol import (
     PROTOCOL,
+    HeaderLimits,
     Lateness,
     Versions,
     error_message,
@@ -30,6 +33,7 @@ from agentd.protocol import (
     pack,
     unpack,
 )
+from agentd.protocol.budgets import Budgets, Room
 from agentd.protocol.messages import (
     Accepted,
     Answer,
@@ -47,6 +51,7 @@ from agentd.protocol.messages import (
     Fate,
     Fetch,
     Hello,
+    Keep,
     Locate,
     Message,
     Offer,
@@ -63,13 +68,18 @@ from agentd.protocol.messages import (
     Wanted,
     Welcome,
 )
+from agentd.server.audit import ADMINISTRATION, Note, silent
+from agentd.server.delivery import Delivery
 from agentd.server.directory import Agent
-from agentd.server.gate import Gate
+from agentd.server.gate import Gate, GrantOf
 from agentd.server.hosting import Hosting
 from agentd.server.lifecycle import State
-from agentd.server.sessions import Address, Session, Sessions
+from agentd.server.sessions import Address, Connection, Session, Sessions
 from agentd.server.supervisor import Supervisor, Worker
 from agentd.server.vigil import Vigil
+from agentd.transport.connections import Connection as Wire
+from agentd.transport.connections import Connections
+from agentd.transport.front import Origin, disconnect, mark_of
 from agentd.transport.loop import Loop
 from agentd.transport.sockets import Port, Unreachable
 
@@ -81,33 +91,61 @@ Asked = Callable[[str, dict[str, Any], Callable[[bytes], None], Callable[[Agent]
 """Administration: ``(what, params, answer, sees)``; raises ``AgentdError``."""
 
 
+_FOR_AGENT = (Call, Fetch, Read, Attach)
+_QUESTIONS = (*_FOR_AGENT, Create, Locate, Fate, Ask, Vouch, Offer, Supply)
+"""What may stay open, and so is counted."""
+_NO_ANSWERS = ("accepted", "pong", "welcome")
+"""Of these a question may have others after them, or they answer none that is counted."""
+KICK_S: Final = 0.2
+"""How long a peer that is to be disconnected has to read why."""
+
+
 class Router:
-    """Serves the front sockets and the back socket."""
+    """Serves the front sockets, and hears the workers."""
 
     def __init__(
         self,
         config: ServerConfig,
         loop: Loop,
         node: str,
-        fronts: list[Port],
-        back: Port,
+        endpoint: str,
+        fronts: Sequence[Port],
         hosting: Hosting,
         supervisor: Supervisor,
         sessions: Sessions,
+        connections: Connections,
         asked: Asked,
+        grant_of: GrantOf,
         gate: Gate,
-        who_of: Callable[[int], str],
+        audit: Note = silent,
     ) -> None:
         self._config = config
+        self._grant_of = grant_of
+        self._gate = gate
         self._loop = loop
         self._node = node
+        self._endpoint = endpoint
         self._fronts = fronts
         self._hosting = hosting
         self._supervisor = supervisor
         self._sessions = sessions
+        self._connections = connections
+        connections.on_lost = self._connection_lost
         self._asked = asked
-        self._gate = gate
-        self._who_of = who_of
+        self._header_limits = HeaderLimits(
+            config.max_header_bytes,
+            config.max_frames,
+            config.max_header_depth,
+            config.max_header_items,
+        )
+        self.budgets = Budgets(
+            Room(config.client_calls, config.client_bytes),
+            Room(config.agent_calls, config.agent_bytes),
+            Room(config.daemon_calls, config.daemon_bytes),
+            loop.clock,
+        )
+        self.delivery = Delivery(config.max_queued_bytes)
+        self._audit = audit
         self._relayed: dict[str, dict[tuple[bytes, int], Call | Fetch | Read | Attach]] = {}
         self._lateness = Lateness(config.heartbeat_s)
         self._vigil = Vigil(
@@ -118,40 +156,56 @@ class Router:
             self._worker_silent,
         )
         self.on_drained: Callable[[], None] = lambda: None
+        self._turned_away: set[Address] = set()
+        """Those that are being disconnected."""
         self.undelivered = 0
         """Answers to clients that had gone away."""
+        self.malformed = 0
+        """Messages that were none, or over a limit of headers."""
+        self.too_large = 0
+        """Messages over ``max_message_bytes``."""
+        self.disconnected_unread = 0
+        """Clients that did not read what they had asked for."""
         for number, front in enumerate(fronts):
             loop.serve(front, partial(self._from_client, number))
-        loop.serve(back, self._from_worker)
+        supervisor.on_message = self._from_worker
         hosting.on_worker_lost = self._worker_lost
 
     # -- clients -----------------------------------------------------------------------------------
     def _from_client(self, front: int, frames: list[Any]) -> None:
-        address: Address = (front, frames[0])
+        origin: Origin = frames[0]
+        address: Address = (front, origin.route)
+        if self._grant_of(origin.who) is None or not origin.is_ours:
+            self._turn_away(address, origin)  # not a byte of it is read
+            return
         try:
-            message = unpack(frames[1:])
+            message = unpack(frames[1:], self._header_limits)
         except ProtocolError as error:
+            self.malformed += 1
             self.answer(address, error_message(0, error))
             return
-        who = self._who_of(front)
-        number = getattr(message, "id", 0)
         if isinstance(message, Hello):
-            try:
-                self._gate.check(who, None, message, [])
-            except AgentdError as error:
-                self.answer(address, error_message(number, error))
-            else:
-                self._hello(address, who, message)
+            self._hello(address, origin, message)
             return
-        session = self._sessions.touch(address)
+        session = self._sessions.touch(address, origin.who)
+        number = getattr(message, "id", 0)
         if session is None:
             refusal = ProtocolError("say hello first: this connection is not known (any more)")
             self.answer(address, error_message(number, refusal))
             return
+        counted = isinstance(message, _QUESTIONS)
+        if counted and self.budgets.holds((address, number)):
+            # Answered as nobody's: the answer with that number belongs to the one that is open.
+            refusal = ProtocolError(f"question {number} of this connection is open already")
+            self.answer(address, error_message(0, refusal))
+            return
         try:
-            checked = self._gate.check(who, session, message, frames[2:])
-            if checked is not None:
-                self._handle(address, who, session, checked, frames[2:])
+            checked = self._gate.check(session.who, message)
+            if checked is None:
+                return
+            if counted:
+                self._admit(address, session, checked, frames[1:])
+            self._handle(address, session, checked, frames[2:])
         except AgentdError as error:
             self.answer(address, error_message(number, error))
         except Exception as error:  # a defect of ours: tell it, do not leave the asker alone
@@ -159,13 +213,23 @@ class Router:
             told = f"the daemon failed at {message.kind!r} ({type(error).__name__}); see its log"
             self.answer(address, error_message(number, AgentdError(told)))
 
+    def _admit(self, address: Address, session: Session, message: Any, frames: list[Any]) -> None:
+        """Count a question; it counts until it is answered. Raises if it is over a limit."""
+        size = _size(frames)
+        if size > self._config.max_message_bytes:
+            self.too_large += 1
+            raise PayloadTooLarge(
+                f"this {message.kind!r} has {size:,} bytes; the daemon takes "
+                f"{self._config.max_message_bytes:,} (max_message_bytes)",
+                limit=self._config.max_message_bytes,
+                size=size,
+                setting="max_message_bytes",
+            )
+        agent = message.agent if isinstance(message, _FOR_AGENT) else None
+        self.budgets.take((address, message.id), session.id, agent, size)
+
     def _handle(
-        self,
-        address: Address,
-        who: str,
-        session: Session,
-        message: Message,
-        payload: list[Any],
+        self, address: Address, session: Session, message: Message, payload: list[Any]
     ) -> None:
         late = self._lateness.is_late(address, getattr(message, "at", 0.0), self._loop.clock())
         if late and not isinstance(message, Ping):
@@ -176,20 +240,20 @@ class Router:
         match message:
             case Call() | Fetch() | Read() | Attach():
                 self._relay_call(address, message, payload)
-            case Cancel() | Release() | Credit() | Detach():
+            case Cancel() | Keep() | Release() | Credit() | Detach():
                 self._relay_note(address, message)
-            case Ping():
-                self.answer(address, Pong(message.id, self._loop.clock()))
+            case Ping() | Pong():
+                self._sign_of_life(address, message)
             case Vouch():
                 self._vigil.vouch(message.worker, self._voucher(address, message.id))
             case Offer() | Supply():
                 self._take_code(address, session, message, payload)
             case Create():
-                self._create(address, who, session, message, payload)
+                self._create(address, session, message, payload)
             case Locate():
-                self._locate(address, who, message)
+                self._locate(address, session.who, message)
             case Fate():
-                number = message.id
+                number, who = message.id, session.who
                 self._hosting.when_fate_known(
                     message.agent,
                     message.epoch,
@@ -198,19 +262,61 @@ class Router:
                     ),
                 )
             case Ask():
-                number = message.id
-                self._asked(
-                    message.what,
-                    message.params,
-                    lambda data: self.answer(address, Answer(number), [data]),
-                    self._gate.sees(who),
-                )
+                self._ask(address, session, message)
             case Bye():
                 self.end_session(session, "its client ended")
             case _:
                 raise ProtocolError(f"a client does not say {message.kind!r} to a daemon")
 
-    def _hello(self, address: Address, who: str, hello: Hello) -> None:
+    def _sign_of_life(self, address: Address, message: Ping | Pong) -> None:
+        if isinstance(message, Ping):
+            self.answer(address, Pong(message.id, self._loop.clock()))
+        else:
+            self.delivery.shown(address, message.id)
+
+    def _turn_away(self, address: Address, origin: Origin) -> None:
+        """Tell a peer that has no grant (any more), and end its connection."""
+        if not self._turned_away:
+            log.warning(
+                "turned away %s",
+                origin.who or "somebody unknown",
+                extra={"action": "turned_away", "who": origin.who},
+            )
+        if address not in self._turned_away:
+            self._turned_away.add(address)
+            self._audit(who=origin.who, action="connect", decision="denied", rule="no grant")
+            self._say_no(address, origin.who)
+            connection = origin.fd, mark_of(origin.fd)
+            self._loop.later(KICK_S, partial(self._kick, address, connection))
+
+    def _say_no(self, address: Address, who: str) -> None:
+        refusal = AuthenticationFailed(
+            f"this daemon has no grant for {who or 'you'} (any more); its user can give one with: "
+            "agentctl keys add",
+            who=who,
+        )
+        self.answer(address, error_message(0, refusal))
+
+    def _kick(self, address: Address, connection: Connection) -> None:
+        self._turned_away.discard(address)
+        disconnect(*connection)
+
+    def evict(self, whos: Collection[str]) -> None:
+        """Their grants are gone: tell them, end their sessions and their connections."""
+        for session in self._sessions.of(whos):
+            connections = dict(session.connections)
+            log.info(
+                "disconnecting %s, its grant is gone",
+                session.who,
+                extra={"action": "evicted", "who": session.who},
+            )
+            self._audit(who=session.who, action="evict", rule="grant gone")
+            self.end_session(session, "its client's grant is gone")
+            for address, connection in connections.items():
+                self._say_no(address, session.who)
+                self._loop.later(KICK_S, partial(self._kick, address, connection))
+
+    def _hello(self, address: Address, origin: Origin, hello: Hello) -> None:
         mine = local_versions()
         if hello.protocol != PROTOCOL:
             theirs = Versions(hello.protocol, hello.agentd, hello.python, hello.dill)
@@ -224,7 +330,7 @@ class Router:
         if len(hello.session) != 16:
             self.answer(address, error_message(hello.id, ProtocolError("a session has 16 bytes")))
             return
-        self._sessions.open(address, hello)
+        self._sessions.open(address, hello, origin.who, (origin.fd, mark_of(origin.fd)))
         self.answer(
             address,
             Welcome(
@@ -238,22 +344,43 @@ class Router:
                 self._config.client_grace_s,
                 mine.dill,
                 self._loop.clock(),
-                self._gate.takes_code(who),
+                self._config.max_message_bytes,
+                self._endpoint,
+                self._gate.takes_code(origin.who),
             ),
         )
 
     def _create(
-        self, address: Address, who: str, session: Session, message: Create, payload: list[Any]
+        self, address: Address, session: Session, message: Create, payload: list[Any]
     ) -> None:
         if self._hosting.directory.is_known(message.agent, session.id):
             # It came before: the connection broke, and the client asks again.
             agent, existing = message.agent, False
         else:
-            created, existing = self._hosting.create(message, payload, session.id, who)
+            target = f"{show(message.agent)} {message.name or ''} {message.cls}"
+            self._note(session, "create", target)
+            created, existing = self._hosting.create(message, payload, session.id, session.who)
             agent = created.id
         if message.ack:
             self.answer(address, Accepted(message.id, agent, existing))
-        self._hosting.when_settled(agent, self._settler(address, who, message.id))
+        self._hosting.when_settled(agent, self._settler(address, session.who, message.id))
+
+    def _ask(self, address: Address, session: Session, message: Ask) -> None:
+        number = message.id
+        if message.what in ADMINISTRATION:
+            self._note(session, message.what, str(message.params.get("agent", "")))
+        self._asked(
+            message.what,
+            message.params,
+            lambda data: self.answer(address, Answer(number), [data]),
+            self._gate.sees(session.who),
+        )
+
+    def _note(self, session: Session, action: str, target: str) -> None:
+        """Write it down before it is done; raises ``AuditFailed``."""
+        grant = self._grant_of(session.who)
+        rule = "" if grant is None else f"grant {grant.name}"
+        self._audit(who=session.who, action=action, target=target, rule=rule)
 
     def _take_code(
         self, address: Address, session: Session, message: Offer | Supply, payload: list[Any]
@@ -305,11 +432,14 @@ class Router:
     def end_session(self, session: Session, reason: str) -> None:
         """Its agents with ``lifetime="client"`` end."""
         self._sessions.close(session)
+        self.budgets.give_all(session.id)
         for agent in self._hosting.directory.owned_by(session.id):
             self._hosting.delete(agent, reason)
 
     def answer(self, address: Address, message: Message, payload: list[Any] | None = None) -> None:
         """Send to a client; one that has gone away is counted."""
+        if message.kind not in _NO_ANSWERS:
+            self.budgets.give((address, getattr(message, "id", 0)))
         try:
             frames = pack(message, payload or ())
         except ProtocolError as error:  # a class of thousands of methods, say
@@ -317,15 +447,53 @@ class Router:
         self._send_front(address, frames)
 
     def _send_front(self, address: Address, frames: list[Any]) -> bool:
-        """Send to a client; False if it has gone away."""
+        """Send to a client; False if it has gone away, or is given up as it does not read."""
+        if self.delivery.is_behind(address):
+            self._give_up(address)
+            return False
+        if not self._sent(address, frames):
+            return False
+        mark = self.delivery.sent(address, _size(frames))
+        if mark:
+            self._sent(address, pack(Ping(mark)))
+        return True
+
+    def _sent(self, address: Address, frames: list[Any]) -> bool:
         front, route = address
         try:
             self._loop.send(self._fronts[front], [route, *frames])
         except Unreachable:
             self.undelivered += 1
+            connection = self._sessions.connection(address)
+            if connection is not None:
+                # Gone already; or it does not read, so that what is meant for it would pile up.
+                disconnect(*connection)
             log.debug("an answer found its client gone")
             return False
         return True
+
+    def _give_up(self, address: Address) -> None:
+        """Disconnect a client that does not read: libzmq would keep all of it."""
+        self.undelivered += 1
+        connection = self._connections.find(*address)
+        waiting = self.delivery.waiting(address)
+        if connection is None:
+            return
+        who = self._connections.who(connection)
+        if self._connections.end(connection):
+            self.disconnected_unread += 1
+            self.delivery.forget(address)
+            log.warning(
+                "%s was disconnected: it does not read its answers, and %d MiB wait for it "
+                "(max_queued_bytes: %d MiB)",
+                who,
+                waiting >> 20,
+                self._config.max_queued_bytes >> 20,
+                extra={"action": "disconnected_unread", "peer": who, "waiting": waiting},
+            )
+
+    def _connection_lost(self, connection: Wire) -> None:
+        self.delivery.forget((connection.front, connection.route))
 
     # -- relaying ----------------------------------------------------------------------------------
     def _relay_call(
@@ -344,7 +512,9 @@ class Router:
         self._supervisor.relay(worker, route, pack(call, payload))
         self._vigil.look_after()
 
-    def _relay_note(self, address: Address, message: Cancel | Release | Credit | Detach) -> None:
+    def _relay_note(
+        self, address: Address, message: Cancel | Keep | Release | Credit | Detach
+    ) -> None:
         """Carry what has no answer; an agent that is gone needs it no more."""
         try:
             agent = self._hosting.directory.get(message.agent)
@@ -355,40 +525,41 @@ class Router:
             route = bytes([address[0]]) + address[1]
             if isinstance(message, Detach):
                 self._relayed.get(worker.id, {}).pop((route, message.id), None)
+                self.budgets.give((address, message.id))
             self._supervisor.relay(worker, route, pack(message))
 
-    def _from_worker(self, frames: list[Any]) -> None:
-        sender, route = frames[0], frames[1]
+    def _from_worker(self, worker: Worker, frames: list[Any]) -> None:
+        route = frames[0]
         try:
-            message = unpack(frames[2:])
+            message = unpack(frames[1:])
         except ProtocolError:
             log.exception("a worker sent what is no message", extra={"action": "worker_garbled"})
             return
-        worker = self._supervisor.by_route(sender)
-        if isinstance(message, Enlist):
-            self._supervisor.enlist(sender, message)
-        elif worker is None:
-            log.debug("a message of a worker that is gone")
-        elif route:
-            self._relay_answer(worker, route, message, frames[2:])
+        if route:
+            self._relay_answer(worker, route, message, frames[1:])
         else:
-            self._handle_worker(worker, message, frames[3:])
+            self._handle_worker(worker, message, frames[2:])
 
     def _relay_answer(
         self, worker: Worker, route: bytes, message: Message, frames: list[Any]
     ) -> None:
         open_calls = self._relayed.get(worker.id, {})
         asked = (route, getattr(message, "id", 0))
-        if message.kind not in ("chunk", "accepted"):  # those are not the last answer
+        address = (route[0], route[1:])
+        if message.kind != "chunk":  # there are more of them, and an end
             open_calls.pop(asked, None)
-        there = self._send_front((route[0], route[1:]), frames)
+            self.budgets.give((address, asked[1]))
+        there = self._send_front(address, frames)
         if not there and message.kind == "chunk" and asked in open_calls:
             # The worker cannot see it: what it sends only goes as far as here.
             call = open_calls.pop(asked)
+            self.budgets.give((address, asked[1]))
             self._supervisor.relay(worker, route, pack(Detach(asked[1], call.agent)))
 
     def _handle_worker(self, worker: Worker, message: Message, payload: list[Any]) -> None:
         match message:
+            case Enlist():
+                self._supervisor.enlist(worker, message)
             case Started():
                 self._hosting.started(worker, message)
             case StartFailed():
@@ -409,14 +580,20 @@ class Router:
 
     def _worker_silent(self, worker: Worker, error: AgentdError) -> None:
         for route, number in self._relayed.pop(worker.id, {}):
-            self._send_front((route[0], route[1:]), pack(error_message(number, error)))
+            self.answer((route[0], route[1:]), error_message(number, error))
 
     def _worker_lost(self, worker: Worker) -> None:
         for (route, number), call in self._relayed.pop(worker.id, {}).items():
+            address = (route[0], route[1:])
+            self.budgets.give((address, number))
             fate = self._hosting.directory.fate(call.agent, call.epoch)
             if fate is not None:
-                told = self._gate.tells(self._who_of(route[0]), fate)
-                self._send_front((route[0], route[1:]), pack(error_message(number, told)))
+                told = self._gate.tells(self._sessions.who_at(address), fate)
+                self.answer(address, error_message(number, told))
         if worker.drained is False and self._hosting.draining:
             worker.drained = True
             self.on_drained()
+
+
+def _size(frames: list[Any]) -> int:
+    return sum(len(f) if type(f) is bytes else memoryview(f).nbytes for f in frames)

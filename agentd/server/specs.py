@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import Final
 
-from agentd.config import named_spec
 from agentd.errors import ConfigError
 
 __all__ = ["GROUP", "Specs", "installed"]
@@ -19,9 +18,11 @@ GROUP: Final = "agentd.agents"
 class Specs:
     """What is registered: a name for each ``package.module:Class``. Nothing is imported here."""
 
-    def __init__(self, settings: Iterable[str], packages: Iterable[tuple[str, str]] = ()) -> None:
-        """``settings``: ``name=package.module:Class`` each; they win over ``packages``."""
-        self._classes = dict(packages) | dict(named_spec(text) for text in settings)
+    def __init__(
+        self, settings: Mapping[str, str], packages: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        """``settings`` win over ``packages``."""
+        self._classes = dict(packages) | dict(settings)
 
     @property
     def names(self) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hmac
+import contextlib
 import itertools
 import logging
 import os
-import secrets
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,11 +16,12 @@ from typing import Any
 from agentd.config import ServerConfig
 from agentd.protocol import Versions, pack
 from agentd.protocol.messages import Drain, Enlist, Message
+from agentd.server.confine import is_safe, secret_values, worker_limits
 from agentd.server.launcher import Exit, Launched, Launcher, WorkerSettings
 from agentd.server.output import LineReader, OutputBook
-from agentd.transport import recorder, rundir
+from agentd.transport import local, recorder, rundir
 from agentd.transport.loop import Loop
-from agentd.transport.sockets import Port, Unreachable
+from agentd.transport.sockets import Unreachable
 
 __all__ = ["EXIT_S", "Place", "Supervisor", "Worker"]
 
@@ -31,6 +32,7 @@ STABLE_S = 10.0
 EXIT_S = 1.0
 """How long a worker that was asked to end may run exit handlers (temporary files go there)."""
 _NOTHING: Mapping[str, bytes] = MappingProxyType({})
+_NOTHING_LIMITED: Mapping[str, int] = MappingProxyType({})
 TAIL_LINES = 40
 """Lines of standard error told to the callers of a crashed agent."""
 
@@ -41,7 +43,6 @@ class Worker:
 
     id: str
     dedicated: bool
-    token: bytes
     address: str
     recorder: str
     failures: int = 0
@@ -50,8 +51,8 @@ class Worker:
     """``waiting`` (to be started), ``starting``, ``ready``, ``dead``."""
     agents: set[bytes] = field(default_factory=set)
     process: Launched | None = None
-    route: bytes = b""
-    """Its routing id on the back socket."""
+    channel: local.LocalPort | None = None
+    """The connection to it, which nobody else can reach."""
     versions: Versions | None = None
     outbox: list[list[Any]] = field(default_factory=list)
     """What it will be told once it has enlisted."""
@@ -65,6 +66,9 @@ class Worker:
     """Modules that came along with its agents, by name: the SHA-256 of their sources. A process
     can have one version of each."""
 
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Of the one agent that it was made for; see ``server/confine.py``."""
+
     def takes(self, modules: Mapping[str, bytes]) -> bool:
         """Whether an agent with these modules can live here."""
         return all(self.modules.get(name, digest) == digest for name, digest in modules.items())
@@ -75,7 +79,6 @@ class Place:
     """The folder and endpoints of this daemon."""
 
     folder: str
-    back: str
     public: str
     """Where clients find the daemon."""
     sockets: tuple[str, ...]
@@ -89,7 +92,6 @@ class Supervisor:
         config: ServerConfig,
         loop: Loop,
         launcher: Launcher,
-        back: Port,
         place: Place,
         book: OutputBook,
         on_lost: Callable[[Worker, Exit, set[bytes], str], None],
@@ -97,13 +99,13 @@ class Supervisor:
         self._config = config
         self._loop = loop
         self._launcher = launcher
-        self._back = back
         self._place = place
         self._book = book
         self._on_lost = on_lost
         self._numbers = itertools.count(1)
-        self._by_route: dict[bytes, Worker] = {}
         self.workers: dict[str, Worker] = {}
+        self.on_message: Callable[[Worker, list[Any]], None] = lambda _worker, _frames: None
+        """Called with what a worker sends: the route, then the frames."""
         self.draining = False
         """Workers that die are not replaced any more."""
         self.stopping = False
@@ -122,7 +124,12 @@ class Supervisor:
         return [w for w in self.workers.values() if not w.dedicated and not w.ending]
 
     def choose(
-        self, *, dedicated: bool, delay: float = 0.0, modules: Mapping[str, bytes] = _NOTHING
+        self,
+        *,
+        dedicated: bool,
+        delay: float = 0.0,
+        modules: Mapping[str, bytes] = _NOTHING,
+        limits: Mapping[str, int] = _NOTHING_LIMITED,
     ) -> Worker:
         """The worker for a new agent: the least loaded, or one of its own, started for it.
 
@@ -131,6 +138,7 @@ class Supervisor:
         """
         if dedicated:
             worker = self._make(dedicated=True)
+            worker.limits = limits
             self._start_later(worker, delay)
             return worker
         pool = self._pool()
@@ -159,30 +167,17 @@ class Supervisor:
             worker.outbox.append([route, *frames])
             return
         try:
-            self._loop.send(self._back, [worker.route, route, *frames])
+            assert worker.channel is not None
+            self._loop.send(worker.channel, [route, *frames])
         except Unreachable:
             log.debug("worker %s is unreachable; its end will be noticed", worker.id)
 
-    def by_route(self, route: bytes) -> Worker | None:
-        """The enlisted worker behind a routing id."""
-        return self._by_route.get(route)
-
-    def enlist(self, route: bytes, message: Enlist) -> Worker | None:
-        """A worker reports; ``None`` if it is not one that was started here."""
-        worker = self.workers.get(message.worker)
-        if (
-            worker is None
-            or worker.state != "starting"
-            or not hmac.compare_digest(worker.token, message.token)
-        ):
-            log.warning(
-                "a stranger tried to enlist as a worker", extra={"action": "enlist_refused"}
-            )
-            return None
+    def enlist(self, worker: Worker, message: Enlist) -> None:
+        """A worker reports for work."""
+        if worker.state != "starting":
+            return
         worker.state = "ready"
-        worker.route = route
         worker.versions = Versions(1, message.agentd, message.python, message.dill)
-        self._by_route[route] = worker
         outbox, worker.outbox = worker.outbox, []
         for frames in outbox:
             self.relay(worker, frames[0], frames[1:])
@@ -190,7 +185,6 @@ class Supervisor:
             "worker ready",
             extra={"action": "worker_ready", "worker": worker.id, "pid": message.pid},
         )
-        return worker
 
     def release(self, worker: Worker, agent: bytes) -> None:
         """The agent left; a worker of its own ends with it, and one too many with its last."""
@@ -206,8 +200,7 @@ class Supervisor:
         worker = Worker(
             id=number,
             dedicated=dedicated,
-            token=secrets.token_bytes(16),
-            address=f"ipc://{folder}/{number}.sock",
+            address=f"unix://{folder}/{number}.sock",
             recorder=f"{folder}/{number}.run",
             failures=failures,
             restarts=restarts,
@@ -225,24 +218,9 @@ class Supervisor:
     def _start(self, worker: Worker) -> None:
         if worker.state != "waiting" or self.draining or self.stopping:
             return
-        settings = WorkerSettings(
-            worker=worker.id,
-            token=worker.token.hex(),
-            back=self._place.back,
-            address=worker.address,
-            daemon=self._place.public,
-            recorder=worker.recorder,
-            folder=self._place.folder,
-            sockets=self._place.sockets,
-            path=self._config.path,
-            parent=os.getpid(),
-            heartbeat_s=self._config.heartbeat_s,
-            grace_s=self._config.client_grace_s,
-            safe=self._config.safe,
-        )
         worker.started_at = self._loop.clock()
         try:
-            process = self._launcher.start(settings)
+            process, channel = self._launch(worker)
         except OSError as error:
             # Out of processes, memory or descriptors: this passes, or it is the host's trouble.
             worker.failures += 1
@@ -257,11 +235,49 @@ class Supervisor:
             return
         worker.state = "starting"
         worker.process = process
+        worker.channel = channel
+        self._loop.serve(channel, lambda frames: self.on_message(worker, frames))
         self._loop.watch(process.exit_fd, lambda: self._reap(worker))
         for stream, pipe in (("stdout", process.stdout), ("stderr", process.stderr)):
             reader = LineReader(pipe.fileno(), worker.id, stream, self._book)
             worker.readers.append(reader)
             self._loop.watch(reader.fd, lambda reader=reader: self._read(reader))  # type: ignore[misc]
+
+    def _launch(self, worker: Worker) -> tuple[Launched, local.LocalPort]:
+        """Start its process, with its end of a connection and the socket it is to serve."""
+        path = rundir.worker_path(worker.address)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # of an attempt that failed
+        with contextlib.ExitStack() as opened:
+            listener = opened.enter_context(local.listen(path))
+            mine, its = local.pair()
+            opened.enter_context(its)
+            try:
+                process = self._launcher.start(self._settings(worker, its.fileno(), listener))
+                return process, local.LocalPort(mine)
+            except BaseException:
+                mine.close()
+                raise
+
+    def _settings(self, worker: Worker, back: int, listener: socket.socket) -> WorkerSettings:
+        return WorkerSettings(
+            worker=worker.id,
+            back=back,
+            listener=listener.fileno(),
+            address=worker.address,
+            daemon=self._place.public,
+            recorder=worker.recorder,
+            folder=self._place.folder,
+            sockets=self._place.sockets,
+            path=self._config.path,
+            parent=os.getpid(),
+            heartbeat_s=self._config.heartbeat_s,
+            grace_s=self._config.client_grace_s,
+            secrets=dict(self._config.secrets),
+            secret_values=secret_values(self._config),
+            limits=worker_limits(self._config, worker.limits),
+            safe=is_safe(self._config),
+        )
 
     def _read(self, reader: LineReader) -> None:
         if not reader.read():
@@ -279,6 +295,9 @@ class Supervisor:
             self._loop.unwatch(reader.fd)
             reader.finish()
         process.close()
+        assert worker.channel is not None
+        self._loop.unserve(worker.channel)  # what it said before it died counts
+        worker.channel.close()
         running = recorder.running(worker.recorder)
         tail = self._book.ring(worker.id).tail(TAIL_LINES)
         self._forget(worker)
@@ -301,9 +320,8 @@ class Supervisor:
     def _forget(self, worker: Worker) -> None:
         worker.state = "dead"
         del self.workers[worker.id]
-        self._by_route.pop(worker.route, None)
         self._book.forget(worker.id)
-        for path in (rundir.ipc_path(worker.address), worker.recorder):
+        for path in (rundir.worker_path(worker.address), worker.recorder):
             try:
                 os.unlink(path)
             except OSError:

@@ -14,9 +14,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from agentd.transport.local import LocalPort, LocalRouter
 from agentd.transport.sockets import Port, Unreachable
 
-__all__ = ["Loop", "Timer"]
+__all__ = ["AnyPort", "Loop", "Timer"]
+
+AnyPort = Port | LocalPort | LocalRouter
+"""What the loop serves: sockets of ZeroMQ, and those of this host."""
 
 log = logging.getLogger("agentd.transport")
 
@@ -48,7 +52,7 @@ class Loop:
         self.clock = clock
         self._epoll = select.epoll()
         self._readers: dict[int, Callable[[], None]] = {}
-        self._ports: dict[int, tuple[Port, Callable[[list[Any]], None]]] = {}
+        self._ports: dict[int, tuple[AnyPort, Callable[[list[Any]], None]]] = {}
         self._hot: set[int] = set()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
@@ -71,13 +75,27 @@ class Loop:
         if self._readers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
-    def serve(self, port: Port, deliver: Callable[[list[Any]], None]) -> None:
+    def serve(self, port: AnyPort, deliver: Callable[[list[Any]], None]) -> None:
         """Hand each message of the port to ``deliver``."""
         self._ports[port.fd] = (port, deliver)
         self._hot.add(port.fd)  # what came before epoll looked would not be signalled again
         self._epoll.register(port.fd, select.EPOLLIN)
 
-    def send(self, port: Port, frames: list[Any]) -> None:
+    def unserve(self, port: AnyPort) -> None:
+        """No more, once what has come is delivered; before the port is closed."""
+        served = self._ports.get(port.fd)
+        if served is None:
+            return
+        more = True
+        while more:
+            messages, more = port.receive(BATCH)
+            for message in messages:
+                _done(served[1], message)
+        del self._ports[port.fd]
+        self._hot.discard(port.fd)
+        self._epoll.unregister(port.fd)
+
+    def send(self, port: AnyPort, frames: list[Any]) -> None:
         """Send from any thread; raises ``Unreachable``. Input noticed meanwhile is read soon."""
         try:
             waiting = port.send(frames)
@@ -147,7 +165,10 @@ class Loop:
         self._run_soon()
         hot, self._hot = self._hot, set()
         for fd in hot:
-            port, deliver = self._ports[fd]
+            served = self._ports.get(fd)
+            if served is None:
+                continue
+            port, deliver = served
             messages, more = port.receive(BATCH)
             if more:
                 self._hot.add(fd)

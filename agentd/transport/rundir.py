@@ -13,6 +13,7 @@ import os
 import shutil
 import socket
 import stat
+import struct
 import time
 from typing import Final
 
@@ -27,16 +28,16 @@ __all__ = [
     "hold",
     "ipc_path",
     "is_listening",
+    "listener",
     "make_private",
     "own",
     "remove_folder",
     "remove_socket",
     "sweep",
+    "worker_path",
 ]
 
 DEFAULT_SOCKET: Final = "agentd.sock"
-BACK_SOCKET: Final = "back.sock"
-"""In each daemon's own folder: where its workers report."""
 FOLDER_PREFIX: Final = "d-"
 """The names of daemons' own folders begin with it."""
 OWN_WAIT_S: Final = 2.0
@@ -68,13 +69,10 @@ def default_endpoint() -> str:
 def ipc_path(endpoint: str) -> str:
     """The file behind an ``ipc://`` endpoint; ``ConfigError`` for anything else."""
     scheme, _, path = endpoint.partition("://")
-    if scheme == "tcp":
-        raise ConfigError(
-            f"{endpoint}: TCP endpoints come with the security release; "
-            "until then agentd listens on ipc:// only"
-        )
     if scheme != "ipc" or not path:
-        raise ConfigError(f"{endpoint!r} is not an endpoint; write ipc:///path/to/agentd.sock")
+        raise ConfigError(
+            f"{endpoint!r} is not an endpoint; write ipc:///path/to/agentd.sock, or tcp://HOST:PORT"
+        )
     if not path.startswith("/"):
         raise ConfigError(f"{endpoint!r}: the path of an ipc endpoint starts with /")
     if len(os.fsencode(path)) > MAX_PATH_BYTES:
@@ -82,6 +80,14 @@ def ipc_path(endpoint: str) -> str:
             f"the socket path {path} has {len(os.fsencode(path))} bytes; the system allows "
             f"{MAX_PATH_BYTES}. Choose a shorter folder (--bind, or XDG_RUNTIME_DIR)"
         )
+    return path
+
+
+def worker_path(address: str) -> str:
+    """The file behind the ``unix://`` address of a worker's own socket."""
+    scheme, _, path = address.partition("://")
+    if scheme != "unix" or not path.startswith("/"):
+        raise ConfigError(f"{address!r} is not the address of a worker")
     return path
 
 
@@ -167,14 +173,22 @@ def in_use(what: str) -> EndpointInUse:
 
 def is_listening(path: str) -> bool:
     """Whether a process accepts connections on the socket file, found by trying."""
+    return listener(path) is not None
+
+
+def listener(path: str) -> int | None:
+    """The user whose process accepts connections on the socket file; ``None``: there is none."""
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         probe.settimeout(1.0)
         probe.connect(path)
+        _pid, uid, _gid = struct.unpack(
+            "3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        )
     except OSError:
-        return False
+        return None
     else:
-        return True
+        return int(uid)
     finally:
         probe.close()
 
@@ -196,11 +210,13 @@ def hold(folder: str) -> int:
     The folder itself is locked: a file for that would be one more thing to be left behind.
     """
     while True:
-        make_private(folder)
-        held = _lock_folder(folder)
-        if held is not None:
-            return held
-        time.sleep(0.001)  # somebody took it for one that was left, just as it was made
+        # Somebody may take it for one that was left, just as it is made: it is made anew.
+        with contextlib.suppress(FileNotFoundError):
+            make_private(folder)
+            held = _lock_folder(folder)
+            if held is not None:
+                return held
+        time.sleep(0.001)
 
 
 def sweep(base: str) -> None:
@@ -220,8 +236,7 @@ def _sweep_folder(folder: str) -> None:
     if held is None:
         return
     try:
-        if not is_listening(os.path.join(folder, BACK_SOCKET)):
-            remove_folder(folder)
+        remove_folder(folder)
     finally:
         os.close(held)
 

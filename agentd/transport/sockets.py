@@ -14,7 +14,9 @@ from typing import Any, Final
 
 import zmq
 
-__all__ = ["BIG", "Breakage", "Port", "Unreachable", "dealer", "new_context", "router"]
+from agentd.errors import AgentdError
+
+__all__ = ["BIG", "DealerPort", "Port", "Unreachable", "admit_only", "new_context", "router"]
 
 BIG: Final = 64 * 1024
 """Frames from this size on are neither copied when sent nor when received: below, a copy costs
@@ -84,16 +86,6 @@ class Port:
             )
         return messages, True
 
-    def wait_connected(self, seconds: float, breakage: Breakage) -> bool:
-        """Whether messages can be sent, waiting for it; only before others use the port.
-
-        Ends early if the connection broke before it was one.
-        """
-        poller = zmq.Poller()
-        poller.register(self.socket, zmq.POLLOUT)
-        breakage.register(poller)
-        return self.socket in dict(poller.poll(max(0, int(seconds * 1000))))
-
     def close(self, linger_ms: int = 0) -> None:
         """Close it; what was not sent yet is kept for ``linger_ms`` at most."""
         with self.lock:
@@ -118,44 +110,67 @@ def router(context: zmq.Context[Any]) -> Any:
     return socket
 
 
-def dealer(context: zmq.Context[Any], endpoint: str, *, wait: bool = False) -> Any:
-    """A DEALER towards the endpoint.
+def admit_only(socket: Any, uid: int) -> None:
+    """Of an ipc socket, before it is bound: the kernel tells who connects, others are cut off."""
+    socket.setsockopt(zmq.IPC_FILTER_UID, uid)
+
+
+class DealerPort(Port):
+    """The client's end of a connection to a daemon: a DEALER, and a watch on its connection.
 
     It takes nothing while it is not connected, so that no call reaches a peer long after its
-    caller gave up; with ``wait`` it keeps messages until it is.
+    caller gave up.
     """
+
+    EVENTS = zmq.EVENT_DISCONNECTED
+
+    def __init__(self, context: zmq.Context[Any], endpoint: str) -> None:
+        """Begin to connect."""
+        super().__init__(self._socket(context))
+        self._monitor: Any = self.socket.get_monitor_socket(self.EVENTS)
+        self._monitor.setsockopt(zmq.LINGER, 0)
+        self.fds: tuple[int, ...] = (self.fd, self._monitor.getsockopt(zmq.FD))
+        self.socket.connect(endpoint)
+
+    def _socket(self, context: zmq.Context[Any]) -> Any:
+        """With its options set, as those set later do not count for a connection."""
+        return _dealer(context)
+
+    def why(self) -> AgentdError | None:
+        """Why nobody was met, where that can be told; ``None``: the connection just broke."""
+        return None
+
+    def has_broken(self) -> bool:
+        """Whether the connection broke since it was made. Under the lock; does not wait."""
+        return bool(self._monitor.getsockopt(zmq.EVENTS) & _POLLIN)
+
+    def wait_connected(self, seconds: float) -> bool:
+        """Whether messages can be sent, waiting for it; only before others use the port.
+
+        Ends early if the connection broke before it was one.
+        """
+        poller = zmq.Poller()
+        poller.register(self.socket, zmq.POLLOUT)
+        poller.register(self._monitor, zmq.POLLIN)
+        return self.socket in dict(poller.poll(max(0, int(seconds * 1000))))
+
+    def close_locked(self, linger_ms: int = 0) -> None:
+        """See ``Port``."""
+        if not self.closed:
+            self.socket.disable_monitor()
+            self._monitor.close(0)
+        super().close_locked(linger_ms)
+
+
+def _dealer(context: zmq.Context[Any]) -> Any:
     socket = context.socket(zmq.DEALER)
     socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.IMMEDIATE, not wait)
+    socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 0)
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-    socket.connect(endpoint)
     return socket
-
-
-class Breakage:
-    """Tells when the connection of a port broke. Used under the port's lock."""
-
-    def __init__(self, port: Port) -> None:
-        self._port = port
-        self._socket: Any = port.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self.fd: int = self._socket.getsockopt(zmq.FD)
-
-    def happened(self) -> bool:
-        """Whether it broke since it was made. Does not wait."""
-        return bool(self._socket.getsockopt(zmq.EVENTS) & _POLLIN)
-
-    def register(self, poller: zmq.Poller) -> None:
-        """Have the poller end when it breaks."""
-        poller.register(self._socket, zmq.POLLIN)
-
-    def close(self) -> None:
-        """Before the port is closed."""
-        self._port.socket.disable_monitor()
-        self._socket.close(0)
 
 
 def new_context() -> zmq.Context[Any]:

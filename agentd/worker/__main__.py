@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from agentd.worker import lifeline, settings
+from agentd.worker import confine, lifeline, settings
 
 DELIVER_MS = 900
 """How long answers may take to leave; a bit less than the daemon waits before it makes us."""
@@ -19,19 +19,21 @@ def main() -> None:
     os.dup2(null, 0)  # an agent that reads standard input finds it empty
     os.close(null)
     lifeline.hold(life, told.parent, told.folder, told.sockets)
+    confine.confine(told.limits, safe=told.safe)
     os.environ["AGENTD_ENDPOINT"] = told.daemon  # an agent that makes agents makes them here
 
     # Only now, with the lifeline held, the imports that take their time.
     import faulthandler
     import signal
 
+    from agentd.client.secrets import Sources, install
     from agentd.protocol import local_versions, pack
     from agentd.protocol.messages import Enlist
     from agentd.transport import guard
+    from agentd.transport.local import LocalPort, LocalRouter, adopt
     from agentd.transport.loop import Loop
     from agentd.transport.process import raise_file_limit
     from agentd.transport.recorder import Recorder
-    from agentd.transport.sockets import Port, dealer, new_context, router
     from agentd.worker.host import Host
     from agentd.worker.output import capture
 
@@ -40,26 +42,20 @@ def main() -> None:
     faulthandler.enable(all_threads=False)  # the one at fault: the callers see its last lines
     sys.path[:0] = [folder for folder in told.path if folder not in sys.path]
     capture()
-    raise_file_limit()
+    install(Sources(told.secrets, told.secret_values))
+    if "files" not in told.limits:
+        raise_file_limit()
     loop = Loop()
     loop.on_signal(signal.SIGTERM, loop.stop)
-    context = new_context()
-    front = Port(router(context))
-    before = os.umask(0o077)
-    front.socket.bind(told.address)
-    os.umask(before)
-    back = Port(dealer(context, told.back, wait=True))
+    front = LocalRouter(adopt(told.listener))
+    back = LocalPort(adopt(told.back))
     Host(told, loop, front, back, Recorder(told.recorder))
     mine = local_versions()
-    token = bytes.fromhex(told.token)
-    enlist = Enlist(
-        token, told.worker, os.getpid(), told.address, mine.agentd, mine.python, mine.dill
-    )
+    enlist = Enlist(told.worker, os.getpid(), told.address, mine.agentd, mine.python, mine.dill)
     loop.send(back, [b"", *pack(enlist)])
     loop.run()
     front.close(linger_ms=DELIVER_MS)  # answers on their way; leaving waits for them
     back.close(linger_ms=DELIVER_MS)
-    context.term()
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from agentd.worker.operations import (
     failure,
     from_agent,
     operate,
+    without_secrets,
 )
 from agentd.worker.output import flush
 from agentd.worker.phases import ANSWERED, CallEvent, CallState, call_after
@@ -70,6 +71,8 @@ class OpenCall:
         self.readonly = bool(flags & READONLY)
         self.on_loop = bool(flags & COROUTINE) and call.op == "method"
         self.ended = False
+        self.handed_on = False
+        """Its value goes to others; its caller fetches it if he asks for it."""
         self.current = CurrentCall(
             hosted.id,
             hosted.epoch,
@@ -192,7 +195,7 @@ class OpenCall:
             return self._failure(error.error)
         if isinstance(error, AgentdError):
             # What cannot be read, or is not allowed: told as it is.
-            return error_message(self.call.id, error), []
+            return error_message(self.call.id, without_secrets(error)), []
         return self._failure(error)  # a defect of ours, told to the caller
 
     def begin(self, done: Callable[[], None]) -> None:
@@ -314,8 +317,13 @@ class OpenCall:
                     self.call.key, self._to_remember(message, frames, started=started)
                 )
         if self.call.hold:
-            lazy = self.call.lazy and isinstance(message, Result)
-            if self._host.outcomes.put(self.call.key, Outcome(message, frames), lazy=lazy):
+            value, handed_on = isinstance(message, Result), self.handed_on
+            if self._host.outcomes.put(
+                self.call.key,
+                Outcome(message, frames),
+                lazy=value and self.call.lazy,
+                handed_on=value and handed_on,
+            ):
                 message, frames = Result(message[0], held=True), []
         if not self.call.oneway:
             self._source.answer(message, frames)

@@ -17,6 +17,7 @@ from agentd import serialization
 from agentd.client.context import CurrentCall, running
 from agentd.client.fetching import Outcome, fetch_all
 from agentd.client.meta import RpcMeta
+from agentd.client.redaction import redactions
 from agentd.client.references import References, install
 from agentd.errors import (
     AgentdError,
@@ -49,6 +50,7 @@ from agentd.protocol.messages import (
     Dropped,
     Fetch,
     Hello,
+    Keep,
     Message,
     Ping,
     Pong,
@@ -59,9 +61,9 @@ from agentd.protocol.messages import (
     StartFailed,
     Welcome,
 )
+from agentd.transport.local import LocalPort, LocalRouter
 from agentd.transport.loop import Loop
 from agentd.transport.recorder import Recorder
-from agentd.transport.sockets import Port
 from agentd.worker import shipped
 from agentd.worker.calls import OpenCall, OpenWatch
 from agentd.worker.executor import AFew, Executor
@@ -94,8 +96,8 @@ class Host:
         self,
         settings: Settings,
         loop: Loop,
-        front: Port,
-        back: Port,
+        front: LocalRouter,
+        back: LocalPort,
         recorder: Recorder,
     ) -> None:
         self._settings = settings
@@ -163,14 +165,12 @@ class Host:
                     self._accept(source, message, frames[1:])
                 case Credit():
                     self._credit(source, message)
-                case Cancel():
-                    self._cancel(message)
                 case Fetch():
                     self._fetch(source, message)
                 case Read():
                     self._read(source, message)
-                case Release():
-                    self._release(message)
+                case Cancel() | Keep() | Release():
+                    self._told(message)
                 case Attach():
                     self.streams.attach(source, message)
                 case Detach():
@@ -209,7 +209,7 @@ class Host:
                 self._settings.grace_s,
                 mine.dill,
                 self.loop.clock(),
-                not self._settings.safe,
+                takes_code=not self._settings.safe,
             )
         )
 
@@ -289,7 +289,10 @@ class Host:
         self._agents.pop(hosted.id, None)
         plain = self._start_terms(message).plain
         facts, encoded = serialization.encode_error(
-            from_agent(error), refs=self.references, data_only=plain
+            from_agent(error),
+            refs=self.references,
+            redaction=redactions or None,
+            data_only=plain,
         )
         codec, frames = payload_of(encoded)
         text = (
@@ -445,8 +448,7 @@ class Host:
         """The call was sent before, over a connection that broke: has it come? Then answer."""
         if call.op == "stream" and self.streams.again(source, call):
             return True
-        with self._lock:
-            opened = self._by_key.get(call.key)
+        opened = self._call(call.key)
         if opened is not None and opened.redirect(source, call.id):
             return True
         outcome = self.outcomes.recall(call.key)
@@ -478,11 +480,25 @@ class Host:
         if hosted is None or not hosted.watchers.detach(source.who, message.id):
             self.streams.detach(source, message)
 
-    def _cancel(self, message: Cancel) -> None:
+    def _told(self, message: Cancel | Keep | Release) -> None:
+        """What the maker of a call does not want (any more)."""
+        match message:
+            case Cancel():
+                call = self._call(message.key)
+                if call is not None:
+                    call.cancel()
+            case Keep():
+                for key in message.keys:
+                    call = self._call(key)
+                    if call is not None:
+                        call.handed_on = True
+            case Release():
+                for key in message.keys:
+                    self.outcomes.release(key)
+
+    def _call(self, key: bytes) -> OpenCall | None:
         with self._lock:
-            call = self._by_key.get(message.key)
-        if call is not None:
-            call.cancel()
+            return self._by_key.get(key)
 
     def _drain(self) -> None:
         self._draining = True
@@ -502,10 +518,6 @@ class Host:
     # -- outcomes of other calls -------------------------------------------------------------------
     def _fetch(self, source: Source, message: Fetch) -> None:
         self.outcomes.fetch(message.key, partial(_pass_on, source, message.id))
-
-    def _release(self, message: Release) -> None:
-        for key in message.keys:
-            self.outcomes.release(key)
 
     def fetch_needs(
         self, needs: list[Any], have: Callable[[dict[bytes, Outcome] | AgentdError | Outcome], None]

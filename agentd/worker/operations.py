@@ -8,7 +8,9 @@ from typing import Any
 import msgpack
 
 from agentd import serialization
+from agentd.client.redaction import redactions
 from agentd.errors import (
+    AgentdError,
     CodecNotAllowed,
     NotAllowed,
     ProtocolError,
@@ -33,6 +35,7 @@ __all__ = [
     "operate",
     "payload_of",
     "value_of",
+    "without_secrets",
 ]
 
 
@@ -173,9 +176,19 @@ def failure(
     call: Call | Read, error: BaseException, refs: Any, *, data_only: bool
 ) -> tuple[Error, list[Any]]:
     """The answer to a question whose code raised."""
-    facts, encoded = serialization.encode_error(error, refs=refs, data_only=data_only)
+    facts, encoded = serialization.encode_error(
+        error, refs=refs, redaction=redactions or None, data_only=data_only
+    )
     codec, frames = payload_of(encoded)
     return Error(call.id, "raised", fit(facts["message"]), fit(facts), codec), frames
+
+
+def without_secrets(error: AgentdError) -> AgentdError:
+    """An error of ours, as it may be told: it may quote what the agent gave."""
+    if not redactions:
+        return error
+    facts = {key: redactions.value(value) for key, value in error.facts.items()}
+    return type(error)(redactions.text(error.message), **facts)
 
 
 class Raised(Exception):

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable
 
 from agentd.client.context import current
+from agentd.client.redaction import redactions
 
 __all__ = ["TaggedStream", "capture", "flush"]
 
@@ -49,10 +50,21 @@ class TaggedStream(io.TextIOBase):
         if newline:
             self._emit(agent, whole.split("\n"))
         if len(rest) > ATOMIC:
-            self._emit(agent, [rest])
-        elif rest:
+            rest = self._emit_most(agent, rest)
+        if rest:
             self._partial[agent] = rest
         return len(text)
+
+    def _emit_most(self, agent: bytes, text: str) -> str:
+        """Send of an endless line what cannot be part of a secret that is still to come."""
+        if not redactions:
+            self._emit(agent, [text])
+            return ""
+        clean = redactions.text(text)
+        at = max(0, len(clean) - redactions.longest + 1)
+        if at:
+            self._emit(agent, [clean[:at]])
+        return clean[at:]
 
     def writelines(self, lines: Iterable[str]) -> None:  # type: ignore[override]
         """Each in turn."""
@@ -70,6 +82,8 @@ class TaggedStream(io.TextIOBase):
     def _emit(self, agent: bytes, lines: list[str]) -> None:
         tag = b"\0" + agent.hex().encode() + b" " if agent else b""
         for line in lines:
+            if redactions:
+                line = redactions.text(line)  # noqa: PLW2901 - it is the line that is sent
             data = line.encode("utf-8", "replace").replace(b"\0", b"\\0")
             for at in range(0, len(data) or 1, ATOMIC):
                 os.write(self._fd, tag + data[at : at + ATOMIC] + b"\n")

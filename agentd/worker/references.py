@@ -152,6 +152,8 @@ class GuestReferences:
         match wire:
             case ("file", token, agent, _endpoint, epoch, name, size):
                 return self._hosts.from_wire((FILE, token, agent, here, epoch, name, size))
+            case ("secret", _name):
+                return self._hosts.from_wire(wire)
             case (bytes(agent), str(), str(), *_rest):
                 return self._hosts.from_wire((agent, here, "agent", None, None, None, None))
         raise DecodeError("a reference to something that this client has not made known")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Settings", "read"]
 
@@ -14,8 +14,8 @@ class Settings:
     """The fields are described where the daemon writes them."""
 
     worker: str
-    token: str
-    back: str
+    back: int
+    listener: int
     address: str
     daemon: str
     recorder: str
@@ -25,6 +25,9 @@ class Settings:
     parent: int
     heartbeat_s: float
     grace_s: float
+    secrets: dict[str, str] = field(default_factory=dict)
+    secret_values: dict[str, str] = field(default_factory=dict, repr=False)
+    limits: dict[str, int] = field(default_factory=dict)
     safe: bool = False
 
 

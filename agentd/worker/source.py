@@ -6,8 +6,8 @@ from typing import Any
 
 from agentd.protocol import pack
 from agentd.protocol.messages import Message
-from agentd.transport.loop import Loop
-from agentd.transport.sockets import Port, Unreachable
+from agentd.transport.loop import AnyPort, Loop
+from agentd.transport.sockets import Unreachable
 
 __all__ = ["Source"]
 
@@ -17,7 +17,7 @@ class Source:
 
     __slots__ = ("_loop", "_port", "_prefix")
 
-    def __init__(self, loop: Loop, port: Port, prefix: Any) -> None:
+    def __init__(self, loop: Loop, port: AnyPort, prefix: Any) -> None:
         self._loop = loop
         self._port = port
         self._prefix = prefix
@@ -31,7 +31,7 @@ class Source:
         return True
 
     @property
-    def port(self) -> Port:
+    def port(self) -> AnyPort:
         """The socket it came by."""
         return self._port
 

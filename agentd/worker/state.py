@@ -14,6 +14,7 @@ from typing import Any
 
 from agentd import serialization
 from agentd.client import references
+from agentd.client.redaction import redactions
 from agentd.client.watching import Seen
 from agentd.errors import AgentdError, CallCancelled
 from agentd.protocol import error_message
@@ -167,7 +168,9 @@ class Watchers:
 
 
 def _failure(number: int, error: Exception, *, data_only: bool) -> tuple[Error, list[Any]]:
-    facts, encoded = serialization.encode_error(error, data_only=data_only)
+    facts, encoded = serialization.encode_error(
+        error, redaction=redactions or None, data_only=data_only
+    )
     payload = [] if encoded is None else [encoded.head, *encoded.buffers]
     codec = "" if encoded is None else encoded.codec
     return Error(number, "raised", facts["message"], facts, codec), payload

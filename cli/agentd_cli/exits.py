@@ -30,6 +30,7 @@ CTL: Final = (
     Exit(5, "the agent could not be created", ("AgentCreationError",)),
     Exit(6, "the agent crashed, or the connection was lost", ("AgentCrashed", "ConnectionLost")),
     Exit(7, "not done in time", ("CallTimeout",)),
+    Exit(8, "not let in: a key is not known there, or not here", ("AuthenticationFailed",)),
     Exit(130, "interrupted by Ctrl-C"),
 )
 
@@ -40,7 +41,7 @@ SERVE: Final = (
     # The next two are EX_TEMPFAIL and EX_CONFIG of sysexits.h, so that a supervisor like systemd
     # can retry the one and not the other.
     Exit(75, "another daemon owns the endpoint", ("EndpointInUse",)),
-    Exit(78, "a setting is wrong", ("ConfigError",)),
+    Exit(78, "a setting is wrong, or not safe", ("ConfigError",)),
 )
 
 

@@ -17,6 +17,7 @@ from agentd_cli.text import escape, is_plain, to_json
 
 __all__ = [
     "agents",
+    "audit",
     "is_terminal",
     "item",
     "log_line",
@@ -110,6 +111,13 @@ def log_line(line: Mapping[str, Any]) -> str:
     """Render one line that an agent printed: time of day, stream, text."""
     clock = time.strftime("%H:%M:%S", time.localtime(line["time"]))
     return f"{clock} {escape(line['stream'])} {escape(line['text'], keep=chr(9))}"
+
+
+def audit(records: Sequence[Mapping[str, Any]], *, styled: bool = False) -> str:
+    """Render the records of an audit log, a line each."""
+    columns = ("n", "time", "who", "action", "decision", "target", "rule", "count")
+    rows = [[_cell(record.get(column)) for column in columns] for record in records]
+    return table([column.upper() for column in columns], rows, styled=styled)
 
 
 def duration(seconds: float) -> str:

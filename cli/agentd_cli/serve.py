@@ -12,6 +12,7 @@ import click
 
 from agentd_cli import exits
 from agentd_cli.text import escape
+from agentd_cli.usage import SafeGroup
 
 __all__ = ["main"]
 
@@ -32,10 +33,10 @@ class _Serve(click.Command):
 
 def _default(text: str) -> str:
     """Show a default; of what is empty the reason says what that means."""
-    return "" if text in ("[]", '""') else f"  [{text}]"
+    return "" if text in ("[]", "{}", '""') else f"  [{text}]"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=SafeGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(
     package_name="agentd-server", prog_name="agentd", message="%(prog)s %(version)s"
 )
@@ -54,7 +55,7 @@ def main() -> None:
     "--bind",
     metavar="ENDPOINT",
     multiple=True,
-    help="Where to listen, ipc:///absolute/path; may be given more than once.",
+    help="Where to listen: ipc:///absolute/path or tcp://HOST:PORT; may be given more than once.",
 )
 @click.option("--workers", type=int, metavar="N", help="Worker processes; 0: one per core.")
 @click.option(

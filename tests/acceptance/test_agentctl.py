@@ -63,14 +63,18 @@ class TestNoDaemon:
         assert (done.code, done.out) == (3, "")
         assert done.err.endswith(f"; start one with: agentd serve --bind '{endpoint}'\n")
 
-    def test_tcp_is_refused_with_the_reason(self, agentctl):
+    def test_tcp_needs_a_key_of_the_client(self, agentctl):
         done = agentctl("agents", "--endpoint", "tcp://127.0.0.1:5577")
         assert (done.code, done.err.count("\n")) == (2, 1)
-        assert "TCP endpoints come with the security release" in done.err
+        assert "agentctl keygen client" in done.err
 
 
 class TestLooking:
     def test_status(self, ctl, daemon):
+        def ready():  # the daemon listens before its first workers are up
+            return {w["state"] for w in ctl("status", "--json").json["workers"]} == {"ready"}
+
+        wait_until(ready, "the workers")
         text = ctl("status").out
         assert f"endpoint  {daemon.endpoint}\n" in text
         assert f"pid       {daemon.process.pid}\n" in text

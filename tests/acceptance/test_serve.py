@@ -48,11 +48,13 @@ class TestStartAndEnd:
         assert stat.S_IMODE(socket.stat().st_mode) & 0o077 == 0
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_open_calls_are_finished_and_new_ones_refused(self, serve, agentctl, run_dir, number):
+    def test_open_calls_are_finished_and_new_ones_refused(self, serve, agentctl, tmp_path, number):
+        morning = tmp_path / "morning"
         daemon = serve("--workers", "1", "--path", AGENTS)
         assert agentctl("create", "shop:Stock", "--name", "s").code == 0
         answers = []
-        call = threading.Thread(target=lambda: answers.append(agentctl("call", "s", "nap", "2")))
+        sleep = ("call", "s", "sleep_until", f'"{morning}"')
+        call = threading.Thread(target=lambda: answers.append(agentctl(*sleep)))
         call.start()
         wait_until(lambda: "good night" in agentctl("logs", "s").out, "the call to run")
         daemon.process.send_signal(number)
@@ -62,6 +64,7 @@ class TestStartAndEnd:
             1,
             "Draining: the daemon is stopping and takes no new agents\n",
         )
+        morning.touch()
         call.join()
         assert answers == [(0, '"rested"\n', "")]
         assert daemon.process.wait(LONG_S) == 0
@@ -183,13 +186,13 @@ class TestSettings:
         done = agentd("serve", "--wrokers", "3")
         assert (done.code, "Did you mean '--workers'?" in done.err) == (2, True)
 
-    def test_tcp_is_refused_with_the_reason(self, agentd):
+    def test_tcp_without_keys_is_refused_with_the_command_that_makes_one(self, agentd):
         for done in (
             agentd("serve", "--bind", "tcp://127.0.0.1:5577"),
             agentd("serve", AGENTD_BIND="tcp://127.0.0.1:5577"),
         ):
             assert done.code == 78
-            assert "TCP endpoints come with the security release" in done.err
+            assert "agentctl keygen server" in done.err
             assert done.err.count("\n") == 1
 
     @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from agentd.client import calling
 from agentd.client.proxy import session_of, target
 from agentd.client.runtime import runtime
 from agentd.errors import OutcomeUnknown
+from tests.faults.harness import LONG_S, Thread, dice
 
 
 class Tally(agentd.Agent):
@@ -68,25 +69,45 @@ def test_a_submitted_call_survives_a_broken_connection(tally):
 
 def test_calls_under_endless_cuts_run_once_each_and_in_order(tally):
     # Given
-    stop = threading.Event()
+    chance, over, answered = dice(), threading.Event(), threading.Event()
 
-    def cutter():
-        while not stop.wait(0.005):
+    def cutter(most):
+        # After an answer each: a call gives up when nothing else than breaks has come for long.
+        while most > 0 and answered.wait(LONG_S) and not over.is_set():
+            answered.clear()
+            over.wait(chance.uniform(0, 0.005))
             cut()
+            most -= 1
 
-    thread = threading.Thread(target=cutter)
-    thread.start()
+    def under_cuts(most, work):
+        thread = Thread(lambda: cutter(most))
+        try:
+            return work()
+        finally:
+            over.set()
+            answered.set()
+            thread.done()
+            over.clear()
+
+    def add():
+        value = tally.add()
+        answered.set()
+        return value
+
+    def submit():
+        result = tally.add.submit()
+        result.add_done_callback(lambda _: answered.set())
+        return result
+
     # When
-    try:
-        found = [tally.add() for _ in range(200)]
-        results = [tally.add.submit() for _ in range(50)]
-        found += [result.result(60) for result in results]
-    finally:
-        stop.set()
-        thread.join()
+    found = under_cuts(200, lambda: [add() for _ in range(200)])
+    for _ in range(5):
+        found += under_cuts(
+            3, lambda: [each.result(LONG_S) for each in [submit() for _ in range(20)]]
+        )
     # Then
-    assert sorted(found) == list(range(1, 251))
     assert found[:200] == list(range(1, 201))
+    assert sorted(found) == list(range(1, 301))
 
 
 def test_an_answer_that_is_not_kept_any_more_is_outcome_unknown(tally, monkeypatch):

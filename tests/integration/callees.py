@@ -137,6 +137,16 @@ class Callee(agentd.Agent):
     def count(self, n: int) -> Iterator[int]:
         yield from range(n)
 
+    # -- streams of others -------------------------------------------------------------------------
+    def tells(self, other: Any, method: str, *args: Any) -> Iterator[Any]:
+        yield getattr(other, method)(*args)
+
+    def reads(self, other: Any, method: str, *args: Any) -> list[Any]:
+        return list(getattr(other, method).stream(*args))
+
+    async def reads_async(self, other: Any, method: str, *args: Any) -> list[Any]:
+        return [item async for item in getattr(agentd.aio(other), method).stream(*args)]
+
     # -- context -----------------------------------------------------------------------------------
     def context(self) -> dict[str, Any]:
         return context()

@@ -122,7 +122,6 @@ def serve(folder):
     from agentd.config import ServerConfig
     from agentd.protocol.access import Grant, Role
     from agentd.server.daemon import Daemon
-    from agentd.server.gate import own_uid
     from agentd.transport import guard
 
     grants = {
@@ -135,19 +134,25 @@ def serve(folder):
     grants["key:chief"] = dataclasses.replace(
         grants["key:operator"], who="key:chief", agents=("*",)
     )
-
-    def who_of(front):
-        return own_uid() if DOORS[front] == "own" else f"key:{DOORS[front]}"
-
     guard.refuse_pickles("it is the daemon")
     config = ServerConfig(
         bind=tuple(endpoint(folder, door) for door in DOORS),
         workers=1,
         heartbeat_s=0.2,
         client_grace_s=60.0,
-        specs=("clerk=tests.integration.gatekeeping:Clerk",),
+        specs={"clerk": "tests.integration.gatekeeping:Clerk"},
     )
-    Daemon(config, grant_of=grants.get, who_of=who_of).run()
+    daemon = Daemon(config)
+    of_files = daemon._book.grant_of
+    daemon._book.grant_of = lambda who: of_files(who) or grants.get(who)
+
+    def ready(_endpoint):
+        """As an authenticator would tell who comes: here it is told by the door."""
+        for door, front in zip(DOORS, daemon._fronts.ports, strict=True):
+            if door != "own":
+                front._who = lambda _frame, who=f"key:{door}": who
+
+    daemon.run(ready)
 
 
 if __name__ == "__main__":

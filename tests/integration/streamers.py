@@ -57,10 +57,12 @@ class Streamer(agentd.Agent):
             await asyncio.sleep(0)
             self.log.append("finally")
 
-    def gated(self, n: int, file: str, at: int) -> Iterator[int]:
+    def gated(self, n: int, file: str, at: int, mark: str = "") -> Iterator[int]:
         """Item ``at`` comes when the file is there."""
         for number in range(n):
             if number == at:
+                if mark:
+                    Path(mark).touch()
                 until(file)
             yield number
 
@@ -117,6 +119,10 @@ class Worker(agentd.Agent):
 
     def state(self) -> tuple[list[str], list[str]]:
         return self.started, self.ended
+
+    @agentd.readonly
+    def peek(self) -> list[str]:
+        return self.started
 
     def spin(self, name: str, mark: str = "") -> str:
         """Python code for long."""
@@ -175,6 +181,14 @@ class Worker(agentd.Agent):
             return getattr(other, method)(*args)
         except BaseException as error:
             self.ended.append(f"ask {type(error).__name__}")
+            raise
+
+    def reads(self, other: Any, method: str, *args: Any) -> list[Any]:
+        self.started.append(f"reads {method}")
+        try:
+            return list(getattr(other, method)(*args))
+        except BaseException as error:
+            self.ended.append(f"reads {type(error).__name__}")
             raise
 
     async def ask_async(self, other: Any, method: str, *args: Any) -> Any:

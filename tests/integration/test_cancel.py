@@ -13,7 +13,7 @@ import pytest
 import agentd
 from agentd.errors import AgentCrashed, AgentdError, AgentNotFound
 from tests.integration.conftest import LONG_S, wait_until
-from tests.integration.streamers import Worker
+from tests.integration.streamers import Streamer, Worker
 
 AT_ONCE_S = 5.0
 """Much less than the work that is given up would take."""
@@ -51,6 +51,9 @@ def test_a_queued_call_never_starts(hosted, tmp_path):
     until(mark)
     queued = agent.spin.submit("queued")
     assert_cancelled(queued)
+    # The caller is free though nobody has answered: the cancellation may still be on its way. What
+    # is answered on the same connection was sent after it, so it has come, and the queue is empty.
+    assert agent.peek() == ["waits"]
     go.touch()
     assert busy.result(LONG_S) == "waited"
     assert agent.state() == (["waits"], [])
@@ -135,6 +138,17 @@ def test_nested_calls_are_cancelled_two_levels_down(hosted, tmp_path, ask, metho
     for agent in (inner, middle, outer):
         _started, ended = agent.state.options(timeout=LONG_S)()
         assert len(ended) == 1, ended
+
+
+def test_a_stream_read_on_behalf_of_a_cancelled_call_is_cancelled_too(hosted, tmp_path):
+    outer, inner = hosted(Worker), hosted(Streamer)
+    never, mark = tmp_path / "never", tmp_path / "mark"
+    result = outer.reads.submit(inner, "gated", 2, str(never), 1, str(mark))
+    until(mark)
+    assert_cancelled(result)
+    started, ended = outer.state.options(timeout=LONG_S)()
+    assert (started, ended) == (["reads gated"], ["reads CallCancelled"])
+    assert inner.ping.options(timeout=LONG_S)() == "pong"
 
 
 def test_cancelled_nested_calls_leave_the_worker_well(hosted, tmp_path):

@@ -101,6 +101,21 @@ def test_a_reentrant_agent_makes_the_result_that_its_own_call_needs(make):
     assert ask(b, c, "ask", "add", 3).result(LONG_S) == 3
 
 
+@pytest.mark.parametrize("form", ["reads", "reads_async"])
+def test_a_stream_that_comes_back_to_its_reader_would_wait_for_itself_and_says_so(make, form):
+    a, b = make(), make(worker="dedicated")
+    with pytest.raises(WouldDeadlock) as caught:
+        limited(a, form)(b, "tells", a, "add", 1).result(LONG_S)
+    assert caught.value.chain == [short(a), short(b), short(a)]
+    assert a.add(1) == 1
+
+
+@pytest.mark.parametrize("form", ["reads", "reads_async"])
+def test_a_reentrant_agent_runs_what_its_stream_needs_of_it(make, form):
+    a, b = make(reentrant=True), make()
+    assert limited(a, form)(b, "tells", a, "add", 1).result(LONG_S) == [1]
+
+
 def test_a_ring_of_fifty_agents_on_one_worker(start_daemon):
     daemon = start_daemon(workers=1)
     agents = [daemon.client.create("tests.integration.callees:Callee") for _ in range(50)]

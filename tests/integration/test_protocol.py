@@ -1,7 +1,9 @@
-"""A client written from docs/protocol.md alone: zmq, msgpack, and nothing of ours."""
+"""A client written from docs/protocol.md alone: zmq, sockets, msgpack, and nothing of ours."""
 
 import itertools
 import os
+import socket
+import struct
 import sys
 import threading
 
@@ -15,13 +17,60 @@ from agentd.errors import VersionMismatch
 TUPLE = 1
 
 
+class Dealer:
+    """A connection to a daemon."""
+
+    def __init__(self, endpoint):
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.DEALER)
+        self.socket.connect(endpoint)
+
+    def send(self, frames):
+        self.socket.send_multipart(frames)
+
+    def receive(self):
+        assert self.socket.poll(10_000), "no answer"
+        return self.socket.recv_multipart()
+
+    def close(self):
+        self.socket.close(0)
+        self.context.term()
+
+
+class Stream:
+    """A connection to a worker of this host."""
+
+    def __init__(self, address):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(10)
+        self.socket.connect(address.removeprefix("unix://"))
+
+    def send(self, frames):
+        lengths = struct.pack(f"<HH{len(frames)}Q", len(frames), 0, *map(len, frames))
+        self.socket.sendall(lengths + b"".join(frames))
+
+    def receive(self):
+        count, shared = struct.unpack("<HH", self._read(4))
+        assert shared == 0
+        return [self._read(n) for n in struct.unpack(f"<{count}Q", self._read(8 * count))]
+
+    def _read(self, size):
+        data = b""
+        while len(data) < size:
+            part = self.socket.recv(size - len(data))
+            assert part, "the connection ended"
+            data += part
+        return data
+
+    def close(self):
+        self.socket.close()
+
+
 class RawClient:
     """One connection to one peer."""
 
     def __init__(self, endpoint, **hello):
-        self.context = zmq.Context()
-        self.socket = self.context.socket(zmq.DEALER)
-        self.socket.connect(endpoint)
+        self.peer = (Stream if endpoint.startswith("unix://") else Dealer)(endpoint)
         self.numbers = itertools.count(1)
         self.hello = {
             "protocol": 1,
@@ -39,12 +88,11 @@ class RawClient:
     def send(self, kind, payload=(), **keys):
         number = next(self.numbers)
         header = b"AGD1" + msgpack.packb({"kind": kind, "id": number, **keys})
-        self.socket.send_multipart([header, *payload])
+        self.peer.send([header, *payload])
         return number
 
     def receive(self):
-        assert self.socket.poll(10_000), "no answer"
-        frames = self.socket.recv_multipart()
+        frames = self.peer.receive()
         assert frames[0][:4] == b"AGD1"
         return msgpack.unpackb(frames[0][4:]), frames[1:]
 
@@ -59,8 +107,7 @@ class RawClient:
         return header
 
     def close(self):
-        self.socket.close(0)
-        self.context.term()
+        self.peer.close()
 
 
 @pytest.fixture
@@ -282,7 +329,7 @@ def test_a_payload_of_another_python_is_refused_while_plain_data_works(connect, 
 def test_rubbish_harms_nobody(connect, shared, frames):
     client = connect(shared.endpoint)
     client.meet()
-    client.socket.send_multipart(frames)
+    client.peer.send(frames)
     client.send("ping")
     while (answer := client.receive()[0])["kind"] != "pong":
         assert (answer["kind"], answer["code"]) == ("error", "ProtocolError")

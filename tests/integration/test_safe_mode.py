@@ -18,10 +18,10 @@ from tests.integration.gatekeeping import Clerk, NotForYou, Order
 from tests.integration.test_protocol import RawClient
 from tests.integration.test_roles import Canary, canary_frames
 
-SPECS = (
-    "clerk=tests.integration.gatekeeping:Clerk",
-    "counter=tests.integration.agents:Counter",
-)
+SPECS = {
+    "clerk": "tests.integration.gatekeeping:Clerk",
+    "counter": "tests.integration.agents:Counter",
+}
 
 
 @pytest.fixture(scope="module")

@@ -8,22 +8,28 @@ import click
 
 from agentd_cli import exits
 from agentd_cli.ctl.agents import agents
+from agentd_cli.ctl.audit import audit
 from agentd_cli.ctl.call import call
 from agentd_cli.ctl.completion import completion
 from agentd_cli.ctl.context import Ctl, common_options
 from agentd_cli.ctl.create import create
 from agentd_cli.ctl.delete import delete
+from agentd_cli.ctl.doctor import doctor
 from agentd_cli.ctl.get import get
 from agentd_cli.ctl.inspect import inspect
+from agentd_cli.ctl.keygen import keygen
+from agentd_cli.ctl.keys import keys
 from agentd_cli.ctl.logs import logs
 from agentd_cli.ctl.ping import ping
 from agentd_cli.ctl.status import status
 from agentd_cli.ctl.stop import stop
+from agentd_cli.ctl.trust import trust
+from agentd_cli.usage import SafeGroup
 
 __all__ = ["main"]
 
 
-class _Agentctl(click.Group):
+class _Agentctl(SafeGroup):
     """The group that turns errors into one sentence on stderr and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -70,5 +76,22 @@ def main() -> None:
     """
 
 
-for _verb in (status, agents, create, call, get, inspect, logs, delete, ping, stop, completion):
+for _verb in (
+    status,
+    agents,
+    create,
+    call,
+    get,
+    inspect,
+    logs,
+    delete,
+    ping,
+    stop,
+    keygen,
+    keys,
+    trust,
+    doctor,
+    audit,
+    completion,
+):
     main.add_command(_verb)

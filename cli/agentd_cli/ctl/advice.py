@@ -56,6 +56,8 @@ def _is_remote(error: BaseException | None) -> bool:
 def _no_daemon(text: str, endpoint: str | None) -> str:
     if "accepts connections" in text:
         return text  # there is one, though silent: a second would be refused
+    if "tcp://" in text:
+        return text  # it is for somebody there to start
     bind = f" --bind {escape(shlex.quote(endpoint))}" if endpoint else ""
     command = f"tart one with: agentd serve{bind}"
     what, found, _ = text.partition("tart one with:")  # "…; start …" or "…? Start …"

@@ -11,7 +11,7 @@ import click
 
 from agentd_cli.text import escape
 
-__all__ = ["MethodCommand", "keywords", "method_arguments", "sendable", "value"]
+__all__ = ["MethodCommand", "keywords", "method_arguments", "secrets", "sendable", "value"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _NEGATIVE_NUMBER = re.compile(r"-(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
@@ -35,24 +35,47 @@ def value(text: str) -> Any:
         return text
 
 
-def keywords(pairs: Iterable[str], taken: frozenset[str] = frozenset()) -> dict[str, Any]:
+def keywords(
+    pairs: Iterable[str], taken: frozenset[str] = frozenset(), *, option: str = "--kw"
+) -> dict[str, Any]:
     """Read ``K=V`` pairs; ``taken`` are keywords that the library uses itself."""
     found: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not key or not equals:
-            raise click.UsageError(f"--kw {pair}: expected K=V, like --kw depth=3")
+            raise click.UsageError(f"{option} {pair}: expected K=V, like {option} depth=3")
         if key in found:
-            raise click.UsageError(f"--kw {pair}: {key} was given before")
+            raise click.UsageError(f"{option} {pair}: {key} was given before")
         if key in taken:
             raise click.UsageError(f"--kw {pair}: agentd uses this keyword itself; use Python")
         found[key] = value(text)
     return found
 
 
+def secrets(pairs: Iterable[str]) -> dict[str, Any]:
+    """Read ``K=NAME`` pairs: keywords that are secrets of the daemon's."""
+    from agentd import Secret
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, name = pair.partition("=")
+        if not key or not equals:
+            # Not quoted: somebody may have typed the secret itself.
+            raise click.UsageError("--secret: expected K=NAME, like --secret key=openai")
+        found[key] = Secret(name)
+    return found
+
+
 def method_arguments(command: _F) -> _F:
-    """Add ``[ARGS]... [--kw K=V]...`` to a command."""
+    """Add ``[ARGS]... [--kw K=V]... [--secret K=NAME]...`` to a command."""
     command = click.argument("args", nargs=-1)(command)
+    command = click.option(
+        "--secret",
+        "secret_pairs",
+        metavar="K=NAME",
+        multiple=True,
+        help="A keyword argument that is a secret of the daemon's, by its name; may be repeated.",
+    )(command)
     return click.option(
         "--kw", "pairs", metavar="K=V", multiple=True, help="A keyword argument; may be repeated."
     )(command)

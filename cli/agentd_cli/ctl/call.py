@@ -10,7 +10,14 @@ from typing import Any
 import click
 
 from agentd_cli import render
-from agentd_cli.ctl.arguments import MethodCommand, keywords, method_arguments, sendable, value
+from agentd_cli.ctl.arguments import (
+    MethodCommand,
+    keywords,
+    method_arguments,
+    secrets,
+    sendable,
+    value,
+)
 from agentd_cli.ctl.context import Ctl, common_options, pass_ctl
 from agentd_cli.ctl.remote import agents_code
 
@@ -43,6 +50,7 @@ def call(
     method: str,
     args: tuple[str, ...],
     pairs: tuple[str, ...],
+    secret_pairs: tuple[str, ...],
     stream: bool,
     raw: bool,
     timeout: float | None,
@@ -52,7 +60,7 @@ def call(
     Plain data is printed as JSON, anything else as Python writes it; with --json that is
     {"repr": "..."}. Ctrl-C gives the call up; that closes a stream, and its generator.
     """
-    kwargs = keywords(pairs)
+    kwargs = {**keywords(pairs), **secrets(secret_pairs)}
     if raw and ctl.as_json:
         raise click.UsageError("--raw prints text for people, --json prints it for programs")
     with ctl.connect() as client:

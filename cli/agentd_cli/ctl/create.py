@@ -6,7 +6,14 @@ from typing import Any, Final
 
 import click
 
-from agentd_cli.ctl.arguments import MethodCommand, keywords, method_arguments, sendable, value
+from agentd_cli.ctl.arguments import (
+    MethodCommand,
+    keywords,
+    method_arguments,
+    secrets,
+    sendable,
+    value,
+)
 from agentd_cli.ctl.context import Ctl, common_options, pass_ctl
 
 __all__ = ["create"]
@@ -22,6 +29,13 @@ _TAKEN: Final = frozenset({"self", "path", "options"})
 @click.option(
     "--get-if-exists", is_flag=True, help="Take the agent of that name and class, if there is one."
 )
+@click.option(
+    "--limit",
+    "limit_pairs",
+    metavar="K=N",
+    multiple=True,
+    help="What its worker may use: memory_bytes, cpu_s or files; may be repeated.",
+)
 @click.option("--dedicated", is_flag=True, help="Give it a worker process of its own.")
 @click.option(
     "--timeout",
@@ -36,9 +50,11 @@ def create(
     path: str,
     args: tuple[str, ...],
     pairs: tuple[str, ...],
+    secret_pairs: tuple[str, ...],
     name: str | None,
     get_if_exists: bool,
     dedicated: bool,
+    limit_pairs: tuple[str, ...],
     timeout: float | None,
 ) -> None:
     """Create an agent, wait until it is ready, and print its id.
@@ -53,7 +69,7 @@ def create(
         )
     if get_if_exists and name is None:
         raise click.UsageError("--get-if-exists needs --name NAME")
-    kwargs = keywords(pairs, taken=_TAKEN)
+    kwargs = {**keywords(pairs, taken=_TAKEN), **secrets(secret_pairs)}
     options: dict[str, Any] = {"lifetime": "daemon"}
     if name is not None:
         options["name"] = name
@@ -61,6 +77,8 @@ def create(
         options["get_if_exists"] = True
     if dedicated:
         options["worker"] = "dedicated"
+    if limit_pairs:
+        options["limits"] = keywords(limit_pairs, option="--limit")
     with ctl.connect() as client:
         proxy = client.create(path, *map(value, args), options=options, **kwargs)
         handle = ctl.library.handle(proxy)

@@ -6,6 +6,7 @@ import click
 
 from agentd_cli.ctl.arguments import sendable
 from agentd_cli.ctl.context import Ctl, common_options, pass_ctl
+from agentd_cli.text import escape
 
 __all__ = ["delete"]
 
@@ -32,7 +33,7 @@ def delete(ctl: Ctl, agents: tuple[str, ...]) -> None:
                     missing.append(error)
     finally:  # whatever stopped us: these are gone
         if gone or ctl.as_json:
-            ctl.show(gone, lambda: "\n".join(gone))
+            ctl.show(gone, lambda: "\n".join(map(escape, gone)))
     for each in missing[:-1]:
         ctl.tell(each)
     if missing:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from agentd.transport.sockets import Port
 from tests.unit.client.fakes import World
 
 
@@ -18,8 +17,8 @@ class Listeners:
         self.folder = tempfile.mkdtemp(prefix="agu", dir="/tmp")
         self._sockets = {}
 
-    def __call__(self, name):
-        endpoint = f"ipc://{self.folder}/{name}"
+    def __call__(self, name, scheme):
+        endpoint = f"{scheme}://{self.folder}/{name}"
         found = self._sockets[endpoint] = socket.socket(socket.AF_UNIX)
         found.bind(f"{self.folder}/{name}")
         found.listen(1000)
@@ -28,7 +27,7 @@ class Listeners:
     def gone(self, endpoint):
         """Nobody listens there any more."""
         self._sockets.pop(endpoint).close()
-        Path(endpoint.removeprefix("ipc://")).unlink()
+        Path(endpoint.partition("://")[2]).unlink()
 
     def end(self):
         for found in self._sockets.values():
@@ -45,6 +44,7 @@ def listen():
 
 @pytest.fixture
 def world(listen, monkeypatch):
-    # Connected at once; what is polled for it otherwise are real sockets.
-    monkeypatch.setattr(Port, "wait_connected", lambda *_: True)
-    return World(listen)
+    found = World(listen)
+    monkeypatch.setattr("agentd.client.session.dial_daemon", found.network.dial_daemon)
+    monkeypatch.setattr("agentd.client.session.dial_worker", found.network.dial_worker)
+    return found

@@ -9,8 +9,6 @@ import time
 from collections import deque
 from types import SimpleNamespace
 
-import zmq
-
 from agentd.client.session import Session
 from agentd.protocol import pack, unpack
 from agentd.protocol.messages import Hello, Locate, Ping, Pong, Ready, Vouch, Vouched, Welcome
@@ -29,94 +27,47 @@ class Clock:
         return self.now
 
 
-class Frame:
-    """As pyzmq gives them with ``copy=False``."""
-
-    def __init__(self, data):
-        self.bytes = bytes(data)
-        self.buffer = memoryview(self.bytes)
-
-    def __len__(self):
-        return len(self.bytes)
-
-
-class Signal:
-    """What of a socket can be polled; also the socket that tells of a broken connection."""
-
-    def __init__(self):
-        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.raised = False
-
-    def set(self):
-        self.raised = True
-        os.eventfd_write(self.fd, 1)
-
-    def clear(self):
-        if self.raised:
-            self.raised = False
-            os.eventfd_read(self.fd)
-
-    def setsockopt(self, *_):
-        pass
-
-    def getsockopt(self, option):
-        return self.fd if option == zmq.FD else zmq.POLLIN * self.raised
-
-    def close(self, *_):
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-
-class Dealer:
+class FakePort:
     """The client's end of a connection."""
 
-    def __init__(self, network):
-        self._network = network
-        self._signal = Signal()
-        self._broken = Signal()
-        self._lock = threading.Lock()  # protects the inbox and its signal
+    def __init__(self, network, endpoint):
+        self.lock = threading.RLock()  # peers answer from within ``send_locked``
+        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.fds = (self.fd,)
+        self.closed = False
+        self._broken = False
         self._inbox = deque()
-        self._parts = []
-        self.setsockopt = self._signal.setsockopt
-        self.getsockopt = self._signal.getsockopt
-
-    def connect(self, endpoint):
-        self.peer = self._network.peers[endpoint]
+        self.peer = network.peers[endpoint]
         self.peer.connections.append(self)
 
-    def poll(self, *_):
-        return zmq.POLLOUT
-
-    def send(self, frame, flags, *, copy):
-        self._parts.append(bytes(frame))
-        if not flags & zmq.SNDMORE:
-            parts, self._parts = self._parts, []
-            self.peer.hears(self, parts)
+    def send_locked(self, frames):
+        self.peer.hears(self, [bytes(frame) for frame in frames])
+        return bool(self._inbox)
 
     def deliver(self, message, payload=()):
-        with self._lock:
-            self._inbox.append([Frame(part) for part in pack(message, list(payload))])
-            self._signal.set()
+        with self.lock:
+            self._inbox.append(pack(message, list(payload)))
+            self._signal()
 
-    def recv_multipart(self, *_, **__):
-        with self._lock:
-            parts = self._inbox.popleft()
-            if not self._inbox:
-                self._signal.clear()
-        return parts
+    def receive_locked(self, _most):
+        messages = list(self._inbox)
+        self._inbox.clear()
+        return messages, False
 
     def break_off(self):
-        self._broken.set()
+        self._broken = True
+        self._signal()
 
-    def get_monitor_socket(self, _events):
+    def _signal(self):
+        os.eventfd_write(self.fd, 1)
+
+    def has_broken(self):
         return self._broken
 
-    def disable_monitor(self):
-        pass
-
-    def close(self, _linger):
-        self._signal.close()
+    def close_locked(self, _linger_ms=0):
+        if not self.closed:
+            self.closed = True
+            os.close(self.fd)
 
 
 class Peer:
@@ -165,13 +116,16 @@ class Peer:
 
 
 class Network:
-    """In place of the zmq context."""
+    """Who is where."""
 
     def __init__(self):
         self.peers = {}
 
-    def socket(self, _kind):
-        return Dealer(self)
+    def dial_daemon(self, _context, endpoint, _timeout):
+        return FakePort(self, endpoint)
+
+    def dial_worker(self, address, _timeout):
+        return FakePort(self, address)
 
 
 class Aside:
@@ -202,14 +156,15 @@ class World:
         self.daemon = self.peer("daemon")
         self.worker = self.daemon.place = self.peer("worker")
         self.runtime = SimpleNamespace(
-            context=self.network,
+            context=None,
             pump=SimpleNamespace(arm=lambda _link: None),
             session=bytes(16),
             aside=self.aside,
         )
 
     def peer(self, role):
-        return Peer(self.network, role, self.listen(f"{role}{len(self.network.peers)}"))
+        name = f"{role}{len(self.network.peers)}"
+        return Peer(self.network, role, self.listen(name, "ipc" if role == "daemon" else "unix"))
 
     def session(self, *, direct=True):
         return Session(self.runtime, self.daemon.endpoint, direct=direct, clock=self.clock)

@@ -24,7 +24,8 @@ class FakeLoop:
         self.now = 1000.0
         self.timers: list[tuple[float, Timer]] = []
         self.watched: dict[int, Any] = {}
-        self.sent: list[list[Any]] = []
+        self.served: list[Any] = []
+        self.sent: list[tuple[Any, list[Any]]] = []
 
     def clock(self) -> float:
         return self.now
@@ -40,8 +41,14 @@ class FakeLoop:
     def unwatch(self, fd: int) -> None:
         self.watched.pop(fd, None)
 
-    def send(self, _port: Any, frames: list[Any]) -> None:
-        self.sent.append(frames)
+    def serve(self, port: Any, _deliver: Any) -> None:
+        self.served.append(port)
+
+    def unserve(self, port: Any) -> None:
+        self.served.remove(port)
+
+    def send(self, port: Any, frames: list[Any]) -> None:
+        self.sent.append((port, frames))
 
     def pass_time(self, seconds: float) -> None:
         until = self.now + seconds
@@ -53,9 +60,9 @@ class FakeLoop:
                 first[1].action()
         self.now = until
 
-    def told(self, route: bytes) -> list[Any]:
+    def told(self, worker: Any) -> list[Any]:
         """The messages sent to a worker."""
-        return [unpack(frames[2:]) for frames in self.sent if frames[0] == route]
+        return [unpack(frames[1:]) for port, frames in self.sent if port is worker.channel]
 
 
 class FakeProcess:
@@ -117,10 +124,9 @@ class World:
         loop: Any = self.loop
         self.store = CodeStore(f"{folder}/code", loop.later)
         self.hosting = Hosting(self.config, loop, self.directory, self.book, self.store)
-        place = Place(str(folder), "ipc:///back", "ipc:///front", ("/front",))
-        back: Any = None
+        place = Place(str(folder), "ipc:///front", ("/front",))
         self.supervisor = Supervisor(
-            self.config, loop, self.launcher, back, place, self.book, self.hosting.worker_lost
+            self.config, loop, self.launcher, place, self.book, self.hosting.worker_lost
         )
         self.hosting.supervisor = self.supervisor
         self.folder = folder
@@ -134,11 +140,8 @@ class World:
     def own(self) -> list[Any]:
         return [w for w in self.supervisor.workers.values() if w.dedicated]
 
-    def enlist(self, worker: Any, token: bytes | None = None) -> Any:
-        message = Enlist(
-            token if token is not None else worker.token, worker.id, 1, worker.address, "0", "3"
-        )
-        return self.supervisor.enlist(b"route-" + worker.id.encode(), message)
+    def enlist(self, worker: Any) -> None:
+        self.supervisor.enlist(worker, Enlist(worker.id, 1, worker.address, "0", "3"))
 
     def enlist_all(self) -> None:
         for worker in list(self.supervisor.workers.values()):
@@ -169,3 +172,5 @@ class World:
         for process in self.launcher.started:
             if not process.closed:
                 process.close()
+        for port in self.loop.served:
+            port.close()

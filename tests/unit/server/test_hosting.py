@@ -153,7 +153,7 @@ def test_deleting_tells_everybody(world):
 
     one.hosting.delete(agent, "enough", lambda: done.append(1))
     one.hosting.delete(agent, "again", lambda: done.append(2))
-    assert isinstance(one.loop.told(b"route-" + agent.worker.encode())[-1], Drop)
+    assert isinstance(one.loop.told(one.worker_of(agent))[-1], Drop)
     assert done == []
     one.hosting.dropped(one.worker_of(agent), agent.id, 1)
 

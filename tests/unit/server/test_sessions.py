@@ -77,3 +77,32 @@ def test_one_that_is_gone_loses_it(sessions, clock, pid, started):
     clock.now += 6
 
     assert sessions.expired() == [one]
+
+
+def test_a_session_is_its_openers_alone(sessions):
+    """Whoever learns of another's session id can neither take it over nor end it."""
+    mine = sessions.open((0, b"a"), hello(), "key:me")
+    theirs = sessions.open((0, b"b"), hello(), "key:other")
+    assert theirs is not mine
+    assert theirs.id != mine.id
+    assert sessions.touch((0, b"a"), "key:me") is mine
+    assert sessions.touch((0, b"a"), "key:other") is None
+    assert sessions.of({"key:me"}) == [mine]
+    sessions.close(theirs)
+    assert sessions.touch((0, b"a"), "key:me") is mine
+
+
+def test_what_comes_from_elsewhere_is_not_believed_to_run_here(sessions, clock):
+    """Else a client could name a process that never ends, and keep its lease for ever."""
+    one = sessions.open((0, b"a"), hello(host=HERE, started=process_start(ME)), "key:me")
+    assert not sessions.is_here(one)
+    clock.now += 11
+    assert sessions.expired() == [one]
+
+
+def test_a_route_that_another_introduces_is_the_others(sessions):
+    one = sessions.open((0, b"a"), hello(), "key:me", (5, 55))
+    assert sessions.connection((0, b"a")) == (5, 55)
+    sessions.open((0, b"a"), hello(), "key:other", (6, 66))
+    assert one.connections == {}
+    assert sessions.connection((0, b"a")) == (6, 66)

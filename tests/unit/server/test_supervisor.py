@@ -17,18 +17,14 @@ def test_the_pool_is_started_and_reports(world):
     assert [w.state for w in one.pool] == ["ready"] * 3
 
 
-@pytest.mark.parametrize("token", [b"", b"x" * 16])
-def test_a_stranger_is_not_enlisted(world, token):
-    one = world(enlisted=False)
+def test_a_report_comes_once(world):
+    one = world(workers=1)
+    worker = one.pool[0]
+    one.die(worker)
 
-    assert one.enlist(one.pool[0], token) is None
-    assert one.pool[0].state == "starting"
+    one.enlist(worker)
 
-
-def test_nobody_enlists_twice(world):
-    one = world()
-
-    assert one.enlist(one.pool[0]) is None
+    assert worker.state == "dead"
 
 
 def test_what_is_said_before_a_worker_reports_is_kept_for_it(world):
@@ -38,7 +34,7 @@ def test_what_is_said_before_a_worker_reports_is_kept_for_it(world):
 
     one.enlist_all()
 
-    (message,) = one.loop.told(b"route-w1")
+    (message,) = one.loop.told(one.pool[0])
     assert isinstance(message, Start)
     assert message.agent == agent.id
 
@@ -126,11 +122,11 @@ def test_a_worker_that_cannot_be_started_is_tried_again(world, code):
 def test_what_a_dead_worker_left_is_cleared_away(world):
     one = world(workers=1)
     worker = one.pool[0]
-    Path(worker.address.removeprefix("ipc://")).touch()
+    assert Path(worker.address.removeprefix("unix://")).is_socket()
 
     one.die(worker)
 
-    assert list(one.folder.iterdir()) == []
+    assert [path.name for path in one.folder.iterdir()] == ["w2.sock"]  # of its heir
     assert worker.process.killed  # its group
 
 

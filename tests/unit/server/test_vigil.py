@@ -35,7 +35,7 @@ class Watched:
         return told
 
     def pings(self):
-        return [m for m in self.loop.told(self.worker.route) if isinstance(m, Ping)]
+        return [m for m in self.loop.told(self.worker) if isinstance(m, Ping)]
 
 
 @pytest.fixture

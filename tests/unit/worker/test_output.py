@@ -3,6 +3,8 @@ import os
 import pytest
 
 from agentd.client.context import CurrentCall, running
+from agentd.client.redaction import Redactions
+from agentd.worker import output
 from agentd.worker.output import ATOMIC, TaggedStream
 
 AGENT = b"\x0a" * 16
@@ -85,3 +87,32 @@ def test_partial_lines_of_two_agents_do_not_mix(stream):
         running.reset(token)
 
     assert [line[-2:] for line in stream.sent().splitlines()] == [b"1!", b"2!"]
+
+
+class TestSecrets:
+    VALUE = "canary-of-output"
+
+    @pytest.fixture(autouse=True)
+    def _revealed(self, monkeypatch):
+        found = Redactions()
+        found.add("key", self.VALUE)
+        monkeypatch.setattr(output, "redactions", found)
+
+    def test_are_left_out(self, stream):
+        stream.write(f"it is {self.VALUE}\n")
+        assert stream.sent() == b"it is [secret key]\n"
+
+    def test_also_if_they_come_in_pieces(self, stream):
+        for char in f"it is {self.VALUE}":
+            stream.write(char)
+        stream.write("\n")
+        assert stream.sent() == b"it is [secret key]\n"
+
+    @pytest.mark.parametrize("before", range(ATOMIC - 30, ATOMIC + 5))
+    def test_also_across_the_pieces_of_an_endless_line(self, stream, before):
+        for text in ("x" * before, self.VALUE[:7], self.VALUE[7:], "y" * ATOMIC, "\n"):
+            stream.write(text)
+        told = stream.sent().replace(b"\n", b"")
+        assert self.VALUE.encode() not in told
+        assert told.count(b"x") == before
+        assert told.count(b"[secret key]") == 1

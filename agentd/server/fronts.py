@@ -1,0 +1,198 @@
+"""Where clients come in: the sockets of a daemon, and what must hold before one is opened.
+
+Over ipc the kernel tells who comes, and the folder keeps others out. TCP, loopback included (every
+user and every container of the host can reach it), is opened only with a key pair of this daemon,
+an authenticator that has just been seen to refuse a stranger, and somebody to let in. No setting
+overrides that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from agentd.errors import ConfigError, EndpointInUse
+from agentd.keys import GrantBook, Pair, load_pair
+from agentd.transport.curve import (
+    Keys,
+    bind_to,
+    check_library,
+    new_pair,
+    self_test,
+    server_socket,
+)
+from agentd.transport.endpoint import TcpEndpoint, is_tcp, parse_tcp
+from agentd.transport.front import FrontPort, front_socket
+from agentd.transport.sockets import admit_only
+from agentd.transport.zap import Authenticator
+
+__all__ = ["Fronts", "private_umask", "split"]
+
+log = logging.getLogger("agentd.server")
+
+TEST_S: Final = 5.0
+"""How long the door may take to answer its self-test on a busy machine."""
+PROBE: Final = "key:probe"
+"""The name of the self-test. No grant is about it."""
+
+
+def split(binds: tuple[str, ...], default: str) -> tuple[list[str], list[TcpEndpoint]]:
+    """The ipc endpoints, one at least, and those of TCP; ``ConfigError`` for what is neither.
+
+    The daemon's own user and its workers always come by ipc.
+    """
+    tcp = [parse_tcp(endpoint) for endpoint in binds if is_tcp(endpoint)]
+    return [endpoint for endpoint in binds if not is_tcp(endpoint)] or [default], tcp
+
+
+class Fronts:
+    """The sockets that clients come to. All methods belong to the thread of the loop."""
+
+    def __init__(
+        self,
+        book: GrantBook,
+        tcp: list[TcpEndpoint],
+        folder: str,
+        *,
+        max_frame: int,
+        handshake_s: float,
+    ) -> None:
+        """Look whether all may be opened; ``ConfigError`` if not. Opens nothing yet.
+
+        ``folder``: where the daemon's keys lie.
+        """
+        self._book = book
+        self._max_frame = max_frame
+        self._handshake_s = handshake_s
+        self.on_open: Callable[[FrontPort], None] = lambda _port: None
+        """Called with each socket before it is bound."""
+        self.on_bound: Callable[[str | int], None] = lambda _name: None
+        """Called with the path or the port where one of them listens now."""
+        self._pair: Pair | None = None
+        self._tcp: list[TcpEndpoint] = []
+        self._open_to_users: list[str] = []
+        self._authenticator: Authenticator | None = None
+        self._probe: tuple[bytes, bytes] | None = None
+        self.ports: list[FrontPort] = []
+        self.endpoints: list[str] = []
+        """Of TCP, as they were bound: with the port that the system chose."""
+        if tcp:
+            check_library()
+            self._pair = load_pair(folder, "server")
+            self._check_somebody_may_come(tcp[0])
+            self._tcp = [address for endpoint in tcp for address in _addresses(endpoint)]
+
+    def _check_somebody_may_come(self, endpoint: TcpEndpoint) -> None:
+        for alarm in self._book.alarms:
+            log.warning("%s", alarm, extra={"action": "grant_alarm"})
+        if not self._book.keys:
+            why = f" ({'; '.join(self._book.alarms)})" if self._book.alarms else ""
+            raise ConfigError(
+                f"{endpoint} is not opened: no key is authorised that could come in{why}. Let one "
+                "in with: agentctl keys add client.pub --role caller"
+            )
+
+    # -- opening -----------------------------------------------------------------------------------
+    def open_ipc(self, context: Any, path: str, *, private: bool) -> None:
+        """Bind to a path whose lock is ours. ``private``: in a folder that only we can enter."""
+        socket = front_socket(context, max_frame=self._max_frame, handshake_s=self._handshake_s)
+        if private:
+            admit_only(socket, os.geteuid())
+        port = FrontPort(socket, "ipc")
+        self.ports.append(port)
+        self.on_open(port)
+        with private_umask():
+            socket.bind(f"ipc://{path}")
+        self.on_bound(path)
+        if not private:
+            self._open_to_users.append(path)
+            self.show_to_users()
+
+    def open_tcp(self, context: Any, died: Callable[[], None]) -> None:
+        """Bind all of TCP and see that the door is kept.
+
+        ``died`` is called, in some thread, should the authenticator end by itself. Raises
+        ``EndpointInUse``, ``ConfigError``.
+        """
+        if not self._tcp:
+            return
+        assert self._pair is not None
+        self._probe = new_pair()
+        self._authenticator = Authenticator(context, self._who_has, died)
+        for address in self._tcp:
+            self._bind(context, address, self._pair)
+        for endpoint in self.endpoints:
+            known = Keys(*self._probe, self._pair.public)
+            here = str(parse_tcp(endpoint).here)
+            self_test(context, here, self._pair.public, known, TEST_S)
+        self._probe = None
+
+    def _bind(self, context: Any, address: TcpEndpoint, pair: Pair) -> None:
+        socket = server_socket(
+            context,
+            pair.secret,
+            ipv6=":" in address.host,
+            max_frame=self._max_frame,
+            handshake_s=self._handshake_s,
+        )
+        port = FrontPort(socket, "tcp")
+        self.ports.append(port)
+        self.on_open(port)
+        try:
+            self.endpoints.append(bind_to(port.socket, str(address)))
+            self.on_bound(parse_tcp(self.endpoints[-1]).port)
+        except FileExistsError:
+            raise EndpointInUse(
+                f"another program already listens on {address}; choose another --bind",
+                endpoint=str(address),
+            ) from None
+        except OSError as error:
+            raise ConfigError(f"{address} cannot be listened on: {error.strerror}") from error
+
+    def _who_has(self, key: bytes) -> str | None:
+        """Asked by the authenticator, in its thread."""
+        probe = self._probe
+        if probe is not None and key == probe[0]:
+            return PROBE
+        return self._book.who_has(key)
+
+    def show_to_users(self) -> None:
+        """Let other users knock where some of them have a grant, and nowhere else."""
+        mode = 0o666 if self._book.others else 0o600
+        for path in self._open_to_users:
+            with contextlib.suppress(OSError):
+                os.chmod(path, mode)
+
+    # -- closing -----------------------------------------------------------------------------------
+    def close_tcp(self) -> None:
+        """At once, with all connections."""
+        for port in self.ports:
+            if port.kind == "tcp":
+                port.close()
+
+    def close(self, linger_ms: int) -> None:
+        """All of it."""
+        for port in self.ports:
+            port.close(linger_ms=linger_ms)
+        if self._authenticator is not None:
+            self._authenticator.stop()
+            self._authenticator = None
+
+
+def _addresses(endpoint: TcpEndpoint) -> list[TcpEndpoint]:
+    found = endpoint.addresses()
+    # Each address would get a port of its own, and clients know one.
+    return found if endpoint.port else found[:1]
+
+
+@contextlib.contextmanager
+def private_umask() -> Iterator[None]:
+    """Socket files open to us alone: libzmq makes them 0755 under the usual umask."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)

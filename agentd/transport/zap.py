@@ -1,0 +1,93 @@
+"""The authenticator: says of each key that knocks whether it is let in (ZeroMQ RFC 27).
+
+libzmq asks it over an inproc socket, once a handshake. Not pyzmq's: that one keeps the old keys
+where a file is malformed, and hangs every later handshake where a callback raises (measured,
+27.3.0).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import zmq
+
+from agentd.transport.curve import DOMAIN
+
+__all__ = ["Authenticator", "answer"]
+
+log = logging.getLogger("agentd.transport")
+
+ENDPOINT: Final = "inproc://zeromq.zap.01"
+"""Fixed by the RFC. A context has one."""
+_PARTS: Final = 6
+"""Before the credentials: version, request id, domain, address, identity, mechanism."""
+
+Decide = Callable[[bytes], str | None]
+"""From a public key to the name of whoever has it, ``None`` to refuse; from any thread."""
+
+
+class Authenticator:
+    """A thread that answers until ``stop``. Should it end by itself, ``died`` is called in it."""
+
+    def __init__(self, context: zmq.Context[Any], decide: Decide, died: Callable[[], None]) -> None:
+        """From now on it answers; before any socket is bound that it answers for."""
+        self._decide = decide
+        self._died = died
+        self._socket: Any = context.socket(zmq.REP)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.bind(ENDPOINT)
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="agentd-zap", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread: from now on nobody new is let in."""
+        self._stopping = True
+        os.eventfd_write(self._wake, 1)
+        self._thread.join()
+        os.close(self._wake)
+
+    def _run(self) -> None:
+        try:
+            poller = zmq.Poller()
+            poller.register(self._socket, zmq.POLLIN)
+            poller.register(self._wake, zmq.POLLIN)
+            while not self._stopping:
+                if self._socket in dict(poller.poll()):
+                    self._socket.send_multipart(self._reply(self._socket.recv_multipart()))
+        except Exception:  # whatever it is: nobody may stay behind a door without a keeper
+            log.exception("the authenticator failed", extra={"action": "authenticator_died"})
+        finally:
+            self._socket.close(0)
+            if not self._stopping:
+                self._died()
+
+    def _reply(self, request: list[bytes]) -> list[bytes]:
+        try:
+            return answer(request, self._decide)
+        except Exception:
+            log.exception("a handshake could not be judged", extra={"action": "defect"})
+            return _refusal(request, b"500", b"internal error")
+
+
+def answer(request: list[bytes], decide: Decide) -> list[bytes]:
+    """The reply to one request; what is not as it must be is refused."""
+    if len(request) != _PARTS + 1 or request[0] != b"1.0":
+        return _refusal(request, b"500", b"not a request of one key")
+    _version, number, domain, _address, _identity, mechanism, key = request
+    if domain != DOMAIN.encode() or mechanism != b"CURVE":
+        return _refusal(request, b"400", b"not for this domain")
+    who = decide(key)
+    if not who:
+        return _refusal(request, b"400", b"not authorised")
+    return [b"1.0", number, b"200", b"OK", who.encode(), b""]
+
+
+def _refusal(request: list[bytes], code: bytes, text: bytes) -> list[bytes]:
+    number = request[1] if len(request) > 1 else b""
+    return [b"1.0", number, code, text, b"", b""]

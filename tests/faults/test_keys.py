@@ -1,0 +1,348 @@
+"""Keys that come, go, end and break while the daemon runs: nobody gets in who does not belong."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgpack
+import pytest
+import zmq
+
+import agentd
+from agentd import keys
+from agentd.client.runtime import runtime
+from agentd.errors import AuthenticationFailed, ConfigError, DaemonNotFound, TransportError
+from agentd.keys import Grant, Role
+from agentd.transport.curve import new_pair
+from tests.faults.doors import Door
+from tests.faults.harness import LONG_S, ROOT, Thread, measured, wait_until
+
+LEDGER = "tests.faults.ledger:Ledger"
+
+
+@pytest.fixture
+def start():
+    """As elsewhere, but not started: a door has to be put in first."""
+    from tests.faults.harness import Daemon
+
+    made = []
+
+    def build(*, wait, **settings):
+        made.append(Daemon(**settings))
+        return made[-1]
+
+    yield build
+    for one in made:
+        one.end()
+
+
+@pytest.fixture
+def door(tmp_path, monkeypatch):
+    made = Door(tmp_path)
+    monkeypatch.setenv("AGENTD_CONFIG_DIR", made.client)
+    return made
+
+
+@pytest.fixture
+def agent(door, start):
+    """An agent, over TCP."""
+    door.grant()
+    return agentd.connect(door.open(start)).create(LEDGER)
+
+
+def refused(door):
+    """Whether a new client with that key is refused, as it is told."""
+    with pytest.raises(AuthenticationFailed) as told:
+        fresh(door)
+    return told.value
+
+
+def fresh(door):
+    """Come in by a connection of its own."""
+    session = runtime()._sessions.pop((door.endpoint, False), None)
+    if session is not None:
+        session.close()
+    return agentd.connect(door.endpoint)
+
+
+def connections(daemon):
+    """TCP connections that the daemon has open now."""
+    found = 0
+    for fd in Path(f"/proc/{daemon.process.pid}/fd").iterdir():
+        try:
+            inode = str(fd.readlink())
+        except OSError:
+            continue
+        found += inode in established()
+    return found
+
+
+def established():
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return {f"socket:[{line.split()[9]}]" for line in lines if line.split()[3] == "01"}
+
+
+def test_everything_works_over_tcp(agent, tmp_path):
+    assert agent.add("a") == 1
+    assert agent.add.submit("b").result(LONG_S) == 2
+    assert agent.add("c") == 3
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_the_host_may_be_a_name_or_either_kind_of_address(door, start, host):
+    door.grant()
+    try:
+        door.open(start, f"[{host}]" if ":" in host else host)
+    except AssertionError:
+        if host == "::1" and "cannot be listened on" in door.daemon.said():
+            pytest.skip("this machine has no IPv6")
+        raise
+    assert fresh(door).info()["agents"] == 0
+
+
+def test_a_live_peer_whose_key_is_revoked_is_refused_and_disconnected(door, agent):
+    agent.add("before")
+    running = Thread(lambda: agent.slow("running", LONG_S))
+    witness = door.daemon.client
+    wait_until(lambda: witness.info()["sessions"] == 2, "both sessions")
+    began = time.monotonic()
+    door.revoke()
+    assert isinstance(running.done(LONG_S), AuthenticationFailed)
+    measured("revoked to refused", time.monotonic() - began)
+    wait_until(lambda: connections(door.daemon) == 0, "the connection to end")
+    with pytest.raises(AuthenticationFailed):
+        agent.add("after")
+    assert "agentctl keys add" in str(refused(door))
+    wait_until(lambda: witness.info()["agents"] == 0, "the end of what lives with its client")
+
+
+def test_a_key_that_is_added_gets_in_without_a_restart(door, start):
+    door.grant()
+    door.open(start)
+    other = new_pair_of(door, "other")
+    assert refused_as(door, other)
+    door.grant(other, "other")
+
+    def let_in():
+        return not refused_as(door, other)
+
+    wait_until(let_in, "the key to be known")
+
+
+def new_pair_of(door, name):
+    return keys.make_pair(str(Path(door.client).with_name(name)), "client", name)
+
+
+def refused_as(door, pair):
+    """Whether the door stays closed to that key, as the handshake says."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as peer:
+        events = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_SUCCEEDED
+        monitor = peer.get_monitor_socket(events)
+        secure(peer, pair, door)
+        peer.connect(door.endpoint)
+        assert monitor.poll(LONG_S * 1000)
+        event = int.from_bytes(monitor.recv_multipart()[0][:2], "little")
+        peer.disable_monitor()
+        monitor.close(0)
+        return event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
+
+
+def secure(peer, pair, door):
+    peer.setsockopt(zmq.LINGER, 0)
+    peer.setsockopt(zmq.CURVE_PUBLICKEY, pair.public)
+    peer.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)
+    peer.setsockopt(zmq.CURVE_SERVERKEY, door.pair.public)
+
+
+def test_a_key_that_expires_is_out(door, start):
+    door.grant(expires=time.time() + 3.0)
+    agent = agentd.connect(door.open(start)).create(LEDGER)
+    agent.add("before")
+    running = Thread(lambda: agent.slow("running", LONG_S))
+    assert isinstance(running.done(LONG_S), AuthenticationFailed)
+    refused(door)
+
+
+BREAKAGES = {
+    "a file gets malformed": lambda place: (place / "me.toml").write_text("key ="),
+    "a file gets open to others": lambda place: (place / "me.toml").chmod(0o666),
+    "the folder gets open to others": lambda place: place.chmod(0o777),
+    "the folder is none any more": lambda place: (
+        place.rename(place.with_name("away")),
+        place.write_text(""),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BREAKAGES)
+def test_what_cannot_be_read_lets_nobody_in_and_is_told(door, agent, what):
+    agent.add("before")
+    running = Thread(lambda: agent.slow("running", LONG_S))
+    BREAKAGES[what](Path(keys.authorized_folder(door.server)))
+    assert isinstance(running.done(LONG_S), AuthenticationFailed)
+    refused(door)
+    assert door.daemon.client.info()["sessions"] >= 1  # our own user is let in as before
+    assert "grants nothing" in door.daemon.said() or "nobody is let in" in door.daemon.said()
+
+
+def test_a_broken_file_takes_nothing_from_the_others_and_gives_nothing(door, agent):
+    other = new_pair_of(door, "other")
+    Path(keys.authorized_folder(door.server), "other.toml").write_text(
+        f'key = "{keys.encode_key(other.public)}"\nroles = ["admin"]\n'
+    )
+    door.daemon.signal(signal.SIGHUP)
+    wait_until(lambda: "other.toml" in door.daemon.said(), "the alarm")
+    assert refused_as(door, other)
+    assert agent.add("still here") == 1
+
+
+def test_a_storm_of_sighup_is_not_noticed(door, agent):
+    for number in range(1, 201):
+        door.daemon.signal(signal.SIGHUP)
+        if number % 10 == 0:
+            assert agent.add(str(number)) == number // 10
+    assert door.daemon.process.poll() is None
+
+
+def test_the_end_of_the_authenticator_is_the_end_of_the_daemon(door, start, tmp_path):
+    flag = tmp_path / "break"
+    door.grant()
+    door.daemon_program = (
+        "import os, agentd.transport.zap as zap\n"
+        "honest = zap.Authenticator._reply\n"
+        "zap.Authenticator._reply = lambda self, request: (\n"
+        f"    [object()] if os.path.exists({str(flag)!r}) else honest(self, request))\n"
+    )
+
+    def build(**settings):
+        daemon = start(**settings)
+        daemon.PROGRAM = door.daemon_program + daemon.PROGRAM
+        return daemon
+
+    agent = agentd.connect(door.open(build)).create(LEDGER)
+    assert agent.add("before") == 1
+    flag.touch()
+    began = time.monotonic()
+    with pytest.raises(TransportError):
+        fresh(door)
+    assert door.daemon.process.wait(LONG_S) == 1
+    measured("authenticator to daemon", time.monotonic() - began)
+    assert "the authenticator ended" in door.daemon.said()
+    door.daemon.forget()
+
+
+# -- what a client is told -------------------------------------------------------------------------
+def test_a_server_with_another_key_is_not_spoken_to(door, start):
+    door.grant()
+    door.open(start)
+    door.trust(new_pair()[0])
+    began = time.monotonic()
+    with pytest.raises(AuthenticationFailed, match="agentctl trust add"):
+        fresh(door)
+    measured("wrong server key", time.monotonic() - began)
+
+
+def test_a_server_that_is_not_trusted_is_not_spoken_to(door, start):
+    door.grant()
+    door.open(start)
+    keys.remove_pin(door.client, door.endpoint)
+    with pytest.raises(ConfigError, match=f"agentctl trust add {door.endpoint}"):
+        fresh(door)
+
+
+def test_nobody_there_is_told_at_once(door):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        door.endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        door.trust()
+        with pytest.raises(DaemonNotFound, match="no daemon answers"):
+            fresh(door)
+    door.endpoint = "tcp://no-such-host.invalid:5577"
+    door.trust()
+    with pytest.raises(DaemonNotFound, match="cannot be found"):
+        fresh(door)
+
+
+def test_somebody_who_says_nothing_is_given_up(door):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        door.endpoint = f"tcp://127.0.0.1:{mute.getsockname()[1]}"
+        door.trust()
+        with pytest.raises((AuthenticationFailed, DaemonNotFound)):
+            fresh(door)
+
+
+# -- who it is -------------------------------------------------------------------------------------
+def hello(session):
+    return b"AGD1" + msgpack.packb(
+        {
+            "kind": "hello", "id": 1, "protocol": 1, "agentd": "x", "python": "x", "dill": None,
+            "session": session, "pid": os.getpid(), "host": "x", "started": "x", "role": "client",
+        }
+    )  # fmt: skip
+
+
+def ask(peer, header):
+    peer.send(header)
+    assert peer.poll(LONG_S * 1000), "no answer"
+    return msgpack.unpackb(peer.recv_multipart()[0][4:])
+
+
+def test_a_route_that_a_client_chose_is_none(door, start):
+    """It might have been another's a moment ago, for whom answers are still on their way."""
+    door.grant()
+    door.open(start)
+    with zmq.Context() as context, context.socket(zmq.DEALER) as peer:
+        secure(peer, door.me, door)
+        peer.setsockopt(zmq.ROUTING_ID, b"mine")
+        peer.connect(door.endpoint)
+        assert ask(peer, hello(os.urandom(16)))["code"] == "AuthenticationFailed"
+
+
+OTHER_USER = 65534
+AS_ANOTHER = """
+import os, sys, zmq
+sys.path.insert(0, {root!r})
+os.setgid({uid}); os.setuid({uid})
+with zmq.Context() as context, context.socket(zmq.DEALER) as peer:
+    peer.setsockopt(zmq.LINGER, 0)
+    peer.connect({endpoint!r})
+    peer.send(bytes.fromhex({hello!r}))
+    print(peer.recv_multipart()[0][4:].hex() if peer.poll({limit}) else "nothing")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
+def test_another_user_of_this_host_needs_a_grant(door, start):
+    def come(limit=LONG_S):
+        program = AS_ANOTHER.format(
+            root=str(ROOT), uid=OTHER_USER, endpoint=door.daemon.settings["bind"][0],
+            hello=hello(os.urandom(16)).hex(), limit=int(limit * 1000),
+        )  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        )
+        answer = done.stdout.strip()
+        return answer if answer == "nothing" else msgpack.unpackb(bytes.fromhex(answer))["kind"]
+
+    door.grant()  # of a key, as for the others
+    with tempfile.TemporaryDirectory(dir="/tmp") as shared:
+        Path(shared).chmod(0o755)
+        door.daemon = start(wait=False, config_dir=door.server, workers=1)
+        door.daemon.settings["bind"] = (f"ipc://{shared}/s",)
+        door.daemon.endpoint = f"ipc://{shared}/s"
+        door.daemon.start()
+        assert come(limit=1.0) == "nothing"
+        nobody = Grant(f"uid:{OTHER_USER}", "nobody", frozenset({Role.OBSERVER}), ("*",), ("*",))
+        keys.write_grant(door.server, nobody, None)
+        wait_until(lambda: Path(shared, "s").stat().st_mode & 0o002, "the door to open")
+        assert come() == "welcome"
+        Path(shared, "s").chmod(0o666)
+        keys.remove_grant(door.server, "nobody")
+        wait_until(lambda: not Path(shared, "s").stat().st_mode & 0o002, "the door to close")
+        Path(shared, "s").chmod(0o666)  # even if it stood open
+        assert come() == "error"
