@@ -70,7 +70,7 @@ class Impostor:
                 yield {"kind": "pong", "id": number, "now": 0.0}, []
             case "locate" | "create":
                 agent = asked.get("agent") or AGENT
-                place = {"worker": "w", "address": "ipc:///nowhere/w.sock", "epoch": 1}
+                place = {"worker": "w", "address": "unix:///nowhere/w.sock", "epoch": 1}
                 about = {"module": "m", "qualname": "C", "methods": {"m": 0, "g": 2}}
                 found = {"agent": agent, "cls": "m:C", "about": {**about, "specials": []}, **place}
                 yield self.located or ({"kind": "ready", "id": number, **found}, [])
