@@ -168,7 +168,6 @@ class Daemon:
             private = os.path.dirname(path) in (self._base, self.folder)
             self._fronts.open_ipc(self._context, path, private=private)
         self._fronts.open_tcp(self._context, lambda: self.loop.call_soon(self._unkept))
-        self._watchdog = Watchdog(self.loop, self._connections, self.config.max_memory_bytes)
         admin = Admin(
             self.loop,
             self.node,
@@ -205,6 +204,12 @@ class Daemon:
             note,
         )
         self.router.on_drained = self._drained
+        self._watchdog = Watchdog(
+            self.loop,
+            self._connections,
+            self.config.max_memory_bytes,
+            self.router.ask_for_life,
+        )
         self._watch_parent()
         self._check_leases()
         if self._parent is None:

@@ -7,7 +7,8 @@ One method per kind of message. What an error means for the peer is decided in o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+import os
+from collections.abc import Callable, Collection, Hashable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -69,7 +70,7 @@ from agentd.protocol.messages import (
     Welcome,
 )
 from agentd.server.audit import ADMINISTRATION, Note, silent
-from agentd.server.delivery import Delivery
+from agentd.server.delivery import FIRST_MARK, Delivery
 from agentd.server.directory import Agent
 from agentd.server.gate import Gate, GrantOf
 from agentd.server.hosting import Hosting
@@ -145,6 +146,7 @@ class Router:
             loop.clock,
         )
         self.delivery = Delivery(config.max_queued_bytes)
+        self._own = f"uid:{os.geteuid()}"
         self._audit = audit
         self._relayed: dict[str, dict[tuple[bytes, int], Call | Fetch | Read | Attach]] = {}
         self._lateness = Lateness(config.heartbeat_s)
@@ -226,7 +228,11 @@ class Router:
                 setting="max_message_bytes",
             )
         agent = message.agent if isinstance(message, _FOR_AGENT) else None
-        self.budgets.take((address, message.id), session.id, agent, size)
+        self.budgets.take((address, message.id), self._client_of(session), agent, size)
+
+    def _client_of(self, session: Session) -> Hashable:
+        """Whose budget it is. A stranger cannot have a second one by a second session."""
+        return session.id if session.who == self._own else session.who
 
     def _handle(
         self, address: Address, session: Session, message: Message, payload: list[Any]
@@ -491,6 +497,11 @@ class Router:
                 self._config.max_queued_bytes >> 20,
                 extra={"action": "disconnected_unread", "peer": who, "waiting": waiting},
             )
+
+    def ask_for_life(self, connection: Wire) -> None:
+        """Send a ping, which any client answers that is not in the middle of a message."""
+        if connection.route:
+            self._sent((connection.front, connection.route), pack(Ping(FIRST_MARK)))
 
     def _connection_lost(self, connection: Wire) -> None:
         self.delivery.forget((connection.front, connection.route))

@@ -47,7 +47,9 @@ def main() -> None:
         raise_file_limit()
     loop = Loop()
     loop.on_signal(signal.SIGTERM, loop.stop)
-    front = LocalRouter(adopt(told.listener))
+    front = LocalRouter(
+        adopt(told.listener), most=told.max_message_bytes, most_queued=told.max_queued_bytes
+    )
     back = LocalPort(adopt(told.back))
     Host(told, loop, front, back, Recorder(told.recorder))
     mine = local_versions()

@@ -47,6 +47,9 @@ __all__ = ["OpenCall", "OpenWatch"]
 class OpenCall:
     """An ``Item`` of the agent's turns (see ``agentd.worker.turns``)."""
 
+    ticket: object | None = None
+    """What it gives back to the host's budgets when it has ended."""
+
     def __init__(
         self, host: Host, hosted: Hosted, source: Source, call: Call, payload: list[Any]
     ) -> None:

@@ -38,6 +38,7 @@ from agentd.protocol import (
     local_versions,
     unpack,
 )
+from agentd.protocol.budgets import Budgets, Room
 from agentd.protocol.messages import (
     Attach,
     Call,
@@ -85,6 +86,8 @@ LATE_S = 0.1
 """A call older than that on arrival has its time left corrected: clocks are known that well."""
 HOLD_S = 0.02
 """How long such a call waits for what its caller may have sent after it: that it is given up."""
+LONG = 64 * 1024
+"""Calls from so many bytes on are counted: those of one connection, and of all."""
 READERS = 4
 """Files are read by so many threads at most: a disk is not faster for more."""
 
@@ -117,7 +120,11 @@ class Host:
         self._lateness = Lateness(settings.heartbeat_s, loop.was_held_up)
         self._draining = False
         self._held: list[OpenCall] = []
-        self._lock = threading.Lock()  # protects the two below
+        self._lock = threading.Lock()  # protects the three below
+        room = Room(settings.client_calls, settings.client_bytes)
+        self._budgets = Budgets(
+            room, room, Room(settings.daemon_calls, settings.daemon_bytes), loop.clock
+        )
         self._open: dict[OpenCall, None] = {}
         self._by_key: dict[bytes, OpenCall] = {}
         loop.serve(front, self._from_client)
@@ -371,8 +378,10 @@ class Host:
         if call.again and self._known_already(source, call):
             return
         call = self._in_time(source, call)
+        ticket = self._take_room(source, payload)
         if call.hold and not self.outcomes.expect(call.key):
             # The same call once more (``options(key=)``): it is not run again.
+            self._give_room(ticket)
             self.outcomes.fetch(call.key, partial(_pass_on, source, call.id))
             return
         opened: OpenCall
@@ -384,6 +393,7 @@ class Host:
             opened = stream
         else:
             opened = OpenCall(self, hosted, source, call, payload)
+        opened.ticket = ticket
         with self._lock:
             if call.op != "watch":  # it has no end that could be waited for
                 self._open[opened] = None
@@ -397,6 +407,24 @@ class Host:
         if not self._held:
             self.loop.later(HOLD_S, self._enter_held)
         self._held.append(opened)
+
+    def _take_room(self, source: Source, payload: list[Any]) -> object | None:
+        """Count the bytes of a long call until it has ended; raises ``Overloaded``.
+
+        The short ones are as many as the agents' mailboxes take, and are not slowed down.
+        """
+        size = sum(map(len, payload))
+        if size < LONG:
+            return None
+        ticket = object()
+        with self._lock:
+            self._budgets.take(ticket, source.who, None, size)
+        return ticket
+
+    def _give_room(self, ticket: object | None) -> None:
+        if ticket is not None:
+            with self._lock:
+                self._budgets.give(ticket)
 
     def _enter_held(self) -> None:
         held, self._held = self._held, []
@@ -459,6 +487,7 @@ class Host:
 
     def call_ended(self, call: OpenCall) -> None:
         """It has been answered. From any thread."""
+        self._give_room(call.ticket)
         with self._lock:
             self._open.pop(call, None)
             if self._by_key.get(call.call.key) is call:  # not a later one with its key
