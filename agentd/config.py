@@ -32,6 +32,7 @@ OTHER_VARIABLES: Final[Mapping[str, str]] = {
 
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _LOG_FORMATS: Final = ("text", "json")
+_MIB: Final = 1024 * 1024
 
 
 class Table(dict[str, str]):
@@ -154,6 +155,111 @@ class ServerConfig:
         low=0,
         high=10_000_000,
     )
+    max_message_bytes: int = _setting(
+        512 * _MIB,
+        "The largest message, all its frames together; PayloadTooLarge above. As large as that "
+        "since an array of 256 MiB is a legitimate argument of a call that the daemon relays.",
+        low=_MIB,
+        high=2**40,
+    )
+    max_header_bytes: int = _setting(
+        65_536,
+        "The largest header that clients may send. It can only be made smaller: nginx allows 8 "
+        "KiB, node 16 KiB, ours also lists the results that a call needs.",
+        low=4_096,
+        high=65_536,
+    )
+    max_frames: int = _setting(
+        1_026,
+        "Frames of a message of clients: header, head, and 1,024 buffers of arrays.",
+        low=8,
+        high=1_026,
+    )
+    max_header_depth: int = _setting(
+        32,
+        "How deep lists and maps in a header of clients may be nested.",
+        low=8,
+        high=32,
+    )
+    max_header_items: int = _setting(
+        10_000,
+        "Items in a header of clients, all lists and maps together; and none becomes more than 4 "
+        "times max_header_bytes in memory.",
+        low=100,
+        high=10_000,
+    )
+    client_calls: int = _setting(
+        16_384,
+        "Questions of one client that are open in the daemon: relayed calls, creations, searches. "
+        "As many as wait for one agent at most; one client alone does not fill daemon_calls.",
+        low=1,
+        high=10_000_000,
+    )
+    client_bytes: int = _setting(
+        512 * _MIB,
+        "Bytes of one client's open questions; not less than max_message_bytes, or the largest "
+        "would never be taken.",
+        low=_MIB,
+        high=2**40,
+    )
+    agent_calls: int = _setting(
+        16_384,
+        "Relayed calls that are open for one agent, of all clients.",
+        low=1,
+        high=10_000_000,
+    )
+    agent_bytes: int = _setting(
+        512 * _MIB,
+        "Bytes of the relayed calls that are open for one agent.",
+        low=_MIB,
+        high=2**40,
+    )
+    daemon_calls: int = _setting(
+        65_536,
+        "Open questions of all clients: about 1 KB each beside their payloads.",
+        low=1,
+        high=100_000_000,
+    )
+    daemon_bytes: int = _setting(
+        1_024 * _MIB,
+        "Bytes of all open questions: two of the largest messages at once.",
+        low=_MIB,
+        high=2**40,
+    )
+    max_agents: int = _setting(
+        10_000,
+        "Agents at a time: the daemon keeps what each was made from, to start it again.",
+        low=1,
+        high=10_000_000,
+    )
+    max_queued_bytes: int = _setting(
+        512 * _MIB,
+        "Answers that wait for one client that has not read the ones before; it is disconnected "
+        "when there are more.",
+        low=_MIB,
+        high=2**40,
+    )
+    max_connections: int = _setting(
+        4_096,
+        "Connections of clients at a time, and no more than 80 % of the open files that the system "
+        "allows; a further one is closed at once.",
+        low=1,
+        high=1_000_000,
+    )
+    handshake_s: float = _setting(
+        2.0,
+        "Time a connection may take to say what it speaks; libzmq's own default is 30 s.",
+        low=0.1,
+        high=60,
+    )
+    max_memory_bytes: int = _setting(
+        2_048 * _MIB,
+        "Memory of the daemon's process (resident); above it the client that sends most without "
+        "finishing a message is disconnected. daemon_bytes, and as much for what waits for "
+        "clients. 0: not watched.",
+        low=0,
+        high=2**44,
+    )
 
     secrets: Table = _setting(  # noqa: RUF009 - as the others; it is told by the type
         _NOTHING,
@@ -209,6 +315,17 @@ class ServerConfig:
                 f"worker_backoff_s = {self.worker_backoff_s}",
                 key="worker_backoff_max_s",
             )
+        self._check_budgets()
+
+    def _check_budgets(self) -> None:
+        """The largest message fits every budget, else it could be sent but never taken."""
+        for key in ("client_bytes", "agent_bytes", "daemon_bytes"):
+            if getattr(self, key) < self.max_message_bytes:
+                raise ConfigError(
+                    f"{key} = {getattr(self, key):,} must be at least max_message_bytes = "
+                    f"{self.max_message_bytes:,}, or a message of that size is never taken",
+                    key=key,
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@
     │  └─ SecretNotFound           a secret has no value where the daemon runs
     ├─ AuditFailed                 it cannot be written down, so it was not done
     ├─ ProtocolError               a message that the protocol does not allow
+    │  ├─ PayloadTooLarge          a message is larger than the daemon takes
     │  └─ VersionMismatch          two peers, or a payload and its reader, do not share a version
     ├─ SerializationError          a value cannot travel
     │  └─ DecodeError              a value arrived that cannot be rebuilt here
@@ -23,7 +24,7 @@
        ├─ CallTimeout              not done in time
        ├─ CallCancelled            given up by its caller
        ├─ OutcomeUnknown           the connection broke, and nobody knows what became of it
-       ├─ Overloaded               the agent has too many calls waiting
+       ├─ Overloaded               the agent, or the daemon, has too much waiting
        ├─ WouldDeadlock            the call would wait for itself
        ├─ ResultExpired            the result, part of a stream, or file is not there any more
        ├─ Draining                 the daemon is stopping and takes nothing new
@@ -57,6 +58,7 @@ __all__ = [
     "NameTaken",
     "OutcomeUnknown",
     "Overloaded",
+    "PayloadTooLarge",
     "ProtocolError",
     "RemoteError",
     "ResultExpired",
@@ -124,6 +126,18 @@ class ProtocolError(AgentdError):
     """A message that the protocol does not allow. The connection stays usable."""
 
     code = "ProtocolError"
+
+
+class PayloadTooLarge(ProtocolError):
+    """A message is larger than the daemon takes; nothing was done.
+
+    ``limit`` and ``size`` are in bytes; ``setting`` is the daemon's setting that says so.
+    """
+
+    code = "PayloadTooLarge"
+    limit: int | None = None
+    size: int | None = None
+    setting: str | None = None
 
 
 class VersionMismatch(ProtocolError):
@@ -285,12 +299,15 @@ class OutcomeUnknown(CallError):
 class Overloaded(CallError):
     """The agent has too many calls waiting, or takes none while it is busy; nothing was started.
 
-    ``limit`` is the number it takes, ``retry_after`` a hint in seconds.
+    Or what this client, the agent or the daemon has in flight is as much as a limit of the daemon
+    allows: ``setting`` names that one. ``limit`` is the number it takes, ``retry_after`` a hint in
+    seconds.
     """
 
     code = "Overloaded"
     limit: int | None = None
     retry_after: float | None = None
+    setting: str | None = None
 
 
 class WouldDeadlock(CallError):

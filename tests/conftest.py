@@ -29,9 +29,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """``make test ARGS='--fuzz-examples 1000000'`` looks longer at what strangers may send."""
     parser.addoption(
         "--malformed-peers",
         type=int,
         default=20_000,
         help="how many peers speak nonsense to the daemon (tests/faults/test_malformed_peers.py)",
     )
+    parser.addoption("--fuzz-examples", type=int, default=50_000, metavar="N")
+
+
+@pytest.fixture
+def fuzz_examples(request: pytest.FixtureRequest) -> int:
+    """How many hostile inputs a fuzzing test makes."""
+    return int(request.config.getoption("--fuzz-examples"))

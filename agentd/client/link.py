@@ -23,6 +23,7 @@ from agentd.errors import (
     CallTimeout,
     ConnectionLost,
     DaemonNotFound,
+    PayloadTooLarge,
     ProtocolError,
     from_wire,
 )
@@ -131,6 +132,10 @@ class Link:
         """``arm`` asks the pump to read this link as nobody else does."""
         self.endpoint = endpoint
         self.welcome: Welcome | None = None
+        self._most = 0
+        """Bytes of a message that the peer takes, if it said so."""
+        self._marks: list[int] = []
+        """Pings of the peer that are to be answered."""
         self._arm = arm
         self._clock = clock
         self._armed = False
@@ -180,8 +185,21 @@ class Link:
             self.close()
             raise ProtocolError(f"{self.endpoint} answered hello with {message.kind!r}")
         self.welcome = message
+        self._most = message.max_message
         self._learn(sent, message.now)
         return message
+
+    def _check_size(self, message: Message, frames: list[Any]) -> None:
+        """The peer would end the connection, and not say why."""
+        size = sum(memoryview(frame).nbytes for frame in frames)
+        if size > self._most:
+            raise PayloadTooLarge(
+                f"this {message.kind!r} has {size:,} bytes; {self.endpoint} takes {self._most:,} "
+                "(its setting max_message_bytes). Nothing was sent",
+                limit=self._most,
+                size=size,
+                setting="max_message_bytes",
+            )
 
     def _learn(self, sent: float, theirs: float) -> None:
         """The peer's clock showed ``theirs`` after something was sent at ``sent``, and before now.
@@ -215,6 +233,8 @@ class Link:
             message = make(pending.id)
             pending.oneway = isinstance(message, Call) and message.oneway
             frames = pack(message, payload)
+            if self._most:
+                self._check_size(message, frames)
             self._pending[pending.id] = pending
             try:
                 waiting = self._port.send_locked(frames)
@@ -380,10 +400,20 @@ class Link:
             messages, more = port.receive_locked(100)
             for frames in messages:
                 self._take(frames, settled)
-            if not more:
+            if not more and not self._show_read():
                 break
         if broken or port.has_broken():
             self._break(f"the connection to {self.endpoint} broke", settled)
+
+    def _show_read(self) -> bool:
+        """Answer the peer's pings: what it sent before them is read. Whether there is more now."""
+        waiting = False
+        while self._marks:
+            try:
+                waiting = self._port.send_locked(pack(Pong(self._marks.pop())))
+            except Unreachable:
+                break
+        return waiting
 
     def _take(self, frames: list[Any], settled: Calls) -> None:
         self.heard = self._clock()
@@ -393,6 +423,9 @@ class Link:
         except ProtocolError:
             return  # an answer that cannot be read has no id to blame; its caller times out
         number = getattr(message, "id", 0)
+        if isinstance(message, Ping):  # has this side read what came before?
+            self._marks.append(number)
+            return
         pending = self._pending.get(number)
         if number == 0 and isinstance(message, Error) and message.code == "AuthenticationFailed":
             self._shut_out(from_wire(message.code, message.message, message.facts), settled)

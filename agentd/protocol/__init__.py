@@ -4,6 +4,7 @@ from agentd.protocol import messages
 from agentd.protocol.envelope import MAX_FRAMES, MAX_HEADER_BYTES, Frames, pack, unpack
 from agentd.protocol.failure import error_message, fit
 from agentd.protocol.lateness import QUIET_BEATS, Lateness, patience
+from agentd.protocol.scan import HeaderLimits
 from agentd.protocol.version import PROTOCOL, Versions, local_versions
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "PROTOCOL",
     "QUIET_BEATS",
     "Frames",
+    "HeaderLimits",
     "Lateness",
     "Versions",
     "error_message",

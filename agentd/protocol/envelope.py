@@ -17,21 +17,22 @@ import msgpack
 
 from agentd.errors import ProtocolError
 from agentd.protocol.messages import KINDS, Message
+from agentd.protocol.scan import HeaderLimits, check_values, scan
 
 __all__ = ["MAGIC", "MAX_FRAMES", "MAX_HEADER_BYTES", "Frames", "pack", "unpack"]
 
 MAGIC: Final = b"AGD1"
-MAX_HEADER_BYTES: Final = 64 * 1024
-"""A header is names, ids and a description of a class; nginx allows 8 KiB, node 16 KiB. Ours is
-larger because ``about`` lists the methods of a class."""
-MAX_FRAMES: Final = 1026
-"""Header, head and at most 1,024 out-of-band buffers; more are folded into the head."""
-MAX_KEYS: Final = 10_000
-"""Per map of a header: 64 KiB of one-byte items would otherwise become objects 75 times their
-size."""
-MAX_ITEMS: Final = 1_000
-"""Per array of a header. Fewer than keys: msgpack makes an array as long as it says it is, before
-the items are there, and arrays can be nested a thousand deep."""
+DEFAULT: Final = HeaderLimits(frugal=False)
+"""For what comes from the daemon and its workers; strangers have stricter ones."""
+MAX_HEADER_BYTES: Final = DEFAULT.bytes
+MAX_FRAMES: Final = DEFAULT.frames
+SMALL: Final = 1024
+"""Nearly all headers are shorter: those are built first and looked at afterwards, which takes a
+tenth of the time. It is safe as they cannot become large."""
+SMALL_OF_OURS: Final = 8 * 1024
+"""The same where the description of a class may come: those are longer."""
+SMALL_LIST: Final = 64
+"""Items of a list in those: more is looked at before it is built."""
 
 Frames = list[Any]
 """Objects with the buffer protocol, in wire order."""
@@ -57,32 +58,21 @@ def pack(message: Message, payload: Sequence[Any] = ()) -> Frames:
     return [MAGIC + packed, *payload]
 
 
-def unpack(frames: Sequence[Any]) -> Message:
+def unpack(frames: Sequence[Any], limits: HeaderLimits = DEFAULT) -> Message:
     """The message of these frames; the payload stays where it is, in ``frames[1:]``.
 
-    Raises ``ProtocolError`` for everything that is not a message of this protocol.
+    Raises ``ProtocolError`` for everything that is not a message of this protocol, or not within
+    the limits.
     """
-    if not frames or len(frames) > MAX_FRAMES:
-        raise ProtocolError(f"a message has 1 to {MAX_FRAMES} frames, not {len(frames)}")
+    if not frames or len(frames) > limits.frames:
+        raise ProtocolError(f"a message has 1 to {limits.frames} frames, not {len(frames)}")
     size = memoryview(frames[0]).nbytes  # before anything is copied
-    if size > MAX_HEADER_BYTES:
-        raise ProtocolError(f"header of {size:,} bytes; at most {MAX_HEADER_BYTES:,} are read")
+    if size > limits.bytes:
+        raise ProtocolError(f"header of {size:,} bytes; at most {limits.bytes:,} are read")
     raw = bytes(frames[0])
     if raw[:4] != MAGIC:
         raise ProtocolError("not an agentd message: it does not start with AGD1")
-    try:
-        header = _unpackb(
-            raw[4:],
-            ext_hook=_no_extension,
-            max_array_len=MAX_ITEMS,
-            max_map_len=MAX_KEYS,
-        )
-    except ProtocolError:
-        raise
-    except Exception as error:  # msgpack raises many types for bad bytes; all mean the same
-        raise ProtocolError(f"header is not msgpack: {type(error).__name__}") from error
-    if type(header) is not dict:
-        raise ProtocolError("header is not a map")
+    header = _header(raw, limits)
     kind = header.get("kind")
     cls = KINDS.get(kind) if type(kind) is str else None
     if cls is None:
@@ -94,13 +84,55 @@ def unpack(frames: Sequence[Any]) -> Message:
             if required:
                 raise ProtocolError(f"{kind!r} lacks {name!r}")
             value = default
-        elif type(value) not in types:
+        elif type(value) not in types or value != value:  # noqa: PLR0124 - NaN is not itself
             raise ProtocolError(f"{name!r} of {kind!r} has the wrong type")
         values.append(value)
     return cls.from_values(values)
 
 
 _MISSING: Final = object()
+
+
+def _header(raw: bytes, limits: HeaderLimits) -> dict[str, Any]:
+    header: Any = _MISSING
+    small = len(raw) <= (SMALL if limits.frugal else SMALL_OF_OURS)
+    if small:
+        try:
+            header = _built(raw, SMALL_LIST)
+        except Exception:  # noqa: BLE001 - what is wrong with it, if anything, the scan tells
+            header = _MISSING
+    if header is _MISSING:
+        scan(raw, len(MAGIC), limits)
+        try:
+            header = _built(raw, limits.items)
+        except Exception as error:  # text that is not UTF-8, say
+            raise ProtocolError(f"header is not msgpack: {type(error).__name__}") from error
+    if type(header) is not dict:
+        raise ProtocolError("header is not a map")
+    if small:
+        check_values(header, limits)
+    if len(header) != _announced(raw):
+        # Two readers might take two different ones for what was said.
+        raise ProtocolError("a key comes twice in the header")
+    return header
+
+
+def _built(raw: bytes, most: int) -> Any:
+    return _unpackb(
+        memoryview(raw)[len(MAGIC) :],
+        ext_hook=_no_extension,
+        max_array_len=most,
+        max_map_len=most,
+    )
+
+
+def _announced(raw: bytes) -> int:
+    """How many pairs the outermost map says it has."""
+    code = raw[len(MAGIC)]
+    if code < 0x90:
+        return code & 15
+    first = len(MAGIC) + 1
+    return int.from_bytes(raw[first : first + (2 if code == 0xDE else 4)], "big")
 
 
 def _no_extension(code: int, _data: bytes) -> Any:

@@ -185,6 +185,8 @@ class Welcome(Message):
     dill: str | None = None
     now: float = 0.0
     """The clock by which it tells what comes late."""
+    max_message: int = 0
+    """Bytes of the largest message that it takes; 0: it does not say."""
     endpoint: str = ""
     """Of a daemon: by which its agents know it, in references."""
 

@@ -17,6 +17,7 @@ from agentd.server.directory import Agent
 from agentd.server.hosting import Hosting
 from agentd.server.output import OutputBook
 from agentd.server.sessions import Sessions
+from agentd.server.standing import Standing
 from agentd.server.supervisor import Supervisor
 from agentd.transport.loop import Loop, Timer
 
@@ -50,6 +51,7 @@ class Admin:
         sessions: Sessions,
         book: OutputBook,
         stop: Callable[[], None],
+        standing: Callable[[], Standing],
     ) -> None:
         self._loop = loop
         self._node = node
@@ -59,6 +61,7 @@ class Admin:
         self._sessions = sessions
         self._book = book
         self._stop = stop
+        self._standing = standing
         self._born = time.monotonic()
         self._followers: dict[bytes, list[_Follower]] = {}
         book.on_line = self._new_line
@@ -95,6 +98,7 @@ class Admin:
                 "agents": len(self._hosting.directory),
                 "sessions": len(self._sessions),
                 "draining": self._hosting.draining,
+                **self._standing(),
                 "workers": [
                     {
                         "id": w.id,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import secrets
 import signal
 from collections.abc import Callable
@@ -28,8 +29,11 @@ from agentd.server.launcher import Launcher, LocalLauncher
 from agentd.server.output import OutputBook
 from agentd.server.router import Router
 from agentd.server.sessions import Sessions
+from agentd.server.standing import Standing, standing
 from agentd.server.supervisor import EXIT_S, Place, Supervisor
+from agentd.server.watchdog import Watchdog
 from agentd.transport import rundir
+from agentd.transport.connections import SPARE, Connections, most_connections
 from agentd.transport.loop import Loop
 from agentd.transport.process import host_identity, raise_file_limit
 from agentd.transport.sockets import new_context
@@ -145,12 +149,15 @@ class Daemon:
         # The workers come before the sockets: should this process be killed from here on, they
         # are there to clear up after it.
         self.supervisor.fill()
+        self._connections = self._limited()
+        self._fronts.ready(self._context, self.loop, self._connections, self.config)
         for path in self._paths:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)  # left by a daemon that was killed; the lock says it is gone
             private = os.path.dirname(path) in (self._base, self.folder)
-            self._fronts.open_ipc(self._context, path, private=private)
-        self._fronts.open_tcp(self._context, lambda: self.loop.call_soon(self._unkept))
+            self._fronts.open_ipc(path, private=private)
+        self._fronts.open_tcp(lambda: self.loop.call_soon(self._unkept))
+        self._watchdog = Watchdog(self.loop, self._connections, self.config.max_memory_bytes)
         admin = Admin(
             self.loop,
             self.node,
@@ -160,6 +167,7 @@ class Daemon:
             self.sessions,
             self._output,
             self.stop,
+            self._standing,
         )
         self.router = Router(
             self.config,
@@ -170,6 +178,7 @@ class Daemon:
             self.hosting,
             self.supervisor,
             self.sessions,
+            self._connections,
             admin.asked,
             self._book.grant_of,
             silent if self._audit is None else self._audit.note,
@@ -179,6 +188,24 @@ class Daemon:
         self._check_leases()
         if self._parent is None:
             self._watch_grants()
+
+    def _limited(self) -> Connections:
+        """The book of connections, with as many as there may be."""
+        most = most_connections(self.config.max_connections)
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if 0 <= allowed < most + SPARE:
+            log.warning(
+                "this process may have %d open files only: a flood of connections can end it. "
+                "Allow %d or more (ulimit -Hn, LimitNOFILE=)",
+                allowed,
+                2 * SPARE,
+                extra={"action": "few_files", "allowed": allowed},
+            )
+        return Connections(most, self.loop.clock)
+
+    def _standing(self) -> Standing:
+        """Limits and counters, for administration."""
+        return standing(self.config, self.router, self._connections, self._watchdog)
 
     def _make_folder(self) -> None:
         if self._held is None:
@@ -227,6 +254,8 @@ class Daemon:
             with contextlib.suppress(OSError):
                 os.unlink(path)
         served = bool(self._fronts.ports)
+        if hasattr(self, "_connections"):
+            self._connections.close()
         self._fronts.close(linger_ms=200)
         rundir.remove_folder(self.folder)
         if self._held is not None:

@@ -22,6 +22,7 @@ from agentd.errors import (
     ConnectionLost,
     Draining,
     NameTaken,
+    Overloaded,
 )
 from agentd.ids import show
 from agentd.protocol.messages import Create, Drop, Ready, Start, Started, StartFailed
@@ -93,6 +94,14 @@ class Hosting:
                         name=spec.name,
                     )
                 return found, True
+        if len(self.directory) >= self._config.max_agents:
+            raise Overloaded(
+                f"the daemon has {len(self.directory):,} agents; max_agents = "
+                f"{self._config.max_agents:,}. Delete some that are not needed",
+                limit=self._config.max_agents,
+                retry_after=1.0,
+                setting="max_agents",
+            )
         code = self.store.get(spec.code) if spec.code else None
         agent = Agent(spec, payload, owner, time.time())
         self.directory.add(agent)

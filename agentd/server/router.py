@@ -17,6 +17,7 @@ from agentd.errors import (
     AgentNotFound,
     AuthenticationFailed,
     Draining,
+    PayloadTooLarge,
     ProtocolError,
     TooLate,
     VersionMismatch,
@@ -24,6 +25,7 @@ from agentd.errors import (
 from agentd.ids import show
 from agentd.protocol import (
     PROTOCOL,
+    HeaderLimits,
     Lateness,
     Versions,
     error_message,
@@ -32,6 +34,7 @@ from agentd.protocol import (
     unpack,
 )
 from agentd.protocol.access import Grant
+from agentd.protocol.budgets import Budgets, Room
 from agentd.protocol.messages import (
     Accepted,
     Answer,
@@ -66,12 +69,14 @@ from agentd.protocol.messages import (
     Welcome,
 )
 from agentd.server.audit import ADMINISTRATION, Note, silent
+from agentd.server.delivery import Delivery
 from agentd.server.hosting import Hosting
 from agentd.server.lifecycle import State
-from agentd.server.sessions import Address, Connection, Session, Sessions
+from agentd.server.sessions import Address, Session, Sessions
 from agentd.server.supervisor import Supervisor, Worker
 from agentd.server.vigil import Vigil
-from agentd.transport.front import Origin, disconnect, mark_of
+from agentd.transport.connections import Connection, Connections
+from agentd.transport.front import Origin
 from agentd.transport.loop import Loop
 from agentd.transport.sockets import Port, Unreachable
 
@@ -87,6 +92,11 @@ GrantOf = Callable[[str], Grant | None]
 """What an authenticated peer may do now; ``None``: nothing (any more)."""
 KICK_S: Final = 0.2
 """How long a peer that is to be disconnected has to read why."""
+_FOR_AGENT = (Call, Fetch, Read, Attach)
+_QUESTIONS = (*_FOR_AGENT, Create, Locate, Fate, Ask, Vouch, Offer, Supply)
+"""What may stay open, and so is counted."""
+_NO_ANSWERS = ("accepted", "pong", "welcome")
+"""Of these a question may have others after them, or they answer none that is counted."""
 
 
 class Router:
@@ -102,6 +112,7 @@ class Router:
         hosting: Hosting,
         supervisor: Supervisor,
         sessions: Sessions,
+        connections: Connections,
         asked: Asked,
         grant_of: GrantOf,
         audit: Note = silent,
@@ -115,7 +126,22 @@ class Router:
         self._hosting = hosting
         self._supervisor = supervisor
         self._sessions = sessions
+        self._connections = connections
+        connections.on_lost = self._connection_lost
         self._asked = asked
+        self._header_limits = HeaderLimits(
+            config.max_header_bytes,
+            config.max_frames,
+            config.max_header_depth,
+            config.max_header_items,
+        )
+        self.budgets = Budgets(
+            Room(config.client_calls, config.client_bytes),
+            Room(config.agent_calls, config.agent_bytes),
+            Room(config.daemon_calls, config.daemon_bytes),
+            loop.clock,
+        )
+        self.delivery = Delivery(config.max_queued_bytes)
         self._audit = audit
         self._relayed: dict[str, dict[tuple[bytes, int], Call | Fetch | Read | Attach]] = {}
         self._lateness = Lateness(config.heartbeat_s)
@@ -131,6 +157,12 @@ class Router:
         """Those that are being disconnected."""
         self.undelivered = 0
         """Answers to clients that had gone away."""
+        self.malformed = 0
+        """Messages that were none, or over a limit of headers."""
+        self.too_large = 0
+        """Messages over ``max_message_bytes``."""
+        self.disconnected_unread = 0
+        """Clients that did not read what they had asked for."""
         for number, front in enumerate(fronts):
             loop.serve(front, partial(self._from_client, number))
         supervisor.on_message = self._from_worker
@@ -144,8 +176,9 @@ class Router:
             self._turn_away(address, origin)  # not a byte of it is read
             return
         try:
-            message = unpack(frames[1:])
+            message = unpack(frames[1:], self._header_limits)
         except ProtocolError as error:
+            self.malformed += 1
             self.answer(address, error_message(0, error))
             return
         if isinstance(message, Hello):
@@ -157,7 +190,15 @@ class Router:
             refusal = ProtocolError("say hello first: this connection is not known (any more)")
             self.answer(address, error_message(number, refusal))
             return
+        counted = isinstance(message, _QUESTIONS)
+        if counted and self.budgets.holds((address, number)):
+            # Answered as nobody's: the answer with that number belongs to the one that is open.
+            refusal = ProtocolError(f"question {number} of this connection is open already")
+            self.answer(address, error_message(0, refusal))
+            return
         try:
+            if counted:
+                self._admit(address, session, message, frames[1:])
             self._handle(address, session, message, frames[2:])
         except AgentdError as error:
             self.answer(address, error_message(number, error))
@@ -165,6 +206,21 @@ class Router:
             log.exception("a defect: %s failed", message.kind, extra={"action": "defect"})
             told = f"the daemon failed at {message.kind!r} ({type(error).__name__}); see its log"
             self.answer(address, error_message(number, AgentdError(told)))
+
+    def _admit(self, address: Address, session: Session, message: Any, frames: list[Any]) -> None:
+        """Count a question; it counts until it is answered. Raises if it is over a limit."""
+        size = _size(frames)
+        if size > self._config.max_message_bytes:
+            self.too_large += 1
+            raise PayloadTooLarge(
+                f"this {message.kind!r} has {size:,} bytes; the daemon takes "
+                f"{self._config.max_message_bytes:,} (max_message_bytes)",
+                limit=self._config.max_message_bytes,
+                size=size,
+                setting="max_message_bytes",
+            )
+        agent = message.agent if isinstance(message, _FOR_AGENT) else None
+        self.budgets.take((address, message.id), session.id, agent, size)
 
     def _handle(
         self, address: Address, session: Session, message: Message, payload: list[Any]
@@ -180,8 +236,8 @@ class Router:
                 self._relay_call(address, message, payload)
             case Cancel() | Release() | Credit() | Detach():
                 self._relay_note(address, message)
-            case Ping():
-                self.answer(address, Pong(message.id, self._loop.clock()))
+            case Ping() | Pong():
+                self._sign_of_life(address, message)
             case Vouch():
                 self._vigil.vouch(message.worker, self._voucher(address, message.id))
             case Offer() | Supply():
@@ -204,6 +260,12 @@ class Router:
             case _:
                 raise ProtocolError(f"a client does not say {message.kind!r} to a daemon")
 
+    def _sign_of_life(self, address: Address, message: Ping | Pong) -> None:
+        if isinstance(message, Ping):
+            self.answer(address, Pong(message.id, self._loop.clock()))
+        else:
+            self.delivery.shown(address, message.id)
+
     def _turn_away(self, address: Address, origin: Origin) -> None:
         """Tell a peer that has no grant (any more), and end its connection."""
         if not self._turned_away:
@@ -216,8 +278,7 @@ class Router:
             self._turned_away.add(address)
             self._audit(who=origin.who, action="connect", decision="denied", rule="no grant")
             self._say_no(address, origin.who)
-            connection = origin.fd, mark_of(origin.fd)
-            self._loop.later(KICK_S, partial(self._kick, address, connection))
+            self._loop.later(KICK_S, partial(self._kick, address))
 
     def _say_no(self, address: Address, who: str) -> None:
         refusal = AuthenticationFailed(
@@ -227,14 +288,16 @@ class Router:
         )
         self.answer(address, error_message(0, refusal))
 
-    def _kick(self, address: Address, connection: Connection) -> None:
+    def _kick(self, address: Address) -> None:
         self._turned_away.discard(address)
-        disconnect(*connection)
+        connection = self._connections.find(*address)
+        if connection is not None:
+            self._connections.end(connection)
 
     def evict(self, whos: Collection[str]) -> None:
         """Their grants are gone: tell them, end their sessions and their connections."""
         for session in self._sessions.of(whos):
-            connections = dict(session.connections)
+            connections = list(session.connections)
             log.info(
                 "disconnecting %s, its grant is gone",
                 session.who,
@@ -242,9 +305,9 @@ class Router:
             )
             self._audit(who=session.who, action="evict", rule="grant gone")
             self.end_session(session, "its client's grant is gone")
-            for address, connection in connections.items():
+            for address in connections:
                 self._say_no(address, session.who)
-                self._loop.later(KICK_S, partial(self._kick, address, connection))
+                self._loop.later(KICK_S, partial(self._kick, address))
 
     def _hello(self, address: Address, origin: Origin, hello: Hello) -> None:
         mine = local_versions()
@@ -260,7 +323,7 @@ class Router:
         if len(hello.session) != 16:
             self.answer(address, error_message(hello.id, ProtocolError("a session has 16 bytes")))
             return
-        self._sessions.open(address, hello, origin.who, (origin.fd, mark_of(origin.fd)))
+        self._sessions.open(address, hello, origin.who)
         self.answer(
             address,
             Welcome(
@@ -274,6 +337,7 @@ class Router:
                 self._config.client_grace_s,
                 mine.dill,
                 self._loop.clock(),
+                self._config.max_message_bytes,
                 self._endpoint,
             ),
         )
@@ -356,11 +420,14 @@ class Router:
     def end_session(self, session: Session, reason: str) -> None:
         """Its agents with ``lifetime="client"`` end."""
         self._sessions.close(session)
+        self.budgets.give_all(session.id)
         for agent in self._hosting.directory.owned_by(session.id):
             self._hosting.delete(agent, reason)
 
     def answer(self, address: Address, message: Message, payload: list[Any] | None = None) -> None:
         """Send to a client; one that has gone away is counted."""
+        if message.kind not in _NO_ANSWERS:
+            self.budgets.give((address, getattr(message, "id", 0)))
         try:
             frames = pack(message, payload or ())
         except ProtocolError as error:  # a class of thousands of methods, say
@@ -368,19 +435,49 @@ class Router:
         self._send_front(address, frames)
 
     def _send_front(self, address: Address, frames: list[Any]) -> bool:
-        """Send to a client; False if it has gone away."""
+        """Send to a client; False if it has gone away, or is given up as it does not read."""
+        if self.delivery.is_behind(address):
+            self._give_up(address)
+            return False
+        if not self._sent(address, frames):
+            return False
+        mark = self.delivery.sent(address, _size(frames))
+        if mark:
+            self._sent(address, pack(Ping(mark)))
+        return True
+
+    def _sent(self, address: Address, frames: list[Any]) -> bool:
         front, route = address
         try:
             self._loop.send(self._fronts[front], [route, *frames])
         except Unreachable:
             self.undelivered += 1
-            connection = self._sessions.connection(address)
-            if connection is not None:
-                # Gone already; or it does not read, so that what is meant for it would pile up.
-                disconnect(*connection)
             log.debug("an answer found its client gone")
             return False
         return True
+
+    def _give_up(self, address: Address) -> None:
+        """Disconnect a client that does not read: libzmq would keep all of it."""
+        self.undelivered += 1
+        connection = self._connections.find(*address)
+        waiting = self.delivery.waiting(address)
+        if connection is None:
+            return
+        who = self._connections.who(connection)
+        if self._connections.end(connection):
+            self.disconnected_unread += 1
+            self.delivery.forget(address)
+            log.warning(
+                "%s was disconnected: it does not read its answers, and %d MiB wait for it "
+                "(max_queued_bytes: %d MiB)",
+                who,
+                waiting >> 20,
+                self._config.max_queued_bytes >> 20,
+                extra={"action": "disconnected_unread", "peer": who, "waiting": waiting},
+            )
+
+    def _connection_lost(self, connection: Connection) -> None:
+        self.delivery.forget((connection.front, connection.route))
 
     # -- relaying ----------------------------------------------------------------------------------
     def _relay_call(
@@ -410,6 +507,7 @@ class Router:
             route = bytes([address[0]]) + address[1]
             if isinstance(message, Detach):
                 self._relayed.get(worker.id, {}).pop((route, message.id), None)
+                self.budgets.give((address, message.id))
             self._supervisor.relay(worker, route, pack(message))
 
     def _from_worker(self, worker: Worker, frames: list[Any]) -> None:
@@ -429,12 +527,15 @@ class Router:
     ) -> None:
         open_calls = self._relayed.get(worker.id, {})
         asked = (route, getattr(message, "id", 0))
-        if message.kind not in ("chunk", "accepted"):  # those are not the last answer
+        address = (route[0], route[1:])
+        if message.kind != "chunk":  # there are more of them, and an end
             open_calls.pop(asked, None)
-        there = self._send_front((route[0], route[1:]), frames)
+            self.budgets.give((address, asked[1]))
+        there = self._send_front(address, frames)
         if not there and message.kind == "chunk" and asked in open_calls:
             # The worker cannot see it: what it sends only goes as far as here.
             call = open_calls.pop(asked)
+            self.budgets.give((address, asked[1]))
             self._supervisor.relay(worker, route, pack(Detach(asked[1], call.agent)))
 
     def _handle_worker(self, worker: Worker, message: Message, payload: list[Any]) -> None:
@@ -461,13 +562,19 @@ class Router:
 
     def _worker_silent(self, worker: Worker, error: AgentdError) -> None:
         for route, number in self._relayed.pop(worker.id, {}):
-            self._send_front((route[0], route[1:]), pack(error_message(number, error)))
+            self.answer((route[0], route[1:]), error_message(number, error))
 
     def _worker_lost(self, worker: Worker) -> None:
         for (route, number), call in self._relayed.pop(worker.id, {}).items():
+            address = (route[0], route[1:])
+            self.budgets.give((address, number))
             fate = self._hosting.directory.fate(call.agent, call.epoch)
             if fate is not None:
-                self._send_front((route[0], route[1:]), pack(error_message(number, fate)))
+                self.answer(address, error_message(number, fate))
         if worker.drained is False and self._hosting.draining:
             worker.drained = True
             self.on_drained()
+
+
+def _size(frames: list[Any]) -> int:
+    return sum(len(f) if type(f) is bytes else memoryview(f).nbytes for f in frames)

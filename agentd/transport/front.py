@@ -2,21 +2,22 @@
 
 ``who`` is never what a client says of itself: over ipc it is what the kernel tells of the process
 at the other end (``uid:1000``), over TCP what the authenticator made of the key that the peer has
-proven to have (``key:…``).
+proven to have (``key:…``). What libzmq can bound it does; see ``connections`` for the rest.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple
 
 import zmq
 
-from agentd.transport.sockets import BIG, Port
+from agentd.transport.sockets import BIG, Port, router
 
-__all__ = ["NOBODY", "FrontPort", "Origin", "disconnect", "mark_of"]
+__all__ = ["NOBODY", "RECEIVE_HWM", "FrontPort", "Origin", "front_socket"]
+
+RECEIVE_HWM: Final = 64
+"""Messages of one client that wait here to be read; the others wait on its side."""
 
 NOBODY: Final = ""
 """The ``who`` of a peer that nothing is known of; no grant is ever about it."""
@@ -31,13 +32,20 @@ class Origin(NamedTuple):
 
     route: bytes
     who: str
-    fd: int
-    """The connection's descriptor, now: soon it may be another's."""
 
     @property
     def is_ours(self) -> bool:
         """Whether libzmq chose the route. One that a peer chose might have been another's."""
         return len(self.route) == _ROUTE_BYTES and self.route[0] == 0
+
+
+def front_socket(context: zmq.Context[Any], *, max_frame: int, handshake_s: float) -> Any:
+    """A ROUTER for clients of this host; a longer frame ends its connection."""
+    socket = router(context)
+    socket.setsockopt(zmq.MAXMSGSIZE, max_frame)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, max(1, int(handshake_s * 1000)))
+    socket.setsockopt(zmq.RCVHWM, RECEIVE_HWM)
+    return socket
 
 
 class FrontPort(Port):
@@ -47,6 +55,8 @@ class FrontPort(Port):
         super().__init__(socket)
         self.kind = kind
         self._who = _user if kind == "ipc" else _holder
+        self.on_message: Callable[[int, bytes, int], None] = lambda _fd, _route, _size: None
+        """Called with descriptor, route and bytes of each message, before it is delivered."""
 
     def receive_locked(self, most: int) -> tuple[list[list[Any]], bool]:
         """See ``Port``."""
@@ -60,7 +70,8 @@ class FrontPort(Port):
             parts = socket.recv_multipart(_NOBLOCK, copy=False)
             last = parts[-1]  # metadata of all parts is that of the connection; it is kept longest
             message: list[Any] = [p.bytes if len(p) < BIG else p.buffer for p in parts]
-            message[0] = Origin(bytes(message[0]), self._who(last), _descriptor(last))
+            self.on_message(last.get(zmq.SRCFD), message[0], sum(map(len, message)))
+            message[0] = Origin(message[0], self._who(last))
             messages.append(message)
         return messages, True
 
@@ -84,42 +95,3 @@ def _holder(frame: Any) -> str:
     except zmq.ZMQError:
         return NOBODY
     return who if who.startswith("key:") else NOBODY
-
-
-def _descriptor(frame: Any) -> int:
-    try:
-        return int(frame.get(zmq.SRCFD))
-    except zmq.ZMQError:
-        return -1
-
-
-def mark_of(fd: int) -> int:
-    """What tells a connection from a later one with the same descriptor; 0: there is none."""
-    with suppress(OSError):
-        return os.fstat(fd).st_ino
-    return 0
-
-
-def disconnect(fd: int, mark: int) -> bool:
-    """End a connection, if the descriptor is still the one that had that ``mark``.
-
-    libzmq owns the descriptor and sees the end itself, as if the peer had gone.
-    """
-    if fd < 0 or not mark:
-        return False
-    try:
-        own = os.dup(fd)
-    except OSError:
-        return False
-    try:
-        if os.fstat(own).st_ino != mark:
-            return False
-        with socket.socket(fileno=own) as connection:
-            own = -1
-            connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return False
-    finally:
-        if own >= 0:
-            os.close(own)
-    return True

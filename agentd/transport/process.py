@@ -6,7 +6,17 @@ import os
 import resource
 from typing import Final
 
-__all__ = ["activity", "alive", "host_identity", "process_start", "raise_file_limit"]
+__all__ = [
+    "activity",
+    "alive",
+    "give_memory_back",
+    "host_identity",
+    "process_start",
+    "raise_file_limit",
+    "resident_bytes",
+]
+
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 FILES: Final = 65_536
 """Descriptors a daemon or a worker may have. libzmq aborts the process where it cannot accept
@@ -60,3 +70,18 @@ def host_identity() -> str:
         return f"{boot_id}/{os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return f"unknown-{os.getpid()}"
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in RAM now."""
+    with open("/proc/self/statm", "rb") as statm:
+        return int(statm.read().split()[1]) * _PAGE
+
+
+def give_memory_back() -> None:
+    """Return to the system what the C library keeps of memory that was freed, where it can."""
+    import ctypes  # rarely needed, and slow to import
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # not in musl
+    if trim is not None:
+        trim(0)

@@ -1,16 +1,20 @@
 """Messages survive the wire; nothing else comes off it."""
 
+import os
+import random
 import tracemalloc
 
 import msgpack
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from agentd.errors import AgentdError, ProtocolError, from_wire
 from agentd.protocol import error_message, fit, pack, unpack
 from agentd.protocol.envelope import MAGIC, MAX_FRAMES, MAX_HEADER_BYTES
 from agentd.protocol.messages import KINDS, Message, Ping
+from agentd.protocol.scan import EXPANSION, HeaderLimits, scan
+from tests.fuzz.headers import hostile_header
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
 SMALL = st.one_of(
@@ -70,10 +74,10 @@ def test_unknown_keys_are_ignored(message, more):
 _NAMES = {field[0] for cls in KINDS.values() for field in cls.fields} | {"kind"}
 
 
-def read(frames):
+def read(frames, limits=None):
     """A message or ``ProtocolError``; anything else fails the test."""
     try:
-        return unpack(frames)
+        return unpack(frames) if limits is None else unpack(frames, limits)
     except ProtocolError:
         return None
 
@@ -138,8 +142,73 @@ def test_refused(body):
         unpack([MAGIC + body])
 
 
-def test_of_a_key_that_comes_twice_the_last_one_counts():
-    assert unpack([MAGIC + b"\x83\xa4kind\xa4ping\xa2id\x01\xa2id\x02"]) == Ping(2)
+@pytest.mark.parametrize("filler", [b"", b"x" * 2_000])
+def test_a_key_that_comes_twice_is_refused(filler):
+    more = msgpack.packb(filler)
+    with pytest.raises(ProtocolError, match="twice"):
+        unpack([MAGIC + b"\x84\xa4kind\xa4ping\xa2id\x01\xa2id\x02\xa4more" + more])
+
+
+@pytest.mark.parametrize("filler", [b"", b"x" * 10_000])
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        (float("nan"), "wrong type"),
+        (msgpack.Timestamp(1, 1), "wrong type|extension"),
+        ([msgpack.Timestamp(1, 1)], "extension|wrong type"),
+        ({1: 2}, "text|wrong type"),
+        ([{b"k": 2}], "text|wrong type"),
+    ],
+)
+def test_values_that_no_header_has(value, what, filler):
+    for name in ("at", "more"):
+        if name == "more" and value != value:
+            continue  # what is not known is ignored
+        body = {"kind": "ping", "id": 1, name: value, "filler": filler}
+        with pytest.raises(ProtocolError, match=what):
+            unpack([MAGIC + msgpack.packb(body)])
+
+
+@pytest.mark.parametrize("filler", [b"", b"x" * 10_000])
+def test_nesting_is_bounded_at_the_same_level_however_it_is_read(filler):
+    def header(levels):
+        value: object = 1
+        for _ in range(levels - 1):  # the header itself is the first
+            value = [value]
+        body = {"kind": "ping", "id": 1, "more": value, "filler": filler}
+        return [MAGIC + msgpack.packb(body)]
+
+    assert unpack(header(32)) == Ping(1)
+    with pytest.raises(ProtocolError, match="deep"):
+        unpack(header(33))
+
+
+def test_items_are_counted_over_all_lists_and_maps():
+    def header(lists):
+        return [MAGIC + msgpack.packb({"kind": "ping", "id": 1, "more": [[0] * 999] * lists})]
+
+    assert unpack(header(9)) == Ping(1)
+    with pytest.raises(ProtocolError, match="items"):
+        unpack(header(10))
+
+
+STRICT = HeaderLimits(bytes=4_096, frames=8, depth=8, items=100)
+
+
+def test_a_daemon_may_be_stricter():
+    def ping(**more):
+        return MAGIC + msgpack.packb({"kind": "ping", "id": 1, **more})
+
+    assert unpack([ping()] * 8, STRICT) == Ping(1)
+    for frames in (
+        [ping()] * 9,
+        [ping(more=b"x" * 4_100)],
+        [ping(more=[0] * 101)],
+        [ping(more=[[[[[[[[1]]]]]]]])],
+    ):
+        assert unpack(frames) == Ping(1)
+        with pytest.raises(ProtocolError):
+            unpack(frames, STRICT)
 
 
 @pytest.mark.parametrize("count", [0, MAX_FRAMES + 1])
@@ -162,18 +231,109 @@ def _named(text):
     return KINDS["drop"](b"", 0, text)
 
 
-def test_a_foreign_header_costs_little_memory():
+def test_a_foreign_frame_that_is_too_long_is_not_even_copied():
     heavy = [MAGIC + bytes(50_000_000)]
+    assert _peak(heavy) < 100_000
+
+
+FRONT = HeaderLimits()
+BODIES = {
+    "lists": b"\x91" * 65_000,
+    "lists that say they are long": b"\xdc\x27\x0f" * 20_000,
+    "one that says it has 4 G items": b"\xdd\x7f\xff\xff\xff",
+    "nothings": b"\xdc\xff\x00" + b"\xc0" * 65_000,
+    "empty maps": b"\xdc\x27\x00" + b"\x80" * 9_984,
+    "empty texts": b"\xdc\x27\x00" + b"\xa0" * 9_984,
+    "short bytes": b"\xdc\x27\x00" + b"\xc4\x01x" * 9_984,
+    "pairs": b"\xde\x20\x00" + b"".join(b"\xa4%04x\xcd\x7f\xff" % i for i in range(8_192)),
+    "text of wide letters": msgpack.packb("\N{PILE OF POO}" * 16_000),
+    "one wide letter": msgpack.packb("x" * 65_000 + "\N{PILE OF POO}"),
+    "just less": msgpack.packb("x" * 50_000 + "\N{PILE OF POO}"),
+    "plain text": msgpack.packb("x" * 65_000),
+    "small and deep": b"\x91" * 1_000,
+    "small, in long lists": b"\xdc\x00\x40" * 300,
+    "small, in longer lists": b"\xdc\x03\x00" * 300,
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_a_foreign_header_costs_little_memory(body):
+    for start in (b"", b"\x83\xa4kind\xa4ping\xa2id\x01\xa4more"):
+        assert _peak([MAGIC + start + body], FRONT) <= EXPANSION * MAX_HEADER_BYTES
+
+
+def _peak(frames, limits=None):
+    """Bytes that reading takes at its worst moment."""
     tracemalloc.start()
     try:
-        assert read(heavy) is None
-        assert tracemalloc.get_traced_memory()[1] < 1_000_000
-        for body in (b"\x91" * 65_000, b"\xdc\x27\x0f" * 20_000, b"\xdd\x7f\xff\xff\xff"):
-            tracemalloc.reset_peak()
-            assert read([MAGIC + body]) is None
-            assert tracemalloc.get_traced_memory()[1] < 20_000_000
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        read(frames, limits)
+        return tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
+
+
+# -- fuzzing ---------------------------------------------------------------------------------------
+TOKENS = st.one_of(
+    st.sampled_from(
+        [b"\x80", b"\x81", b"\x8f", b"\x90", b"\x91", b"\x9f", b"\xa0", b"\xa1k", b"\xc0", b"\xc1"]
+        + [b"\xdc\x00\x05", b"\xdd\x00\x00\x00\x05", b"\xde\x00\x02", b"\xdf\x00\x00\x00\x02"]
+        + [b"\xdc\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xd4\xff\x00", b"\xd6\xff\x00\x00\x00\x00"]
+        + [b"\xc7\x0c\xff" + bytes(12), b"\xcb\x7f\xf8" + bytes(6), b"\xa2\xff\xfe"]
+        + [msgpack.packb(word) for word in ("kind", "id", "ping", "call", "agent", "at")]
+    ),
+    st.builds(msgpack.packb, SMALL),
+    st.binary(max_size=4),
+)
+
+
+def test_fuzz_headers_by_shape(fuzz_examples):
+    """Whatever is put together of parts of headers: a message or ``ProtocolError``."""
+
+    @settings(max_examples=max(1, fuzz_examples // 50), suppress_health_check=list(HealthCheck))
+    @given(
+        st.one_of(
+            st.lists(TOKENS, max_size=60).map(b"".join),
+            st.tuples(TOKENS, st.integers(0, 20_000)).map(lambda t: (t[0] * t[1])[:65_000]),
+        ),
+        st.sampled_from([FRONT, STRICT, None]),
+    )
+    def fuzz(body, limits):
+        read([MAGIC + body], limits)
+
+    fuzz()
+
+
+def test_fuzz_headers_by_chance(fuzz_examples):
+    """The same by the number: 50,000 unless ``--fuzz-examples`` says otherwise."""
+    seed = int(os.environ.get("FUZZ_SEED") or random.randrange(2**32))
+    print(f"FUZZ_SEED={seed}")
+    chance = random.Random(seed)
+    for _ in range(fuzz_examples):
+        read([hostile_header(chance)], chance.choice((FRONT, STRICT)))
+
+
+@given(
+    st.tuples(TOKENS, st.integers(0, 20_000)).map(lambda t: (t[0] * t[1])[:65_000]),
+    st.binary(max_size=100),
+)
+@settings(max_examples=50)
+def test_memory_of_repeated_tokens(body, end):
+    assert _peak([MAGIC + body + end], FRONT) <= EXPANSION * MAX_HEADER_BYTES
+
+
+@given(st.lists(TOKENS, max_size=40).map(b"".join))
+def test_the_scan_and_the_builder_agree(body):
+    """What the scan lets through is msgpack, but for texts that are no UTF-8."""
+    try:
+        scan(body, 0, HeaderLimits())
+    except ProtocolError:
+        return
+    try:
+        msgpack.unpackb(body)
+    except UnicodeDecodeError:
+        pass
 
 
 # -- errors in a header ----------------------------------------------------------------------------

@@ -1,0 +1,255 @@
+"""The connections of clients: how many there are, whose, what came by them; and how to end one.
+
+libzmq tells of none of this by itself, and bounds none of it. Its monitor does tell of each
+connection that it accepts and loses, with the descriptor: one that is too many is ended by that.
+The monitor is a queue of 1,000 events, and libzmq's thread *waits* while it is full (measured,
+4.3.5): so that thread is never more than that far ahead of us, and ``SPARE`` descriptors are
+enough to see each connection before there are none left. (On ipc libzmq aborts the process where
+it cannot accept for want of one.)
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import logging
+import os
+import resource
+import socket
+import struct
+import termios
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import zmq
+
+from agentd.transport.front import FrontPort
+from agentd.transport.sockets import Port
+
+__all__ = ["SPARE", "Connection", "Connections", "most_connections"]
+
+log = logging.getLogger("agentd.transport")
+
+SPARE: Final = 1_100
+"""Descriptors that libzmq may take while nobody looks: one for each event of a full monitor, and
+some."""
+SHARE: Final = 0.8
+"""Of the descriptors that the system allows, for connections; the rest is for workers and files."""
+QUIET_S: Final = 10.0
+"""Too many connections are told in the log once in this time."""
+_HANDSHAKE_FAILED: Final = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+_EVENTS: Final = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | _HANDSHAKE_FAILED
+_EVENT: Final = struct.Struct("=HI")
+_UCRED: Final = struct.Struct("3i")
+_BYTES_RECEIVED: Final = 128
+"""Offset of ``tcpi_bytes_received`` in ``struct tcp_info`` (linux/tcp.h, since Linux 4.1)."""
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One connection of a client."""
+
+    fd: int
+    front: int
+    """The number of the socket that accepted it."""
+    route: bytes = b""
+    """Its name there, once a message has come by it."""
+    messages: int = 0
+    bytes: int = 0
+    """Of finished messages."""
+    pressure: int = 0
+    """How often it was seen sending since it last finished a message."""
+    seen: int = 0
+    """``messages`` when it was last looked at."""
+    started: int = 0
+    """Bytes that had come over TCP when it was last seen to have finished a message."""
+    unfinished: int = 0
+    """Bytes that have come over TCP since then."""
+
+
+def most_connections(wanted: int) -> int:
+    """How many connections may be had: what is wanted, or what the system allows.
+
+    Where that leaves no ``SPARE``, fewer: at least a fifth of the descriptors.
+    """
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if allowed == resource.RLIM_INFINITY:
+        return wanted
+    return max(1, min(wanted, int(allowed * SHARE), max(allowed - SPARE, allowed // 5)))
+
+
+class Connections:
+    """All of them. Used in the loop's thread only."""
+
+    def __init__(self, most: int, clock: Callable[[], float]) -> None:
+        self.most = most
+        self._clock = clock
+        self._by_fd: dict[int, Connection] = {}
+        self._names: list[Any] = []
+        self._monitors: list[tuple[FrontPort, Port]] = []
+        self._told_at: float | None = None
+        self.on_lost: Callable[[Connection], None] = lambda _connection: None
+        self.shed = 0
+        """Connections that were one too many."""
+        self.handshakes_failed = 0
+        """Connections that spoke no ZMTP, not in time, or with a key that is not known."""
+
+    def __len__(self) -> int:
+        return len(self._by_fd)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(list(self._by_fd.values()))
+
+    def watch(self, front: FrontPort) -> Port:
+        """Watch what a socket will accept, before it is bound; the port to be served for that."""
+        number = len(self._monitors)
+        monitor = Port(front.socket.get_monitor_socket(_EVENTS))
+        monitor.socket.setsockopt(zmq.LINGER, 0)
+        self._monitors.append((front, monitor))
+        front.on_message = lambda fd, route, size: self._came(number, fd, route, size)
+        return monitor
+
+    def bound(self, name: Any) -> None:
+        """A watched socket listens there: the path of a socket, or host and port."""
+        self._names.append(name[1] if isinstance(name, tuple) else name)
+
+    def event(self, front: int, frames: list[Any]) -> None:
+        """What a monitor tells."""
+        kind, fd = _EVENT.unpack(frames[0])
+        if kind == zmq.EVENT_ACCEPTED:
+            connection = self._by_fd[fd] = Connection(fd, front)
+            if len(self._by_fd) > self.most:
+                self._shed(connection)
+        elif kind == zmq.EVENT_DISCONNECTED:
+            lost = self._by_fd.pop(fd, None)
+            if lost is not None:
+                self.on_lost(lost)
+        else:
+            self.handshakes_failed += 1
+
+    def _shed(self, connection: Connection) -> None:
+        self.shed += 1
+        self.end(connection)
+        now = self._clock()
+        if self._told_at is None or now - self._told_at >= QUIET_S:
+            self._told_at = now
+            log.warning(
+                "more than %d connections of clients: further ones are closed (max_connections, or "
+                "the limit of open files)",
+                self.most,
+                extra={"action": "connections_shed", "limit": self.most, "shed": self.shed},
+            )
+
+    def _came(self, front: int, fd: int, route: bytes, size: int) -> None:
+        connection = self._by_fd.get(fd)
+        if connection is not None and connection.front == front:
+            connection.route = route
+            connection.messages += 1
+            connection.bytes += size
+
+    def find(self, front: int, route: bytes) -> Connection | None:
+        """The connection behind a route."""
+        for connection in self._by_fd.values():
+            if connection.route == route and connection.front == front:
+                return connection
+        return None
+
+    # -- looking at one ----------------------------------------------------------------------------
+    def end(self, connection: Connection) -> bool:
+        """Disconnect it: libzmq finds it ended, and gives free what it holds for it.
+
+        False if it has gone by itself. Its descriptor may be another's by now, so it is ended only
+        if that is a connection to one of our sockets.
+        """
+        with _borrowed(connection.fd) as found:
+            if found is None or not self._is_ours(found):
+                return False
+            with contextlib.suppress(OSError):
+                found.shutdown(socket.SHUT_RDWR)
+            return True
+
+    def look(self, connection: Connection) -> None:
+        """Note whether it sends without finishing anything: ``pressure`` and ``unfinished``."""
+        received = _received(connection.fd)
+        if connection.messages != connection.seen:
+            connection.seen = connection.messages
+            connection.pressure = 0
+            connection.started = received
+        connection.unfinished = received - connection.started
+        if _pending(connection.fd):
+            connection.pressure += 1
+
+    def who(self, connection: Connection) -> str:
+        """Who is at the other end, for the log: by the kernel's word."""
+        with _borrowed(connection.fd) as found:
+            if found is None:
+                return "a client that has gone"
+            with contextlib.suppress(OSError):
+                if found.family == socket.AF_UNIX:
+                    raw = found.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+                    pid, uid, _gid = _UCRED.unpack(raw)
+                    return f"process {pid} of user {uid}"
+                host, port = found.getpeername()[:2]
+                return f"{host}:{port}"
+        return "a client"
+
+    def _is_ours(self, found: socket.socket) -> bool:
+        try:
+            name = found.getsockname()
+        except OSError:
+            return False
+        return (name[1] if isinstance(name, tuple) else name) in self._names
+
+    def close(self) -> None:
+        """Before the watched sockets are closed."""
+        for front, monitor in self._monitors:
+            with front.lock:
+                front.socket.disable_monitor()
+            monitor.close()
+
+
+@contextlib.contextmanager
+def _borrowed(fd: int) -> Iterator[socket.socket | None]:
+    """A second descriptor for the socket behind ``fd``; ``None`` if there is no such socket."""
+    found: socket.socket | None = None
+    try:
+        copy = os.dup(fd)
+        try:
+            found = socket.socket(fileno=copy)
+        except OSError:
+            os.close(copy)
+    except OSError:
+        pass
+    try:
+        yield found
+    finally:
+        if found is not None:
+            found.close()
+
+
+def _received(fd: int) -> int:
+    """Bytes that have come by a connection over TCP; 0 for others, of which nobody keeps count."""
+    with _borrowed(fd) as found:
+        if found is None or found.family == socket.AF_UNIX:
+            return 0
+        try:
+            info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+            return int(struct.unpack_from("=Q", info, _BYTES_RECEIVED)[0])
+        except (OSError, struct.error):
+            return 0
+
+
+def _pending(fd: int) -> int:
+    """Bytes that wait in the kernel to be read."""
+    count = array.array("i", [0])
+    try:
+        fcntl.ioctl(fd, termios.FIONREAD, count)
+    except OSError:
+        return 0
+    return count[0]
