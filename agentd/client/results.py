@@ -42,8 +42,9 @@ class AsyncResult(Future[T], Generic[T]):
 
     Attribute and item access wait for the value and reach into it. Un-fetched (before anybody asked
     for the value), it pickles to a reference: handed to a call of a hosted agent, it is resolved
-    there, and the value does not pass through this process: one of more than 64 KiB comes here only
-    when somebody asks for it. ``cancel`` stops the call itself.
+    there, and the value does not pass through this process. One that is handed on before it is
+    there, or has more than 64 KiB, comes here only when somebody asks for it. ``cancel`` stops the
+    call itself.
     """
 
     def __init__(self) -> None:
@@ -53,6 +54,8 @@ class AsyncResult(Future[T], Generic[T]):
         self._agentd_value: Any = None
         self._agentd_error: BaseException | None = None
         self._agentd_opened = False
+        self._agentd_asked = False
+        """Somebody here waits for the value, or did."""
         self._agentd_lent = 0
         self._agentd_sending: Sending | None = None
         self._agentd_wire: tuple[Any, ...] | None = None
@@ -100,6 +103,7 @@ class AsyncResult(Future[T], Generic[T]):
     @contextmanager
     def awaited(self) -> Iterator[None]:
         """While an agent's code waits for it: a call that comes back is told, see ``Turns``."""
+        self._agentd_asked = True
         sending = self._agentd_sending
         maker = current()
         if maker is None or sending is None or self.done():
@@ -152,6 +156,9 @@ class AsyncResult(Future[T], Generic[T]):
         """A reference to it is on its way to somebody."""
         with self._agentd_lock:
             self._agentd_lent += 1
+        sending = self._agentd_sending
+        if sending is not None and not self._agentd_asked and not self.done():
+            sending.hand_on()
 
     def give_back(self) -> None:
         """That one has fetched it, or never will."""
@@ -269,8 +276,9 @@ class Sending:
         self._kept = not out.hold
         """There is nothing to release."""
         self._given_up = False
-        self._lock = threading.Lock()  # protects the next three
+        self._lock = threading.Lock()  # protects the next four
         self._over = False
+        self._handed_on = False
         self._released = False
         self._sent = False
         self._finish: Callable[[Callable[[], Any]], None] = lambda _sealed: None
@@ -328,6 +336,14 @@ class Sending:
         """Others may repeat the call by its key: its outcome stays, as long as the worker can."""
         self._kept = True
 
+    def hand_on(self) -> None:
+        """Others get the outcome, and it need not come here; told as soon as the call is sent."""
+        with self._lock:
+            tell = self._sent and not self._handed_on
+            self._handed_on = True
+        if tell:
+            self._session.keep(self._aim.agent, self.key)
+
     def release(self) -> None:
         """Nobody here will ask for the outcome again; told as soon as the call is sent."""
         with self._lock:
@@ -340,6 +356,9 @@ class Sending:
         with self._lock:
             tell = self._released and not self._sent
             self._sent = True
+            handed_on = self._handed_on
+        if handed_on:
+            self._session.keep(self._aim.agent, self.key)
         if tell and not self._kept:
             self._session.release(self._aim.agent, self.key)
 

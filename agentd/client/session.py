@@ -47,6 +47,7 @@ from agentd.protocol.messages import (
     Error,
     Fate,
     Hello,
+    Keep,
     Locate,
     Message,
     Ping,
@@ -72,6 +73,9 @@ CONNECT_TIMEOUT_S = 3.0
 """How long a daemon may take to answer ``hello``; it does so before anything else."""
 WORKER_TIMEOUT_S = 1.75
 """How long a worker may take, before the daemon is asked about it."""
+DOUBTED_TIMEOUT_S = 0.25
+"""How long one may take that is well, as the daemon says, though its connection was silent: what
+was found until then took almost three heartbeats."""
 AVOID_S = 5.0
 """How long the daemon relays for a worker that did not answer."""
 RETURN_S = 2.0
@@ -118,6 +122,8 @@ class Session:
         """By address; ``None``: not to be reached from here, the daemon relays."""
         self._avoided: dict[str, float] = {}
         """Workers that did not answer, by address: until when the daemon relays for them."""
+        self._doubted: set[str] = set()
+        """Workers, by address, whose last connection was silent though they are well."""
         self._beaten = clock()
         self._refused: dict[str, tuple[float, AgentdError]] = {}
         """By endpoint: when and why nobody could be met there."""
@@ -238,19 +244,29 @@ class Session:
 
     def _meet_worker(self, place: Ready) -> Link:
         address = place.address
+        doubted = address in self._doubted
+        self._doubted.discard(address)
+        timeout = DOUBTED_TIMEOUT_S if doubted else WORKER_TIMEOUT_S
         try:
             dial = partial(dial_worker, address)
-            opened = self._workers[address] = self._open(address, dial, WORKER_TIMEOUT_S)
+            opened = self._workers[address] = self._open(address, dial, timeout)
         except DaemonNotFound as error:
             if error.facts.get("silent"):
-                return self._around(place)
+                return self._around(place, known_well=doubted)
             raise LinkDown(error.message, endpoint=address, sent=False) from None
         except ConnectionLost as error:  # it died while we came
             raise LinkDown(error.message, endpoint=address, sent=False) from None
         return opened
 
-    def _around(self, place: Ready) -> Link:
+    def _around(self, place: Ready, *, known_well: bool) -> Link:
         """A worker does not answer: if it is well, or busy, the daemon relays for a while."""
+        if not known_well:
+            self._ask_about(place)
+        self._avoided[place.address] = time.monotonic() + AVOID_S
+        return self.connect()
+
+    def _ask_about(self, place: Ready) -> None:
+        """Raises ``ConnectionLost`` if the daemon finds the worker neither well nor busy."""
         deadline = time.monotonic() + WORKER_TIMEOUT_S
         try:
             self.request(lambda n: Vouch(n, place.worker), deadline=deadline)
@@ -258,8 +274,6 @@ class Session:
             raise ConnectionLost(
                 f"neither worker {place.worker} nor the daemon answers", endpoint=self.endpoint
             ) from None
-        self._avoided[place.address] = time.monotonic() + AVOID_S
-        return self.connect()
 
     # -- requests to the daemon --------------------------------------------------------------------
     def request(
@@ -604,6 +618,14 @@ class Session:
         link = None if place is None else self._workers.get(place.address)
         return self._daemon if link is None or link.down is not None else link
 
+    def keep(self, agent: bytes, key: bytes) -> None:
+        """The outcome is for others: it is to stay where it is made."""
+        if self._pid != os.getpid():
+            return  # as below
+        link = self._open_link(agent)
+        if link is not None:
+            link.tell(Keep(agent, [key]))
+
     def release(self, agent: bytes, key: bytes) -> None:
         """Nobody will fetch that outcome any more; told in batches, with the next heartbeat.
 
@@ -735,6 +757,7 @@ class Session:
         if isinstance(message, Vouched) and message.state == "busy":
             link.excuse(self._clock())
         elif isinstance(message, Vouched):  # it is well: the connection is not
+            self._doubted.add(link.endpoint)
             link.fail(told)
         else:
             link.fail(f"{told}; {failure.message if failure else ''}", for_good=True)
@@ -765,6 +788,7 @@ class Session:
                 if link is not None and (link.down is None or _listens(address)):
                     continue
                 del self._workers[address]
+                self._doubted.discard(address)
                 if link is not None:
                     link.close()
                 for place in [p for p in list(self._places.values()) if p.address == address]:

@@ -35,6 +35,7 @@ __all__ = [
     "Fate",
     "Fetch",
     "Hello",
+    "Keep",
     "Locate",
     "Message",
     "Offer",
@@ -367,7 +368,7 @@ class Call(Message):
     """For ``op="stream"``: how many items may be sent before more is granted."""
     needs: list[Any] = []
     """References to the outcomes that the payload contains (see ``Fetch``), as
-    ``[key, agent, epoch, address, endpoint]`` each; the call starts when all are there."""
+    ``["result", key, agent, endpoint, epoch]`` each; the call starts when all are there."""
     chain: list[Any] = []
     """``[agent, key]`` of each call that waits for this one, outermost first."""
     again: bool = False
@@ -394,6 +395,16 @@ class Fetch(Message):
     agent: bytes
     epoch: int
     key: bytes
+
+
+class Keep(Message):
+    """These calls' values were handed on before they came: they are not sent to their caller.
+
+    He is told ``Result.held``, and fetches the value if he asks for it after all.
+    """
+
+    agent: bytes
+    keys: list[Any]
 
 
 class Release(Message):

@@ -13,6 +13,7 @@ import resource
 import secrets
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from agentd.config import ServerConfig
@@ -34,6 +35,7 @@ from agentd.server.supervisor import EXIT_S, Place, Supervisor
 from agentd.server.watchdog import Watchdog
 from agentd.transport import rundir
 from agentd.transport.connections import SPARE, Connections, most_connections
+from agentd.transport.front import FrontPort
 from agentd.transport.loop import Loop
 from agentd.transport.process import host_identity, raise_file_limit
 from agentd.transport.sockets import new_context
@@ -82,7 +84,13 @@ class Daemon:
         # An embedded daemon serves its own client, and nobody else.
         folder = config_folder(config.config_dir)
         self._book = GrantBook(folder if parent is None else None)
-        self._fronts = Fronts(self._book, tcp, folder)
+        self._fronts = Fronts(
+            self._book,
+            tcp,
+            folder,
+            max_frame=config.max_message_bytes,
+            handshake_s=config.handshake_s,
+        )
         self._failure: AgentdError | None = None
         rundir.make_private(base)
         self._locks: list[rundir.Lock] = []
@@ -150,13 +158,14 @@ class Daemon:
         # are there to clear up after it.
         self.supervisor.fill()
         self._connections = self._limited()
-        self._fronts.ready(self._context, self.loop, self._connections, self.config)
+        self._fronts.on_open = self._watch_front
+        self._fronts.on_bound = self._connections.bound
         for path in self._paths:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)  # left by a daemon that was killed; the lock says it is gone
             private = os.path.dirname(path) in (self._base, self.folder)
-            self._fronts.open_ipc(path, private=private)
-        self._fronts.open_tcp(lambda: self.loop.call_soon(self._unkept))
+            self._fronts.open_ipc(self._context, path, private=private)
+        self._fronts.open_tcp(self._context, lambda: self.loop.call_soon(self._unkept))
         self._watchdog = Watchdog(self.loop, self._connections, self.config.max_memory_bytes)
         admin = Admin(
             self.loop,
@@ -188,6 +197,11 @@ class Daemon:
         self._check_leases()
         if self._parent is None:
             self._watch_grants()
+
+    def _watch_front(self, front: FrontPort) -> None:
+        """Have the book of connections follow what a socket accepts, from the first one on."""
+        number = len(self._fronts.ports) - 1
+        self.loop.serve(self._connections.watch(front), partial(self._connections.event, number))
 
     def _limited(self) -> Connections:
         """The book of connections, with as many as there may be."""
@@ -253,9 +267,9 @@ class Daemon:
         for path in self._paths[: len(self._locks)]:
             with contextlib.suppress(OSError):
                 os.unlink(path)
-        served = bool(self._fronts.ports)
         if hasattr(self, "_connections"):
             self._connections.close()
+        served = bool(self._fronts.ports)
         self._fronts.close(linger_ms=200)
         rundir.remove_folder(self.folder)
         if self._held is not None:

@@ -12,13 +12,10 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, Final
 
-from agentd.config import ServerConfig
 from agentd.errors import ConfigError, EndpointInUse
 from agentd.keys import GrantBook, Pair, load_pair
-from agentd.transport.connections import Connections
 from agentd.transport.curve import (
     Keys,
     bind_to,
@@ -29,11 +26,10 @@ from agentd.transport.curve import (
 )
 from agentd.transport.endpoint import TcpEndpoint, is_tcp, parse_tcp
 from agentd.transport.front import FrontPort, front_socket
-from agentd.transport.loop import Loop
 from agentd.transport.sockets import admit_only
 from agentd.transport.zap import Authenticator
 
-__all__ = ["Fronts", "split"]
+__all__ = ["Fronts", "private_umask", "split"]
 
 log = logging.getLogger("agentd.server")
 
@@ -60,12 +56,21 @@ class Fronts:
         book: GrantBook,
         tcp: list[TcpEndpoint],
         folder: str,
+        *,
+        max_frame: int,
+        handshake_s: float,
     ) -> None:
         """Look whether all may be opened; ``ConfigError`` if not. Opens nothing yet.
 
         ``folder``: where the daemon's keys lie.
         """
         self._book = book
+        self._max_frame = max_frame
+        self._handshake_s = handshake_s
+        self.on_open: Callable[[FrontPort], None] = lambda _port: None
+        """Called with each socket before it is bound."""
+        self.on_bound: Callable[[str | int], None] = lambda _name: None
+        """Called with the path or the port where one of them listens now."""
         self._pair: Pair | None = None
         self._tcp: list[TcpEndpoint] = []
         self._open_to_users: list[str] = []
@@ -90,31 +95,23 @@ class Fronts:
                 "in with: agentctl keys add client.pub --role caller"
             )
 
-    def ready(
-        self, context: Any, loop: Loop, connections: Connections, config: ServerConfig
-    ) -> None:
-        """What the sockets are made with. Before any is opened."""
-        self._context, self._loop, self._connections = context, loop, connections
-        self._limits: dict[str, Any] = {
-            "max_frame": config.max_message_bytes,
-            "handshake_s": config.handshake_s,
-        }
-
     # -- opening -----------------------------------------------------------------------------------
-    def open_ipc(self, path: str, *, private: bool) -> None:
+    def open_ipc(self, context: Any, path: str, *, private: bool) -> None:
         """Bind to a path whose lock is ours. ``private``: in a folder that only we can enter."""
-        socket = front_socket(self._context, **self._limits)
+        socket = front_socket(context, max_frame=self._max_frame, handshake_s=self._handshake_s)
         if private:
             admit_only(socket, os.geteuid())
-        self._add(FrontPort(socket, "ipc"))
-        with _private_umask():
+        port = FrontPort(socket, "ipc")
+        self.ports.append(port)
+        self.on_open(port)
+        with private_umask():
             socket.bind(f"ipc://{path}")
-        self._connections.bound(path)
+        self.on_bound(path)
         if not private:
             self._open_to_users.append(path)
             self.show_to_users()
 
-    def open_tcp(self, died: Callable[[], None]) -> None:
+    def open_tcp(self, context: Any, died: Callable[[], None]) -> None:
         """Bind all of TCP and see that the door is kept.
 
         ``died`` is called, in some thread, should the authenticator end by itself. Raises
@@ -124,30 +121,29 @@ class Fronts:
             return
         assert self._pair is not None
         self._probe = new_pair()
-        self._authenticator = Authenticator(self._context, self._who_has, died)
+        self._authenticator = Authenticator(context, self._who_has, died)
         for address in self._tcp:
-            self._bind(address, self._pair)
+            self._bind(context, address, self._pair)
         for endpoint in self.endpoints:
             known = Keys(*self._probe, self._pair.public)
             here = str(parse_tcp(endpoint).here)
-            self_test(self._context, here, self._pair.public, known, TEST_S)
+            self_test(context, here, self._pair.public, known, TEST_S)
         self._probe = None
 
-    def _add(self, port: FrontPort) -> None:
-        """Before it is bound: each connection that it accepts is counted."""
-        number = len(self.ports)
+    def _bind(self, context: Any, address: TcpEndpoint, pair: Pair) -> None:
+        socket = server_socket(
+            context,
+            pair.secret,
+            ipv6=":" in address.host,
+            max_frame=self._max_frame,
+            handshake_s=self._handshake_s,
+        )
+        port = FrontPort(socket, "tcp")
         self.ports.append(port)
-        monitor = self._connections.watch(port)
-        self._loop.serve(monitor, partial(self._connections.event, number))
-
-    def _bind(self, address: TcpEndpoint, pair: Pair) -> None:
-        ipv6 = ":" in address.host
-        socket = server_socket(self._context, pair.secret, ipv6=ipv6, **self._limits)
-        self._add(FrontPort(socket, "tcp"))
+        self.on_open(port)
         try:
-            endpoint = bind_to(socket, str(address))
-            self._connections.bound((address.host, parse_tcp(endpoint).port))
-            self.endpoints.append(endpoint)
+            self.endpoints.append(bind_to(port.socket, str(address)))
+            self.on_bound(parse_tcp(self.endpoints[-1]).port)
         except FileExistsError:
             raise EndpointInUse(
                 f"another program already listens on {address}; choose another --bind",
@@ -193,7 +189,7 @@ def _addresses(endpoint: TcpEndpoint) -> list[TcpEndpoint]:
 
 
 @contextlib.contextmanager
-def _private_umask() -> Iterator[None]:
+def private_umask() -> Iterator[None]:
     """Socket files open to us alone: libzmq makes them 0755 under the usual umask."""
     before = os.umask(0o077)
     try:

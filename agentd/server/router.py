@@ -52,6 +52,7 @@ from agentd.protocol.messages import (
     Fate,
     Fetch,
     Hello,
+    Keep,
     Locate,
     Message,
     Offer,
@@ -72,11 +73,12 @@ from agentd.server.audit import ADMINISTRATION, Note, silent
 from agentd.server.delivery import Delivery
 from agentd.server.hosting import Hosting
 from agentd.server.lifecycle import State
-from agentd.server.sessions import Address, Session, Sessions
+from agentd.server.sessions import Address, Connection, Session, Sessions
 from agentd.server.supervisor import Supervisor, Worker
 from agentd.server.vigil import Vigil
-from agentd.transport.connections import Connection, Connections
-from agentd.transport.front import Origin
+from agentd.transport.connections import Connection as Wire
+from agentd.transport.connections import Connections
+from agentd.transport.front import Origin, disconnect, mark_of
 from agentd.transport.loop import Loop
 from agentd.transport.sockets import Port, Unreachable
 
@@ -88,15 +90,15 @@ Asked = Callable[[str, dict[str, Any], Callable[[bytes], None]], None]
 """Administration: ``(what, params, answer)``; raises ``AgentdError``."""
 
 
-GrantOf = Callable[[str], Grant | None]
-"""What an authenticated peer may do now; ``None``: nothing (any more)."""
-KICK_S: Final = 0.2
-"""How long a peer that is to be disconnected has to read why."""
 _FOR_AGENT = (Call, Fetch, Read, Attach)
 _QUESTIONS = (*_FOR_AGENT, Create, Locate, Fate, Ask, Vouch, Offer, Supply)
 """What may stay open, and so is counted."""
 _NO_ANSWERS = ("accepted", "pong", "welcome")
 """Of these a question may have others after them, or they answer none that is counted."""
+GrantOf = Callable[[str], Grant | None]
+"""What an authenticated peer may do now; ``None``: nothing (any more)."""
+KICK_S: Final = 0.2
+"""How long a peer that is to be disconnected has to read why."""
 
 
 class Router:
@@ -234,7 +236,7 @@ class Router:
         match message:
             case Call() | Fetch() | Read() | Attach():
                 self._relay_call(address, message, payload)
-            case Cancel() | Release() | Credit() | Detach():
+            case Cancel() | Keep() | Release() | Credit() | Detach():
                 self._relay_note(address, message)
             case Ping() | Pong():
                 self._sign_of_life(address, message)
@@ -278,7 +280,8 @@ class Router:
             self._turned_away.add(address)
             self._audit(who=origin.who, action="connect", decision="denied", rule="no grant")
             self._say_no(address, origin.who)
-            self._loop.later(KICK_S, partial(self._kick, address))
+            connection = origin.fd, mark_of(origin.fd)
+            self._loop.later(KICK_S, partial(self._kick, address, connection))
 
     def _say_no(self, address: Address, who: str) -> None:
         refusal = AuthenticationFailed(
@@ -288,16 +291,14 @@ class Router:
         )
         self.answer(address, error_message(0, refusal))
 
-    def _kick(self, address: Address) -> None:
+    def _kick(self, address: Address, connection: Connection) -> None:
         self._turned_away.discard(address)
-        connection = self._connections.find(*address)
-        if connection is not None:
-            self._connections.end(connection)
+        disconnect(*connection)
 
     def evict(self, whos: Collection[str]) -> None:
         """Their grants are gone: tell them, end their sessions and their connections."""
         for session in self._sessions.of(whos):
-            connections = list(session.connections)
+            connections = dict(session.connections)
             log.info(
                 "disconnecting %s, its grant is gone",
                 session.who,
@@ -305,9 +306,9 @@ class Router:
             )
             self._audit(who=session.who, action="evict", rule="grant gone")
             self.end_session(session, "its client's grant is gone")
-            for address in connections:
+            for address, connection in connections.items():
                 self._say_no(address, session.who)
-                self._loop.later(KICK_S, partial(self._kick, address))
+                self._loop.later(KICK_S, partial(self._kick, address, connection))
 
     def _hello(self, address: Address, origin: Origin, hello: Hello) -> None:
         mine = local_versions()
@@ -323,7 +324,7 @@ class Router:
         if len(hello.session) != 16:
             self.answer(address, error_message(hello.id, ProtocolError("a session has 16 bytes")))
             return
-        self._sessions.open(address, hello, origin.who)
+        self._sessions.open(address, hello, origin.who, (origin.fd, mark_of(origin.fd)))
         self.answer(
             address,
             Welcome(
@@ -452,6 +453,10 @@ class Router:
             self._loop.send(self._fronts[front], [route, *frames])
         except Unreachable:
             self.undelivered += 1
+            connection = self._sessions.connection(address)
+            if connection is not None:
+                # Gone already; or it does not read, so that what is meant for it would pile up.
+                disconnect(*connection)
             log.debug("an answer found its client gone")
             return False
         return True
@@ -476,7 +481,7 @@ class Router:
                 extra={"action": "disconnected_unread", "peer": who, "waiting": waiting},
             )
 
-    def _connection_lost(self, connection: Connection) -> None:
+    def _connection_lost(self, connection: Wire) -> None:
         self.delivery.forget((connection.front, connection.route))
 
     # -- relaying ----------------------------------------------------------------------------------
@@ -496,7 +501,9 @@ class Router:
         self._supervisor.relay(worker, route, pack(call, payload))
         self._vigil.look_after()
 
-    def _relay_note(self, address: Address, message: Cancel | Release | Credit | Detach) -> None:
+    def _relay_note(
+        self, address: Address, message: Cancel | Keep | Release | Credit | Detach
+    ) -> None:
         """Carry what has no answer; an agent that is gone needs it no more."""
         try:
             agent = self._hosting.directory.get(message.agent)

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from agentd.protocol.messages import Hello
 from agentd.transport.process import alive
 
-__all__ = ["Address", "Session", "Sessions"]
+__all__ = ["Address", "Connection", "Session", "Sessions"]
 
 Address = tuple[int, bytes]
 """Where to answer: the number of the front socket and the routing id on it."""
+Connection = tuple[int, int]
+"""A descriptor, and what tells its connection from a later one with the same descriptor."""
 
 
 @dataclass(slots=True, eq=False)
@@ -29,7 +31,7 @@ class Session:
     host: str
     started: str
     seen: float
-    connections: set[Address] = field(default_factory=set)
+    connections: dict[Address, Connection] = field(default_factory=dict)
 
 
 class Sessions:
@@ -45,7 +47,9 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def open(self, address: Address, hello: Hello, who: str = "") -> Session:
+    def open(
+        self, address: Address, hello: Hello, who: str = "", connection: Connection = (-1, 0)
+    ) -> Session:
         """A client introduced itself on a connection.
 
         What it says of its host and process is believed of this host's users only: the kernel
@@ -59,9 +63,9 @@ class Sessions:
             self._sessions[own] = session
         before = self._by_address.get(address)
         if before is not None and before is not session:
-            before.connections.discard(address)
+            before.connections.pop(address, None)
         session.seen = self._clock()
-        session.connections.add(address)
+        session.connections[address] = connection
         self._by_address[address] = session
         return session
 
@@ -76,6 +80,11 @@ class Sessions:
     def of(self, whos: Collection[str]) -> list[Session]:
         """The sessions of these peers."""
         return [session for session in self._sessions.values() if session.who in whos]
+
+    def connection(self, address: Address) -> Connection | None:
+        """The connection that is answered at that address."""
+        session = self._by_address.get(address)
+        return None if session is None else session.connections.get(address)
 
     def is_here(self, session: Session) -> bool:
         """Whether the client runs on this host."""

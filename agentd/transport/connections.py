@@ -91,7 +91,7 @@ class Connections:
         self.most = most
         self._clock = clock
         self._by_fd: dict[int, Connection] = {}
-        self._names: list[Any] = []
+        self._names: list[str | int] = []
         self._monitors: list[tuple[FrontPort, Port]] = []
         self._told_at: float | None = None
         self.on_lost: Callable[[Connection], None] = lambda _connection: None
@@ -115,9 +115,9 @@ class Connections:
         front.on_message = lambda fd, route, size: self._came(number, fd, route, size)
         return monitor
 
-    def bound(self, name: Any) -> None:
-        """A watched socket listens there: the path of a socket, or host and port."""
-        self._names.append(name[1] if isinstance(name, tuple) else name)
+    def bound(self, name: str | int) -> None:
+        """A watched socket listens there: the path of a socket, or a port of TCP."""
+        self._names.append(name)
 
     def event(self, front: int, frames: list[Any]) -> None:
         """What a monitor tells."""

@@ -13,11 +13,11 @@ from typing import Any, Final, NamedTuple
 import zmq
 
 from agentd.errors import AgentdError, AuthenticationFailed, ConfigError, DaemonNotFound
-from agentd.transport.front import RECEIVE_HWM
 from agentd.transport.sockets import DealerPort
 
 __all__ = [
     "DOMAIN",
+    "MAX_FRAME",
     "CurvePort",
     "Keys",
     "bind_to",
@@ -29,9 +29,16 @@ __all__ = [
 ]
 
 DOMAIN: Final = "agentd"
-HANDSHAKE_MS: Final = 2_000
+MAX_FRAME: Final = 16 * 1024 * 1024
+"""Bytes of a frame that comes over TCP, unless told otherwise; one that is longer ends the
+connection."""
+HANDSHAKE_S: Final = 2.0
 BEAT_MS: Final = 1_000
 SILENCE_MS: Final = 3_000
+RECEIVE_HWM: Final = 64
+"""Messages of a peer that wait here; the rest waits with the peer."""
+SEND_HWM: Final = 4_096
+"""Messages that wait for a peer which does not read; then it is disconnected."""
 OLDEST: Final = (4, 3, 5)
 """libzmq: those before have known holes that need no key."""
 
@@ -76,7 +83,12 @@ def _plain(text: bytes) -> bytes:
 
 
 def server_socket(
-    context: zmq.Context[Any], secret: bytes, *, ipv6: bool, max_frame: int, handshake_s: float
+    context: zmq.Context[Any],
+    secret: bytes,
+    *,
+    ipv6: bool = False,
+    max_frame: int = MAX_FRAME,
+    handshake_s: float = HANDSHAKE_S,
 ) -> Any:
     """A ROUTER for TCP, every option set before it is bound and read back."""
     socket: Any = context.socket(zmq.ROUTER)
@@ -93,7 +105,7 @@ def server_socket(
         zmq.HEARTBEAT_TTL: SILENCE_MS,
         zmq.MAXMSGSIZE: max_frame,
         zmq.RCVHWM: RECEIVE_HWM,
-        zmq.SNDHWM: 0,  # bounded in bytes, by ``server/delivery.py``: what is dropped is lost
+        zmq.SNDHWM: SEND_HWM,
         zmq.BACKLOG: 4096,
     }
     try:
@@ -159,7 +171,7 @@ class CurvePort(DealerPort):
             zmq.SNDHWM: 0,
             zmq.RCVHWM: 0,
             zmq.RECONNECT_IVL: -1,
-            zmq.HANDSHAKE_IVL: HANDSHAKE_MS,
+            zmq.HANDSHAKE_IVL: int(HANDSHAKE_S * 1000),
             zmq.HEARTBEAT_IVL: BEAT_MS,
             zmq.HEARTBEAT_TIMEOUT: SILENCE_MS,
             zmq.CURVE_PUBLICKEY: self._keys.public,

@@ -2,19 +2,23 @@
 
 ``who`` is never what a client says of itself: over ipc it is what the kernel tells of the process
 at the other end (``uid:1000``), over TCP what the authenticator made of the key that the peer has
-proven to have (``key:…``). What libzmq can bound it does; see ``connections`` for the rest.
+proven to have (``key:…``). They are bounded where libzmq can be, and watched where it cannot (see
+``connections``).
 """
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, Literal, NamedTuple
 
 import zmq
 
 from agentd.transport.sockets import BIG, Port, router
 
-__all__ = ["NOBODY", "RECEIVE_HWM", "FrontPort", "Origin", "front_socket"]
+__all__ = ["NOBODY", "RECEIVE_HWM", "FrontPort", "Origin", "disconnect", "front_socket", "mark_of"]
 
 RECEIVE_HWM: Final = 64
 """Messages of one client that wait here to be read; the others wait on its side."""
@@ -27,25 +31,27 @@ _ROUTE_BYTES: Final = 5
 """Of a routing id that libzmq made: a zero and a number of 32 bits."""
 
 
-class Origin(NamedTuple):
-    """Where a message came from."""
-
-    route: bytes
-    who: str
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether libzmq chose the route. One that a peer chose might have been another's."""
-        return len(self.route) == _ROUTE_BYTES and self.route[0] == 0
-
-
 def front_socket(context: zmq.Context[Any], *, max_frame: int, handshake_s: float) -> Any:
-    """A ROUTER for clients of this host; a longer frame ends its connection."""
+    """A ROUTER for clients; one that sends a longer frame is disconnected by libzmq."""
     socket = router(context)
     socket.setsockopt(zmq.MAXMSGSIZE, max_frame)
     socket.setsockopt(zmq.HANDSHAKE_IVL, max(1, int(handshake_s * 1000)))
     socket.setsockopt(zmq.RCVHWM, RECEIVE_HWM)
     return socket
+
+
+class Origin(NamedTuple):
+    """Where a message came from."""
+
+    route: bytes
+    who: str
+    fd: int
+    """The connection's descriptor, now: soon it may be another's."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether libzmq chose the route. One that a peer chose might have been another's."""
+        return len(self.route) == _ROUTE_BYTES and self.route[0] == 0
 
 
 class FrontPort(Port):
@@ -70,8 +76,9 @@ class FrontPort(Port):
             parts = socket.recv_multipart(_NOBLOCK, copy=False)
             last = parts[-1]  # metadata of all parts is that of the connection; it is kept longest
             message: list[Any] = [p.bytes if len(p) < BIG else p.buffer for p in parts]
-            self.on_message(last.get(zmq.SRCFD), message[0], sum(map(len, message)))
-            message[0] = Origin(message[0], self._who(last))
+            origin = Origin(bytes(message[0]), self._who(last), _descriptor(last))
+            self.on_message(origin.fd, origin.route, sum(map(len, message)))
+            message[0] = origin
             messages.append(message)
         return messages, True
 
@@ -95,3 +102,42 @@ def _holder(frame: Any) -> str:
     except zmq.ZMQError:
         return NOBODY
     return who if who.startswith("key:") else NOBODY
+
+
+def _descriptor(frame: Any) -> int:
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except zmq.ZMQError:
+        return -1
+
+
+def mark_of(fd: int) -> int:
+    """What tells a connection from a later one with the same descriptor; 0: there is none."""
+    with suppress(OSError):
+        return os.fstat(fd).st_ino
+    return 0
+
+
+def disconnect(fd: int, mark: int) -> bool:
+    """End a connection, if the descriptor is still the one that had that ``mark``.
+
+    libzmq owns the descriptor and sees the end itself, as if the peer had gone.
+    """
+    if fd < 0 or not mark:
+        return False
+    try:
+        own = os.dup(fd)
+    except OSError:
+        return False
+    try:
+        if os.fstat(own).st_ino != mark:
+            return False
+        with socket.socket(fileno=own) as connection:
+            own = -1
+            connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return False
+    finally:
+        if own >= 0:
+            os.close(own)
+    return True

@@ -70,6 +70,8 @@ class OpenCall:
         self.readonly = bool(flags & READONLY)
         self.on_loop = bool(flags & COROUTINE) and call.op == "method"
         self.ended = False
+        self.handed_on = False
+        """Its value goes to others; its caller fetches it if he asks for it."""
         self.current = CurrentCall(
             hosted.id,
             hosted.epoch,
@@ -303,8 +305,13 @@ class OpenCall:
                     self.call.key, self._to_remember(message, frames, started=started)
                 )
         if self.call.hold:
-            lazy = self.call.lazy and isinstance(message, Result)
-            if self._host.outcomes.put(self.call.key, Outcome(message, frames), lazy=lazy):
+            value, handed_on = isinstance(message, Result), self.handed_on
+            if self._host.outcomes.put(
+                self.call.key,
+                Outcome(message, frames),
+                lazy=value and self.call.lazy,
+                handed_on=value and handed_on,
+            ):
                 message, frames = Result(message[0], held=True), []
         if not self.call.oneway:
             self._source.answer(message, frames)

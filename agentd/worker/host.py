@@ -49,6 +49,7 @@ from agentd.protocol.messages import (
     Dropped,
     Fetch,
     Hello,
+    Keep,
     Message,
     Ping,
     Pong,
@@ -162,14 +163,12 @@ class Host:
                     self._accept(source, message, frames[1:])
                 case Credit():
                     self._credit(source, message)
-                case Cancel():
-                    self._cancel(message)
                 case Fetch():
                     self._fetch(source, message)
                 case Read():
                     self._read(source, message)
-                case Release():
-                    self._release(message)
+                case Cancel() | Keep() | Release():
+                    self._told(message)
                 case Attach():
                     self.streams.attach(source, message)
                 case Detach():
@@ -396,8 +395,7 @@ class Host:
         """The call was sent before, over a connection that broke: has it come? Then answer."""
         if call.op == "stream" and self.streams.again(source, call):
             return True
-        with self._lock:
-            opened = self._by_key.get(call.key)
+        opened = self._call(call.key)
         if opened is not None and opened.redirect(source, call.id):
             return True
         outcome = self.outcomes.recall(call.key)
@@ -429,11 +427,25 @@ class Host:
         if hosted is None or not hosted.watchers.detach(source.who, message.id):
             self.streams.detach(source, message)
 
-    def _cancel(self, message: Cancel) -> None:
+    def _told(self, message: Cancel | Keep | Release) -> None:
+        """What the maker of a call does not want (any more)."""
+        match message:
+            case Cancel():
+                call = self._call(message.key)
+                if call is not None:
+                    call.cancel()
+            case Keep():
+                for key in message.keys:
+                    call = self._call(key)
+                    if call is not None:
+                        call.handed_on = True
+            case Release():
+                for key in message.keys:
+                    self.outcomes.release(key)
+
+    def _call(self, key: bytes) -> OpenCall | None:
         with self._lock:
-            call = self._by_key.get(message.key)
-        if call is not None:
-            call.cancel()
+            return self._by_key.get(key)
 
     def _drain(self) -> None:
         self._draining = True
@@ -453,10 +465,6 @@ class Host:
     # -- outcomes of other calls -------------------------------------------------------------------
     def _fetch(self, source: Source, message: Fetch) -> None:
         self.outcomes.fetch(message.key, partial(_pass_on, source, message.id))
-
-    def _release(self, message: Release) -> None:
-        for key in message.keys:
-            self.outcomes.release(key)
 
     def fetch_needs(
         self, needs: list[Any], have: Callable[[dict[bytes, Outcome] | AgentdError | Outcome], None]

@@ -23,7 +23,8 @@ RECENT_KEYS: Final = 16_384
 just then, so that the caller can ask again."""
 """What a worker keeps at most. Released outcomes go at once; these bounds are for the forgotten."""
 LAZY_BYTES: Final = 64 * 1024
-"""A smaller value is sent at once, wanted or not: a second trip would cost more than it."""
+"""A smaller value is sent at once, wanted or not, unless it was handed on before it was there: a
+second trip would cost more than it."""
 LATE_S: Final = 1.0
 """How much later than its time memory may be given back."""
 EARLY_S: Final = 5.0
@@ -71,8 +72,10 @@ class Outcomes:
             self._open.add(key)
             return True
 
-    def put(self, key: bytes, outcome: Outcome, *, lazy: bool = False) -> bool:
-        """It is done; True if it need not be delivered, as it is big and stays here.
+    def put(
+        self, key: bytes, outcome: Outcome, *, lazy: bool = False, handed_on: bool = False
+    ) -> bool:
+        """It is done; True if it need not be delivered: it stays here, as it is big or handed on.
 
         What was not delivered goes last when there is no more room, and takes half of it at most.
         """
@@ -83,8 +86,7 @@ class Outcomes:
                 self._open.discard(key)
                 self._done[key] = (outcome, size, self._clock())
                 self._bytes += size
-                stays = self._undelivered_bytes + size <= MAX_BYTES // 2
-                if lazy and size > LAZY_BYTES and stays:
+                if (handed_on or (lazy and size > LAZY_BYTES)) and self._may_stay(size):
                     self._undelivered[key] = size
                     self._undelivered_bytes += size
                 self._shed()
@@ -93,6 +95,12 @@ class Outcomes:
         for take in takers:
             take(outcome)
         return stays
+
+    def _may_stay(self, size: int) -> bool:
+        return (
+            self._undelivered_bytes + size <= MAX_BYTES // 2
+            and len(self._undelivered) < MAX_COUNT // 2
+        )
 
     def remember(self, key: bytes, outcome: Outcome) -> None:
         """Keep the answer to a call for a while, in case it does not arrive."""

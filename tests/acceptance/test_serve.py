@@ -48,11 +48,13 @@ class TestStartAndEnd:
         assert stat.S_IMODE(socket.stat().st_mode) & 0o077 == 0
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_open_calls_are_finished_and_new_ones_refused(self, serve, agentctl, run_dir, number):
+    def test_open_calls_are_finished_and_new_ones_refused(self, serve, agentctl, tmp_path, number):
+        morning = tmp_path / "morning"
         daemon = serve("--workers", "1", "--path", AGENTS)
         assert agentctl("create", "shop:Stock", "--name", "s").code == 0
         answers = []
-        call = threading.Thread(target=lambda: answers.append(agentctl("call", "s", "nap", "2")))
+        sleep = ("call", "s", "sleep_until", f'"{morning}"')
+        call = threading.Thread(target=lambda: answers.append(agentctl(*sleep)))
         call.start()
         wait_until(lambda: "good night" in agentctl("logs", "s").out, "the call to run")
         daemon.process.send_signal(number)
@@ -62,6 +64,7 @@ class TestStartAndEnd:
             1,
             "Draining: the daemon is stopping and takes no new agents\n",
         )
+        morning.touch()
         call.join()
         assert answers == [(0, '"rested"\n', "")]
         assert daemon.process.wait(LONG_S) == 0

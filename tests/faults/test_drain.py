@@ -3,12 +3,13 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 import agentd
 from agentd.errors import AgentdError, Draining, TransportError
-from tests.faults.harness import Thread, dice, measured, wait_until
+from tests.faults.harness import LONG_S, Thread, dice, measured, wait_until
 from tests.faults.victims import Victim
 
 
@@ -18,23 +19,34 @@ def host(daemon, *args):
     return agent
 
 
+def refuses(agent):
+    try:
+        agent.peek()
+    except Draining:
+        return True
+    return False
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_running_and_queued_calls_finish_and_new_ones_are_refused(start, number):
+def test_running_and_queued_calls_finish_and_new_ones_are_refused(start, number, tmp_path):
     daemon = start()
-    agent, other = host(daemon), host(daemon)
-    calls = [Thread(lambda: agent.slow(0.4)) for _ in range(3)]
-    time.sleep(0.2)
+    agent, other, go = host(daemon), host(daemon), tmp_path / "go"
+    calls = [agent.waits.submit(str(go), 3) for _ in range(3)]
+    agent.peek()  # which came after them
 
     daemon.signal(number)
 
     wait_until(lambda: daemon.client.info()["draining"], "it to drain")
+    for one in (agent, other):
+        wait_until(lambda one=one: refuses(one), "its worker to hear of it")
     with pytest.raises(Draining):
         agent.add()
     with pytest.raises(Draining):
         Victim(to_dist={"endpoint": daemon.endpoint, "name": "new"})
     with pytest.raises(Draining):
         other.add()
-    assert [call.done() for call in calls] == [0.4] * 3
+    go.touch()
+    assert [call.result(LONG_S) for call in calls] == [bytes(3)] * 3
     assert daemon.process.wait(20) == 0
     daemon.clean()
 
@@ -51,16 +63,15 @@ def test_an_idle_daemon_ends_at_once(start):
     daemon.clean()
 
 
-def test_a_big_result_on_its_way_arrives(start):
+def test_a_big_result_on_its_way_arrives(start, tmp_path):
     daemon = start()
-    agent = host(daemon)
-    call = Thread(lambda: agent.slow(0.3))
-    big = Thread(lambda: len(agent.big(100_000_000)))
-    time.sleep(0.1)
+    agent, go = host(daemon), tmp_path / "go"
+    big = Thread(lambda: len(agent.waits(str(go), 100_000_000)))
+    wait_until(Path(f"{go}.runs").exists, "it to run")
 
     daemon.signal(signal.SIGTERM)
+    go.touch()
 
-    assert call.done() == 0.3
     assert big.done() == 100_000_000
     assert daemon.process.wait(20) == 0
 

@@ -34,6 +34,17 @@ class Victim(agentd.Agent):
         time.sleep(seconds)
         return seconds
 
+    def waits(self, file: str, size: int = 0) -> bytes:
+        """Bytes, once the file is there; that it runs is told by another one."""
+        Path(f"{file}.runs").touch()
+        while not Path(file).exists():
+            time.sleep(0.005)
+        return bytes(size)
+
+    @agentd.readonly
+    def peek(self) -> int:
+        return self.value
+
     def big(self, size: int) -> bytes:
         return bytes(size)
 

@@ -2,14 +2,17 @@
 
 import asyncio
 import os
+import pickle
 import signal
 from concurrent.futures import as_completed
+from typing import Any
 
 import pytest
 
 import agentd
 from agentd.client.link import Link
 from agentd.errors import AgentCrashed
+from tests.integration.streamers import until
 
 MIB = 1024 * 1024
 
@@ -18,14 +21,22 @@ class Makes(agentd.Agent):
     def big(self, size: int) -> bytes:
         return b"x" * size
 
-    def measure(self, value: bytes) -> int:
+    def measure(self, value: Any) -> int:
         return len(value)
 
-    def twice(self, value: bytes) -> bytes:
+    def twice(self, value: Any) -> Any:
         return value + value
+
+    def after(self, file: str, value: Any) -> Any:
+        until(file)
+        return value
 
     def pid(self) -> int:
         return os.getpid()
+
+    @agentd.readonly
+    def peek(self) -> None:
+        """Does not wait for the calls before it."""
 
 
 @pytest.fixture
@@ -57,6 +68,55 @@ def test_a_value_that_is_handed_on_does_not_pass_through_the_client(pair, receiv
     assert received() < MIB
 
 
+@pytest.mark.parametrize("form", ["handed on", "nested", "pickled", "asyncio"])
+def test_a_small_value_that_is_handed_on_before_it_is_there_does_not_either(
+    pair, received, tmp_path, form
+):
+    one, other = pair
+    go, value = tmp_path / "go", b"x" * 50_000
+    source = agentd.aio(one) if form == "asyncio" else one
+    first = source.after.submit(str(go), value)
+    if form == "pickled":
+        pickle.dumps(first)
+    given = [{"in": first}] if form == "nested" else first
+    second = other.measure.submit(given)
+    third = other.twice.submit(second)
+    one.peek()  # after what was said of the first
+    go.touch()
+
+    assert third.result() == 2 * (1 if form == "nested" else len(value))
+    assert received() < 1000
+    assert first.result() == value  # it comes when it is asked for after all
+    assert received() > len(value)
+
+
+def test_one_that_somebody_here_waits_for_comes_at_once(pair, received, tmp_path):
+    one, other = pair
+    go = tmp_path / "go"
+    first = one.after.submit(str(go), b"x" * 50_000)
+    with pytest.raises(TimeoutError):
+        first.result(timeout=0)
+    second = other.measure.submit(first)
+    one.peek()
+    go.touch()
+
+    assert second.result() == 50_000
+    one.pid()  # after it
+    came = received()
+    assert len(first.result()) == 50_000
+    assert received() == came
+
+
+def test_an_error_of_a_value_that_is_handed_on_comes_at_once(pair, tmp_path):
+    one, other = pair
+    go = tmp_path / "go"
+    first = one.after.submit(str(go), 1, "too many")
+    second = other.measure.submit(first)
+    for result in (first, second):
+        with pytest.raises(TypeError):
+            result.result()
+
+
 def test_it_comes_when_it_is_asked_for(pair, received):
     result = pair[0].big.submit(8 * MIB)
     assert result.exception() is None
@@ -80,8 +140,8 @@ def test_a_small_value_comes_at_once(pair, received):
 
 
 def test_more_than_is_kept_comes_at_once_and_none_is_lost(pair):
-    results = [pair[0].big.submit(16 * MIB) for _ in range(24)]
-    assert [len(result.result()) for result in results] == [16 * MIB] * 24
+    results = [pair[0].big.submit(16 * MIB) for _ in range(10)]  # 8 of them fill half of the room
+    assert [len(result.result()) for result in results] == [16 * MIB] * 10
 
 
 def test_the_tools_of_futures(pair):

@@ -35,6 +35,12 @@ class Stock(agentd.Agent):
     def pid(self):
         return os.getpid()
 
+    def sleep_until(self, file):
+        print("good night")
+        while not Path(file).exists():
+            time.sleep(0.02)
+        return "rested"
+
     def nap(self, seconds):
         print("good night")
         deadline = time.monotonic() + seconds

@@ -1,6 +1,7 @@
 """A session with a daemon that does just what the test says, at times that the test says."""
 
 import threading
+import time
 from concurrent.futures import TimeoutError as NotYet
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import make_proxy
 from agentd.client.results import AsyncResult, Sending
 from agentd.client.runtime import Runtime
-from agentd.client.session import LATE_S
+from agentd.client.session import DOUBTED_TIMEOUT_S, LATE_S
 from agentd.client.target import Target
 from agentd.errors import CallTimeout, ConnectionLost, DaemonNotFound
 from agentd.protocol.messages import Result
@@ -179,6 +180,33 @@ def test_silence_ends_a_call_that_would_wait_for_ever(world, listen):
     assert len(outcome) == 1
 
 
+def test_a_worker_that_is_well_but_out_of_reach_is_relayed_within_three_heartbeats(world):
+    session = world.session()
+    caller = threading.Thread(target=session.call, args=(outgoing(),), daemon=True)
+    caller.start()
+    assert world.worker.told_of_a_call.wait(LONG_S)
+    world.worker.silent, world.daemon.vouches = True, "well"
+    began, beat_s = world.clock.now, 1.0  # as the welcome says
+
+    while not session._doubted:
+        world.beats(session, 0.25)
+        session.connect().pump()
+        assert world.clock.now - began <= 3 * beat_s
+    deadline = time.monotonic() + LONG_S
+    while len(world.worker.of_kind("hello")) < 2:  # the connection is made anew
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    world.clock.now += DOUBTED_TIMEOUT_S
+    assert world.daemon.told_of_a_call.wait(LONG_S)
+
+    assert world.clock.now - began <= 3 * beat_s
+    assert world.daemon.of_kind("call")[0].again
+    answer(world.daemon)
+    caller.join(LONG_S)
+    assert not caller.is_alive()
+    assert len(world.daemon.of_kind("vouch")) == 1
+
+
 def read(session, world):
     """What the pump does when something arrives, and what it leaves to other threads."""
     for _ in range(5):
@@ -230,6 +258,50 @@ def test_a_call_that_is_never_sent_has_nothing_to_release(world, submit):
 
     assert world.worker.of_kind("call") == world.worker.of_kind("release") == []
     assert world.daemon.of_kind("release") == []
+
+
+# -- handing on ------------------------------------------------------------------------------------
+def test_what_is_handed_on_before_it_is_sent_is_to_stay_there(world, submit):
+    session = world.session()
+    session.connect()
+    result = submit(session)
+
+    result.lend()
+    read(session, world)
+    result.lend()
+
+    assert [kind for kind in world.worker.kinds() if kind != "hello"] == ["call", "keep"]
+    assert world.worker.of_kind("keep")[0].keys == [KEY]
+
+
+def test_what_is_handed_on_before_it_is_there_is_to_stay_there(world, submit):
+    session = world.session()
+    session.connect()
+    result = submit(session)
+    read(session, world)
+
+    result.lend()
+    result.lend()
+
+    assert [kind for kind in world.worker.kinds() if kind != "hello"] == ["call", "keep"]
+
+
+@pytest.mark.parametrize("how", ["there", "asked for"])
+def test_what_is_there_or_was_asked_for_is_not(world, submit, how):
+    session = world.session()
+    session.connect()
+    result = submit(session)
+    read(session, world)
+    if how == "there":
+        answer(world.worker)
+        read(session, world)
+    else:
+        with pytest.raises(NotYet):
+            result.result(timeout=0)
+
+    result.lend()
+
+    assert [kind for kind in world.worker.kinds() if kind != "hello"] == ["call"]
 
 
 # -- the pump waits for nobody ---------------------------------------------------------------------

@@ -101,6 +101,8 @@ def test_what_comes_from_elsewhere_is_not_believed_to_run_here(sessions, clock):
 
 
 def test_a_route_that_another_introduces_is_the_others(sessions):
-    one = sessions.open((0, b"a"), hello(), "key:me")
-    other = sessions.open((0, b"a"), hello(), "key:other")
-    assert (one.connections, other.connections) == (set(), {(0, b"a")})
+    one = sessions.open((0, b"a"), hello(), "key:me", (5, 55))
+    assert sessions.connection((0, b"a")) == (5, 55)
+    sessions.open((0, b"a"), hello(), "key:other", (6, 66))
+    assert one.connections == {}
+    assert sessions.connection((0, b"a")) == (6, 66)

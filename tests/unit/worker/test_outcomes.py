@@ -8,7 +8,7 @@ from agentd.client.fetching import Outcome
 from agentd.errors import OutcomeUnknown, Overloaded, ResultExpired
 from agentd.protocol.messages import Error, Result
 from agentd.worker import outcomes as module
-from agentd.worker.outcomes import EARLY_S, MAX_AGE_S, Outcomes
+from agentd.worker.outcomes import EARLY_S, LAZY_BYTES, MAX_AGE_S, Outcomes
 from tests.unit.worker.fakes import Clock
 
 
@@ -225,3 +225,28 @@ def test_a_result_with_out_of_band_buffers_is_remembered(held):
     made = Outcome(Result(1, "pickle"), [b"head", pickle.PickleBuffer(bytes(10))])
     held.remember(b"k", made)
     assert held.recall(b"k") == made
+
+
+# -- what is not delivered -------------------------------------------------------------------------
+def stays(held, key, size, **how):
+    held.expect(key)
+    return held.put(key, outcome(size), **how)
+
+
+def test_a_big_value_stays_and_one_that_was_handed_on_whatever_its_size(held):
+    assert stays(held, b"1", LAZY_BYTES + 1, lazy=True)
+    assert not stays(held, b"2", LAZY_BYTES, lazy=True)
+    assert not stays(held, b"3", LAZY_BYTES + 1)
+    assert stays(held, b"4", 0, handed_on=True)
+    assert not held.put(b"released before", outcome(), handed_on=True)
+
+
+def test_no_more_than_half_of_the_room_is_for_what_was_not_delivered(held, monkeypatch):
+    monkeypatch.setattr(module, "MAX_COUNT", 4)
+    kept = [stays(held, bytes([number]), 1, handed_on=True) for number in range(4)]
+    assert kept == [True, True, False, False]
+    held.release(b"\0")
+    assert stays(held, b"k", 1, handed_on=True)
+    monkeypatch.setattr(module, "MAX_BYTES", 20)
+    held.release(b"\1")
+    assert not stays(held, b"l", 10, handed_on=True)
