@@ -30,9 +30,9 @@ class Counter(agentd.Agent):
 one = Counter(5, to_dist="tcp://10.0.2.2:5577")
 other = Counter(100, to_dist="tcp://10.0.2.2:5577")
 print(one.add(1), sum(one.add.submit(1).result() for _ in range(3)))
-again = one.pair()                      # a reference that comes back means the same agent, from here
+again = one.pair()                      # what comes back means the same agent
 print(again.add(1), agentd.handle(again).endpoint)
-print(one.bump(other))                  # and one that goes there means the same, there
+print(one.bump(other))                  # and so does what goes there
 """
 
 
