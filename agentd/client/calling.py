@@ -55,11 +55,11 @@ class Packed(NamedTuple):
                 result.give_back()
 
 
-def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Packed:
+def pack_arguments(proxy: RpcObject, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Packed:
     """Encode; raises ``SerializationError`` that names the argument."""
     from agentd import serialization
 
-    refs = references.Collecting(references.active())
+    refs = references.sent(session_of(target(proxy)))
     encoded = serialization.encode_call(args, kwargs, refs=refs)
     return _packed(encoded, refs)
 
@@ -80,7 +80,7 @@ def call(
     options: CallOptions = DEFAULT,
 ) -> Any:
     """Call a method and wait for its value."""
-    packed = pack_arguments(args, kwargs)
+    packed = pack_arguments(proxy, args, kwargs)
     try:
         return _blocking(proxy, "method", name, packed, options)
     finally:
@@ -93,7 +93,7 @@ def operate(proxy: RpcObject, op: str, name: str, *value: Any) -> Any:
         return _blocking(proxy, op, name, Packed("", [], [], []), DEFAULT)
     from agentd import serialization
 
-    refs = references.Collecting(references.active())
+    refs = references.sent(session_of(target(proxy)))
     packed = _packed(serialization.encode(value[0], refs=refs, root=f"the new {name}"), refs)
     try:
         return _blocking(proxy, op, name, packed, DEFAULT)
@@ -170,7 +170,7 @@ def submit(
     """
     from agentd.client.results import AsyncResult, Sending
 
-    packed = pack_arguments(args, kwargs)
+    packed = pack_arguments(proxy, args, kwargs)
     out = _compose(proxy, "method", name, packed, options, hold=True, lazy=lazy)
     result: AsyncResult[Any] = AsyncResult()
     sending = Sending(proxy, out, packed.give_back)
@@ -189,7 +189,7 @@ def oneway(
     options: CallOptions = DEFAULT,
 ) -> None:
     """Call a method; return when the agent's worker has accepted the call."""
-    packed = pack_arguments(args, kwargs)
+    packed = pack_arguments(proxy, args, kwargs)
     # What is lent stays lent: nobody tells when the call is over.
     _blocking(proxy, "method", name, packed, options, oneway=True)
 
@@ -209,7 +209,7 @@ def stream(
     """
     from agentd.client.streaming import Stream
 
-    packed = pack_arguments(args, kwargs)
+    packed = pack_arguments(proxy, args, kwargs)
     out = _compose(proxy, "stream", name, packed, options, credit=max(1, options.credit))
     return Stream(proxy, out, now=now)
 
@@ -271,7 +271,8 @@ def decode_value(proxy: RpcObject, name: str, codec: str, payload: Any) -> Any:
         import msgpack
 
         return _items(proxy, str(msgpack.unpackb(head)))
-    refs = references.received(direct=target(proxy).direct)
+    aim = target(proxy)
+    refs = references.received(direct=aim.direct, session=session_of(aim))
     return serialization.decode(codec, head, buffers, refs=refs)
 
 

@@ -16,6 +16,7 @@ from agentd.errors import ConfigError
 from agentd.ids import new_agent_id
 from agentd.protocol.messages import Create
 from agentd.serialization import Bundle, Encoded
+from agentd.transport.endpoint import is_tcp
 
 __all__ = ["adopt", "construct"]
 
@@ -32,7 +33,7 @@ def construct(
     Returns at once; with a name, as soon as the daemon has taken it. ``cls`` may be text,
     ``"pkg.mod:Class"``, of which this process needs to know nothing.
     """
-    refs = references.Collecting(references.active())
+    session, refs = _refs(conf, session)
     local = cls if isinstance(cls, type) else None
     bundle = _bundle(local, conf)
     shipped = {} if bundle is None else bundle.modules
@@ -48,10 +49,22 @@ def adopt(obj: object, conf: DistConf) -> RpcObject:
     """
     if issubclass(type(obj), RpcObject):
         raise ConfigError(f"{obj!r} is hosted already")
-    refs = references.Collecting(references.active())
+    session, refs = _refs(conf, None)
     encoded = serialization.encode_object(obj, refs=refs)
     bundle = _bundle(type(obj), conf)
-    return _host("live", _label(type(obj)), type(obj), encoded, conf, None, refs, bundle)
+    return _host("live", _label(type(obj)), type(obj), encoded, conf, session, refs, bundle)
+
+
+def _refs(conf: DistConf, session: Session | None) -> tuple[Session | None, references.Collecting]:
+    """How references are written for where it goes; one elsewhere has to be met for that."""
+    address = conf.address
+    if session is None and address is not None and is_tcp(address):
+        from agentd.client.runtime import runtime
+
+        session = runtime().connect(address)
+    if session is None:
+        return None, references.Collecting(references.active())
+    return session, references.sent(session)
 
 
 def _bundle(cls: type | None, conf: DistConf) -> Bundle | None:

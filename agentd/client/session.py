@@ -142,9 +142,16 @@ class Session:
 
     @property
     def home(self) -> str:
-        """By which endpoint the daemon's own agents know it; empty until it has been met."""
-        daemon = self._daemon
-        return daemon.welcome.endpoint if daemon is not None and daemon.welcome else ""
+        """By which endpoint the daemon's own agents know it; connects to be told."""
+        link = self._daemon
+        if link is None or link.welcome is None:
+            link = self.connect()
+        return link.welcome.endpoint if link.welcome is not None else ""
+
+    @property
+    def local(self) -> bool:
+        """Whether the daemon is on this host."""
+        return self._way.local
 
     # -- links -------------------------------------------------------------------------------------
     def connect(self, came: float | None = None) -> Link:
@@ -473,7 +480,11 @@ class Session:
             facts = dict(message.facts.get("cause") or {})
             head, *buffers = pending.payload or (b"",)
             error.__cause__ = serialization.decode_error(
-                facts, message.codec, head, buffers, refs=references.active()
+                facts,
+                message.codec,
+                head,
+                buffers,
+                refs=references.received(direct=self.direct, session=self),
             )
             error.facts = {k: v for k, v in error.facts.items() if k not in ("cause", "codec")}
         return error
@@ -684,7 +695,7 @@ class Session:
     def raised(self, message: Error, payload: Sequence[Any]) -> BaseException:
         """The exception that the agent's code raised, as this process can rebuild it."""
         head, *buffers = payload or (b"",)
-        refs = references.received(direct=self.direct)
+        refs = references.received(direct=self.direct, session=self)
         return serialization.decode_error(message.facts, message.codec, head, buffers, refs=refs)
 
     def ping(self, agent: bytes | None = None) -> float:

@@ -103,7 +103,7 @@ class Stream:
                 self._breaks = Breaks()
                 self._grant()
                 head, *buffers = payload
-                return True, _decode(chunk, head, buffers, direct=self._aim.direct)
+                return True, _decode(self._session, chunk, head, buffers, direct=self._aim.direct)
         if pending.done:
             self._ended(pending)
         return False, None
@@ -314,10 +314,10 @@ def attach(proxy: RpcObject, stream: str, offset: int, credit: int = 64) -> Stre
     return Stream(proxy, out, offset=offset)
 
 
-def _decode(chunk: Chunk, head: Any, buffers: list[Any], *, direct: bool) -> Any:
+def _decode(session: Session, chunk: Chunk, head: Any, buffers: list[Any], *, direct: bool) -> Any:
     from agentd import serialization
 
-    refs = references.received(direct=direct)
+    refs = references.received(direct=direct, session=session)
     return serialization.decode(chunk.codec, head, buffers, refs=refs)
 
 
