@@ -1,4 +1,4 @@
-"""References to and from a daemon on another host: each side reads the name by which it knows it."""
+"""References to and from a daemon on another host: each side reads the name that it knows."""
 
 from types import SimpleNamespace
 
@@ -29,7 +29,9 @@ def references(endpoint):
     ]
 
 
-@pytest.mark.parametrize(("here", "home"), zip(references(HERE), references(HOME), strict=True))
+@pytest.mark.parametrize(
+    ("here", "home"), list(zip(references(HERE), references(HOME), strict=True))
+)
 def test_the_daemon_is_named_as_each_side_knows_it(here, home):
     refs = AtHome(Refs(), SESSION)
     assert refs.to_wire(here) == home
