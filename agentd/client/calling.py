@@ -70,14 +70,12 @@ def encoded_for(proxy: RpcObject, encode: Callable[..., Encoded]) -> tuple[Encod
 
     Raises ``SerializationError`` for what has no form in that.
     """
-    refs = references.Collecting(references.active())
-    encoded = encode(refs=refs)
-    if encoded.codec == "data":
-        return encoded, refs
     session = session_of(target(proxy))
-    if session.takes_code():
+    refs = references.sent(session)
+    encoded = encode(refs=refs)
+    if encoded.codec == "data" or session.takes_code():
         return encoded, refs
-    refs = references.Collecting(references.active())
+    refs = references.sent(session)
     return as_data(session.endpoint, partial(encode, refs=refs)), refs
 
 
@@ -299,8 +297,9 @@ def decode_value(proxy: RpcObject, name: str, codec: str, payload: Any) -> Any:
 
         return _items(proxy, str(msgpack.unpackb(head)))
     aim = target(proxy)
-    refs = references.received(direct=aim.direct)
-    return session_of(aim).reader.decode(codec, head, buffers, refs)
+    session = session_of(aim)
+    refs = references.received(direct=aim.direct, session=session)
+    return session.reader.decode(codec, head, buffers, refs)
 
 
 def _items(proxy: RpcObject, number: str) -> Iterator[Any]:

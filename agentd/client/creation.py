@@ -17,6 +17,7 @@ from agentd.errors import CodecNotAllowed, ConfigError
 from agentd.ids import new_agent_id
 from agentd.protocol.messages import Create
 from agentd.serialization import Bundle, Encoded
+from agentd.transport.endpoint import is_tcp
 
 __all__ = ["adopt", "construct"]
 
@@ -34,7 +35,7 @@ def construct(
     ``"pkg.mod:Class"`` or the name of a registered agent, of which this process needs to know
     nothing. A daemon that takes no code from this process makes registered agents only.
     """
-    refs = references.Collecting(references.active())
+    session, refs = _refs(conf, session)
     local = cls if isinstance(cls, type) else None
     label = cls if isinstance(cls, str) else _label(cls)
     if ":" in label:
@@ -46,7 +47,7 @@ def construct(
             return _host("spec", label, local, encoded, conf, session, refs, bundle)
     # Not even the class is sent: the daemon has one registered under that name, or refuses.
     session = session or _session(conf)
-    refs = references.Collecting(references.active())
+    refs = references.sent(session)
     encode = partial(serialization.encode_call, args, kwargs, refs=refs)
     encoded = as_data(session.endpoint, encode)
     return _host("registered", label, local, encoded, conf, session, refs, None)
@@ -65,10 +66,10 @@ def adopt(obj: object, conf: DistConf) -> RpcObject:
     """
     if issubclass(type(obj), RpcObject):
         raise ConfigError(f"{obj!r} is hosted already")
-    refs = references.Collecting(references.active())
+    session, refs = _refs(conf, None)
     encoded = serialization.encode_object(obj, refs=refs)
     bundle = _bundle(type(obj), conf)
-    session = _session(conf)
+    session = session or _session(conf)
     if not session.takes_code():
         raise CodecNotAllowed(
             f"an object cannot be hosted as it is at {session.endpoint}: that is to send code, and "
@@ -78,6 +79,18 @@ def adopt(obj: object, conf: DistConf) -> RpcObject:
             codec=encoded.codec,
         )
     return _host("live", _label(type(obj)), type(obj), encoded, conf, session, refs, bundle)
+
+
+def _refs(conf: DistConf, session: Session | None) -> tuple[Session | None, references.Collecting]:
+    """How references are written for where it goes; one elsewhere has to be met for that."""
+    address = conf.address
+    if session is None and address is not None and is_tcp(address):
+        from agentd.client.runtime import runtime
+
+        session = runtime().connect(address)
+    if session is None:
+        return None, references.Collecting(references.active())
+    return session, references.sent(session)
 
 
 def _bundle(cls: type | None, conf: DistConf) -> Bundle | None:

@@ -20,8 +20,7 @@ from agentd.client.link import LinkDown, Pending
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import RpcObject, announce, session_of, target
 from agentd.client.retry import Retry
-from agentd.client.session import LATE_S, is_elsewhere
-from agentd.client.trust import Reader
+from agentd.client.session import LATE_S, Session, is_elsewhere
 from agentd.errors import (
     AgentdError,
     AgentNotFound,
@@ -229,23 +228,23 @@ class AsyncResult(Future[T], Generic[T]):
             if isinstance(outcome, AgentdError):
                 result.fail(outcome)
             else:
-                result.settle(partial(open_outcome, session.reader, outcome))
+                result.settle(partial(open_outcome, session, outcome))
 
         fetch(wire, take)
         return result
 
 
-def open_outcome(reader: Reader, outcome: Outcome, *, direct: bool = True) -> Any:
+def open_outcome(session: Session, outcome: Outcome, *, direct: bool = True) -> Any:
     """The value of an outcome; raises its error."""
     message, payload = outcome
-    refs = references.received(direct=direct)
+    refs = references.received(direct=direct, session=session)
     if isinstance(message, Result):
         head, *buffers = payload or (b"",)
-        return reader.decode(message.codec, head, buffers, refs)
+        return session.reader.decode(message.codec, head, buffers, refs)
     if not isinstance(message, Error):
         raise ProtocolError(f"a call was answered with {message.kind!r}")
     if message.code == "raised":
-        raise reader.decode_error(message.facts, message.codec, payload, refs)
+        raise session.reader.decode_error(message.facts, message.codec, payload, refs)
     raise from_wire(message.code, message.message, message.facts)
 
 
@@ -436,12 +435,12 @@ class Sending:
             self._moved(error)
             return
         if isinstance(message, Result) and message.held:
-            self._end(Held(self.wire(), partial(open_outcome, self._session.reader)))
+            self._end(Held(self.wire(), partial(open_outcome, self._session)))
         elif isinstance(message, Result):
             self._end(partial(decode_value, self._proxy, self._out.name, message.codec, payload))
         else:
             outcome = Outcome(message, payload)
-            self._end(partial(open_outcome, self._session.reader, outcome, direct=self._aim.direct))
+            self._end(partial(open_outcome, self._session, outcome, direct=self._aim.direct))
 
     def _ask_again(self, place: Ready) -> None:
         """The connection broke: if the worker lives, it knows what became of the call."""

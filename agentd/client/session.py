@@ -143,9 +143,16 @@ class Session:
 
     @property
     def home(self) -> str:
-        """By which endpoint the daemon's own agents know it; empty until it has been met."""
-        daemon = self._daemon
-        return daemon.welcome.endpoint if daemon is not None and daemon.welcome else ""
+        """By which endpoint the daemon's own agents know it; connects to be told."""
+        link = self._daemon
+        if link is None or link.welcome is None:
+            link = self.connect()
+        return link.welcome.endpoint if link.welcome is not None else ""
+
+    @property
+    def local(self) -> bool:
+        """Whether the daemon is on this host."""
+        return self._way.local
 
     # -- links -------------------------------------------------------------------------------------
     def connect(self, came: float | None = None) -> Link:
@@ -484,7 +491,10 @@ class Session:
         if isinstance(message, Error):
             facts = dict(message.facts.get("cause") or {})
             error.__cause__ = self.reader.decode_error(
-                facts, message.codec, pending.payload or (), references.active()
+                facts,
+                message.codec,
+                pending.payload or (),
+                references.received(direct=self.direct, session=self),
             )
             error.facts = {k: v for k, v in error.facts.items() if k not in ("cause", "codec")}
         return error
@@ -695,7 +705,7 @@ class Session:
 
     def raised(self, message: Error, payload: Sequence[Any]) -> BaseException:
         """The exception that the agent's code raised, as this process can rebuild it."""
-        refs = references.received(direct=self.direct)
+        refs = references.received(direct=self.direct, session=self)
         return self.reader.decode_error(message.facts, message.codec, payload, refs)
 
     def ping(self, agent: bytes | None = None) -> float:

@@ -103,7 +103,7 @@ class Stream:
                 self._breaks = Breaks()
                 self._grant()
                 head, *buffers = payload
-                refs = references.received(direct=self._aim.direct)
+                refs = references.received(direct=self._aim.direct, session=self._session)
                 return True, self._session.reader.decode(chunk.codec, head, buffers, refs)
         if pending.done:
             self._ended(pending)
