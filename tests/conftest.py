@@ -31,13 +31,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """``make test ARGS='--fuzz-examples 1000000'`` looks longer at what strangers may send."""
     parser.addoption(
         "--malformed-peers",
         type=int,
         default=20_000,
         help="how many peers speak nonsense to the daemon (tests/faults/test_malformed_peers.py)",
     )
-    """``make test ARGS='--fuzz-examples 1000000'`` looks longer at what strangers may send."""
     parser.addoption("--fuzz-examples", type=int, default=50_000, metavar="N")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentd.client import references
@@ -13,12 +14,14 @@ from agentd.client.about import about_class
 from agentd.client.context import current
 from agentd.client.outgoing import Outgoing, compose
 from agentd.client.proxy import RpcObject, complete, ensure_ready, session_of, target
-from agentd.errors import AgentdError, CallTimeout, ConfigError
+from agentd.errors import AgentdError, CallTimeout, ConfigError, SerializationError
 
 if TYPE_CHECKING:
+    from agentd.client.references import Collecting
     from agentd.client.results import AsyncResult
     from agentd.client.retry import Retry
     from agentd.client.streaming import Stream
+    from agentd.serialization import Encoded
 
 __all__ = ["CallOptions", "call", "decode_value", "flags", "oneway", "operate", "stream", "submit"]
 
@@ -55,13 +58,37 @@ class Packed(NamedTuple):
                 result.give_back()
 
 
-def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Packed:
+def pack_arguments(proxy: RpcObject, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Packed:
     """Encode; raises ``SerializationError`` that names the argument."""
     from agentd import serialization
 
-    refs = references.Collecting(references.active())
-    encoded = serialization.encode_call(args, kwargs, refs=refs)
-    return _packed(encoded, refs)
+    return _packed(*encoded_for(proxy, partial(serialization.encode_call, args, kwargs)))
+
+
+def encoded_for(proxy: RpcObject, encode: Callable[..., Encoded]) -> tuple[Encoded, Collecting]:
+    """As the agent's daemon takes it: as plain data, if it takes nothing else from here.
+
+    Raises ``SerializationError`` for what has no form in that.
+    """
+    session = session_of(target(proxy))
+    refs = references.sent(session)
+    encoded = encode(refs=refs)
+    if encoded.codec == "data" or session.takes_code():
+        return encoded, refs
+    refs = references.sent(session)
+    return as_data(session.endpoint, partial(encode, refs=refs)), refs
+
+
+def as_data(endpoint: str, encode: Callable[..., Encoded]) -> Encoded:
+    """Encode as plain data; the error tells why it has to be that."""
+    try:
+        return encode(data_only=True)
+    except SerializationError as error:
+        raise SerializationError(
+            f"{error.message} The daemon at {endpoint} takes only plain data from this client: it "
+            "runs in safe mode, or the client's role there is not deployer.",
+            **error.facts,
+        ) from error
 
 
 def _packed(encoded: Any, refs: references.Collecting) -> Packed:
@@ -80,7 +107,7 @@ def call(
     options: CallOptions = DEFAULT,
 ) -> Any:
     """Call a method and wait for its value."""
-    packed = pack_arguments(args, kwargs)
+    packed = pack_arguments(proxy, args, kwargs)
     try:
         return _blocking(proxy, "method", name, packed, options)
     finally:
@@ -93,8 +120,8 @@ def operate(proxy: RpcObject, op: str, name: str, *value: Any) -> Any:
         return _blocking(proxy, op, name, Packed("", [], [], []), DEFAULT)
     from agentd import serialization
 
-    refs = references.Collecting(references.active())
-    packed = _packed(serialization.encode(value[0], refs=refs, root=f"the new {name}"), refs)
+    encode = partial(serialization.encode, value[0], root=f"the new {name}")
+    packed = _packed(*encoded_for(proxy, encode))
     try:
         return _blocking(proxy, op, name, packed, DEFAULT)
     finally:
@@ -170,7 +197,7 @@ def submit(
     """
     from agentd.client.results import AsyncResult, Sending
 
-    packed = pack_arguments(args, kwargs)
+    packed = pack_arguments(proxy, args, kwargs)
     out = _compose(proxy, "method", name, packed, options, hold=True, lazy=lazy)
     result: AsyncResult[Any] = AsyncResult()
     sending = Sending(proxy, out, packed.give_back)
@@ -189,7 +216,7 @@ def oneway(
     options: CallOptions = DEFAULT,
 ) -> None:
     """Call a method; return when the agent's worker has accepted the call."""
-    packed = pack_arguments(args, kwargs)
+    packed = pack_arguments(proxy, args, kwargs)
     # What is lent stays lent: nobody tells when the call is over.
     _blocking(proxy, "method", name, packed, options, oneway=True)
 
@@ -209,7 +236,7 @@ def stream(
     """
     from agentd.client.streaming import Stream
 
-    packed = pack_arguments(args, kwargs)
+    packed = pack_arguments(proxy, args, kwargs)
     out = _compose(proxy, "stream", name, packed, options, credit=max(1, options.credit))
     return Stream(proxy, out, now=now)
 
@@ -258,8 +285,6 @@ def until_ready(proxy: RpcObject, timeout: float | None = None) -> None:
 
 def decode_value(proxy: RpcObject, name: str, codec: str, payload: Any) -> Any:
     """The value in the payload of a result."""
-    from agentd import serialization
-
     if codec == "method":
         from agentd.client.method import RemoteMethod
 
@@ -271,8 +296,10 @@ def decode_value(proxy: RpcObject, name: str, codec: str, payload: Any) -> Any:
         import msgpack
 
         return _items(proxy, str(msgpack.unpackb(head)))
-    refs = references.received(direct=target(proxy).direct)
-    return serialization.decode(codec, head, buffers, refs=refs)
+    aim = target(proxy)
+    session = session_of(aim)
+    refs = references.received(direct=aim.direct, session=session)
+    return session.reader.decode(codec, head, buffers, refs)
 
 
 def _items(proxy: RpcObject, number: str) -> Iterator[Any]:

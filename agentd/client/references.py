@@ -6,13 +6,27 @@ about, timeout, retry)``.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from agentd.client.homes import AtHome
 from agentd.client.proxy import RpcObject, make_proxy, reference
 from agentd.client.target import Target
 from agentd.errors import DecodeError
 
-__all__ = ["FILE", "RESULT", "SECRET", "Collecting", "References", "active", "install", "received"]
+if TYPE_CHECKING:
+    from agentd.client.session import Session
+
+__all__ = [
+    "FILE",
+    "RESULT",
+    "SECRET",
+    "Collecting",
+    "References",
+    "active",
+    "install",
+    "received",
+    "sent",
+]
 
 RESULT: Final = "result"
 """First in a reference to the outcome of a call (see ``agentd.client.fetching``)."""
@@ -59,7 +73,7 @@ class References:
 class Collecting:
     """Notes which results a payload refers to, while it is encoded."""
 
-    def __init__(self, inner: References) -> None:
+    def __init__(self, inner: References | AtHome) -> None:
         self._inner = inner
         self.results: dict[bytes, Any] = {}
         self.needs: list[tuple[Any, ...]] = []
@@ -104,9 +118,18 @@ def active() -> References:
     return _active[0]
 
 
-def received(*, direct: bool) -> References | Relayed:
-    """The same, for what arrives: ``direct`` as the one it comes from is called."""
-    return _active[0] if direct else Relayed(_active[0])
+def received(*, direct: bool, session: Session | None = None) -> References | Relayed | AtHome:
+    """The same, for what arrives: ``direct`` as the one it comes from is called.
+
+    ``session``: with the daemon from which it comes.
+    """
+    refs = _active[0] if direct else Relayed(_active[0])
+    return refs if session is None or session.local else AtHome(refs, session)
+
+
+def sent(session: Session) -> Collecting:
+    """The same, for what goes to the agents of that session's daemon."""
+    return Collecting(_active[0] if session.local else AtHome(_active[0], session))
 
 
 def install(references: References) -> None:

@@ -20,7 +20,7 @@ from agentd.client.link import LinkDown, Pending
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import RpcObject, announce, session_of, target
 from agentd.client.retry import Retry
-from agentd.client.session import LATE_S, is_elsewhere
+from agentd.client.session import LATE_S, Session, is_elsewhere
 from agentd.errors import (
     AgentdError,
     AgentNotFound,
@@ -218,32 +218,33 @@ class AsyncResult(Future[T], Generic[T]):
     @classmethod
     def fetched(cls, wire: tuple[Any, ...]) -> AsyncResult[Any]:
         """The result behind a reference; it is fetched from where it waits."""
+        from agentd.client.runtime import runtime
+
         result: AsyncResult[Any] = AsyncResult()
         result._agentd_wire = wire
+        session = runtime().session_at(wire[3])
 
         def take(outcome: Outcome | AgentdError) -> None:
             if isinstance(outcome, AgentdError):
                 result.fail(outcome)
             else:
-                result.settle(partial(open_outcome, outcome))
+                result.settle(partial(open_outcome, session, outcome))
 
         fetch(wire, take)
         return result
 
 
-def open_outcome(outcome: Outcome, *, direct: bool = True) -> Any:
+def open_outcome(session: Session, outcome: Outcome, *, direct: bool = True) -> Any:
     """The value of an outcome; raises its error."""
-    from agentd import serialization
-
     message, payload = outcome
-    head, *buffers = payload or (b"",)
-    refs = references.received(direct=direct)
+    refs = references.received(direct=direct, session=session)
     if isinstance(message, Result):
-        return serialization.decode(message.codec, head, buffers, refs=refs)
+        head, *buffers = payload or (b"",)
+        return session.reader.decode(message.codec, head, buffers, refs)
     if not isinstance(message, Error):
         raise ProtocolError(f"a call was answered with {message.kind!r}")
     if message.code == "raised":
-        raise serialization.decode_error(message.facts, message.codec, head, buffers, refs=refs)
+        raise session.reader.decode_error(message.facts, message.codec, payload, refs)
     raise from_wire(message.code, message.message, message.facts)
 
 
@@ -378,7 +379,13 @@ class Sending:
         self._place = place
         try:
             link = self._session.worker(place)
-            make = partial(self._out.message, place.epoch, link.ahead, again=self._again)
+            make = partial(
+                self._out.message,
+                place.epoch,
+                link.ahead,
+                again=self._again,
+                plain=not self._session.trusted,
+            )
             link.submit(make, self._out.payload, self._answered)
         except DaemonNotFound as error:
             if not self._again:
@@ -428,12 +435,12 @@ class Sending:
             self._moved(error)
             return
         if isinstance(message, Result) and message.held:
-            self._end(Held(self.wire(), open_outcome))
+            self._end(Held(self.wire(), partial(open_outcome, self._session)))
         elif isinstance(message, Result):
             self._end(partial(decode_value, self._proxy, self._out.name, message.codec, payload))
         else:
             outcome = Outcome(message, payload)
-            self._end(partial(open_outcome, outcome, direct=self._aim.direct))
+            self._end(partial(open_outcome, self._session, outcome, direct=self._aim.direct))
 
     def _ask_again(self, place: Ready) -> None:
         """The connection broke: if the worker lives, it knows what became of the call."""

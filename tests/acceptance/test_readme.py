@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -15,6 +16,7 @@ import pytest
 import agentd
 from agentd_cli.ctl import main as agentctl_main
 from tests.acceptance.harness import (
+    BIN,
     LONG_S,
     ROOT,
     Done,
@@ -33,9 +35,10 @@ def blocks(kind: str) -> list[str]:
     return [text for found, text in BLOCKS if found == kind]
 
 
-FIVE_LINES, TWO_WAYS, FORMS, ASYNC_FORMS, CHAIN, TOKENS, HANDLE, CONNECT, STATE, FILES = blocks(
-    "python"
-)
+(
+    FIVE_LINES, TWO_WAYS, FORMS, ASYNC_FORMS, CHAIN, TOKENS, HANDLE, CONNECT, STATE, FILES,
+    TWO_HOSTS,
+) = blocks("python")  # fmt: skip
 
 LIBRARIAN = """
 import agentd
@@ -64,7 +67,7 @@ def run_python(text: str, tmp_path: Path, run_dir: str) -> str:
 def test_all_blocks_are_known():
     assert [kind for kind, _ in BLOCKS] == [
         *("sh", "python", "python", "", "python", "python", "python", "python", "python"),
-        *("console", "python", "console", "python", "python"),
+        *("console", "python", "console", "python", "python", "console", "python"),
     ]
 
 
@@ -308,7 +311,7 @@ def type_block(shell, text, run_dir):
 
 
 def test_a_daemon_for_several_programs(shell, tmp_path, run_dir):
-    first, streamed = blocks("console")
+    first, streamed, _two_hosts = blocks("console")
     printed = type_block(shell, first, run_dir)
     assert re.search(r" tally +counter:Counter +ready ", printed)
     printed = type_block(shell, streamed, run_dir)
@@ -378,3 +381,55 @@ def test_ctrl_c_ends_a_daemon_of_the_foreground(run_dir):
     assert process.returncode == 0
     assert b"Traceback" not in err
     assert processes_of(run_dir) == {}
+
+
+def test_two_hosts_in_five_commands(tmp_path, run_dir):
+    """As one host with two homes; with a network between them: tests/faults/test_two_hosts.py."""
+    _, _, text = blocks("console")
+    homes = {name: tmp_path / name for name in ("laptop", "server")}
+    env = {}
+    for name, home in homes.items():
+        home.mkdir(mode=0o700)
+        env[name] = environment(run_dir, AGENTD_CONFIG_DIR=str(home), PYTHONUNBUFFERED="")
+    served = None
+    port = _free_port()
+    try:
+        for line in text.splitlines():
+            name, _, command = line.partition("$ ")
+            args = [
+                {
+                    "client.pub": str(homes["laptop"] / "client.pub"),
+                    "server.pub": str(homes["server"] / "server.pub"),
+                    "tcp://0.0.0.0:5577": f"tcp://0.0.0.0:{port}",
+                    "tcp://server:5577": f"tcp://127.0.0.1:{port}",
+                }.get(word, word)
+                for word in shlex.split(command)
+            ]
+            if args[-1] == "&":
+                log = (tmp_path / "log").open("w")
+                served = subprocess.Popen(
+                    [str(BIN / args[0]), *args[1:-1], "--workers", "1"], env=env[name], stderr=log
+                )
+                log.close()
+                wait_until(lambda: "listening" in (tmp_path / "log").read_text(), "the daemon")
+            else:
+                done = run(*args, env=env[name])
+                assert done.code == 0, done.err
+        (tmp_path / "librarian.py").write_text(LIBRARIAN)
+        lines = TWO_HOSTS.replace("server:5577", f"127.0.0.1:{port}")
+        program = f"from librarian import Librarian\n{lines}\nprint(agent.ask('what?'))\n"
+        (tmp_path / "program.py").write_text(program)
+        done = run(sys.executable, tmp_path / "program.py", env=env["laptop"], cwd=tmp_path)
+        assert (done.code, done.out) == (0, "stdlib: what?\n"), done.err
+        assert run("agentctl", "keys", "revoke", "laptop", env=env["server"]).code == 0
+        assert run("agentctl", "doctor", "--security", env=env["server"]).code == 0
+    finally:
+        if served is not None:
+            served.terminate()
+            assert served.wait(LONG_S) == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

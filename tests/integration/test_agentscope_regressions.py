@@ -8,8 +8,10 @@ import copy
 import gc
 import os
 import pickle
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -18,19 +20,24 @@ from pathlib import Path
 import pytest
 
 import agentd
+from agentd.config import ServerConfig
 from agentd.errors import (
     AgentCrashed,
     AgentCreationError,
+    ConfigError,
     DecodeError,
     Overloaded,
     ResultExpired,
     SerializationError,
 )
+from agentd.server.daemon import serve
+from tests.integration import gatekeeping
 from tests.integration.agents import Counter, Everything, Initialised, Maker, Registry, noted
 from tests.integration.callees import Callee, Crowded
-from tests.integration.conftest import LONG_S, ROOT, environment, wait_until
+from tests.integration.conftest import LONG_S, ROOT, Daemon, environment, wait_until
 from tests.integration.filing import Filing
 from tests.integration.test_protocol import RawClient
+from tests.integration.test_roles import Canary, Doors
 
 
 def test_row_01_to_dist_keeps_what_was_done_to_the_object_since_construction():
@@ -51,6 +58,36 @@ def test_row_02_init_runs_once(tmp_path):
         agent = make(file)
         assert agent.value == 0
         assert [what for what, _pid in noted(file)].count("init") == 1
+
+
+def test_row_03_nobody_is_unpickled_without_being_allowed_to_run_code(tmp_path):
+    """Was: pickles of anybody were read in the create, sync and async paths (agentscope#635)."""
+    doors = Doors()
+    try:
+        (tmp_path / "nest").mkdir()
+        for role in ("caller", "submitter", "operator", "observer"):
+            client = RawClient(gatekeeping.endpoint(doors.folder, role))
+            try:
+                client.meet()
+                bird = pickle.dumps(((Canary(tmp_path / "nest" / role),), {}))
+                call = {"agent": doors.id("listed"), "epoch": 1, "op": "method", "name": "echo"}
+                made = {"agent": os.urandom(16), "cls": "clerk"}
+                for kind, fields in (
+                    ("create", {**made, "mode": "spec"}),
+                    ("create", {**made, "mode": "live"}),
+                    ("create", {**made, "mode": "registered"}),
+                    ("call", call),
+                    ("call", {**call, "hold": True, "key": os.urandom(24)}),
+                    ("call", {**call, "oneway": True}),
+                ):
+                    header, _ = client.ask(kind, [bird, bird], codec="pickle", by="*", **fields)
+                    assert header["kind"] == "error", (role, kind)
+            finally:
+                client.close()
+        assert doors.agents["listed"].echo(1) == 1
+        assert not list((tmp_path / "nest").iterdir())
+    finally:
+        doors.close()
 
 
 def test_row_06_concurrent_calls_lose_no_update():
@@ -487,3 +524,78 @@ def test_row_04_no_client_reads_a_file_that_no_agent_returned(shared, tmp_path):
         file.save(tmp_path / "here")
     assert (tmp_path / "here").read_text() == "report"
     agentd.handle(agent).delete()
+
+
+def test_row_04_nobody_without_a_grant_asks_stops_or_deletes(shared, tmp_path):
+    """Was: ``stop`` and ``delete_all`` for anybody who reached the port, task ids in sequence.
+
+    As another user of this host; over TCP: ``tests/faults/test_keys.py``.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("needs two users")
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.chmod(0o755)
+    endpoint = f"ipc://{folder}/s"
+    program = STRANGER.format(root=str(ROOT), endpoint=endpoint)
+    daemon = Daemon(endpoint, config_dir=str(tmp_path))
+    try:
+        agent = Counter(1, to_dist=endpoint)
+        agent.add(1)
+        (folder / "s").chmod(0o666)  # even if somebody loosens it
+        done = subprocess.run(
+            [sys.executable, "-c", program, agentd.handle(agent).id],
+            capture_output=True, text=True, check=True, timeout=LONG_S,
+        )  # fmt: skip
+        told = done.stdout.splitlines()
+        assert told == ["error AuthenticationFailed"] * len(told) != []
+        assert agent.add(1) == 3
+        assert daemon.process.poll() is None
+    finally:
+        daemon.stop()
+        shutil.rmtree(folder)
+
+
+STRANGER = """
+import os, sys
+sys.path.insert(0, {root!r})
+import msgpack, zmq
+os.setgid(65534); os.setuid(65534)
+with zmq.Context() as context, context.socket(zmq.DEALER) as peer:
+    peer.setsockopt(zmq.LINGER, 0)
+    peer.connect({endpoint!r})
+    def say(kind, **keys):
+        peer.send(b"AGD1" + msgpack.packb({{"kind": kind, "id": 1, **keys}}))
+        if peer.poll(5_000 if kind == "hello" else 300):
+            answer = msgpack.unpackb(peer.recv_multipart()[0][4:])
+            print(answer["kind"], answer.get("code"))
+    say("hello", protocol=1, agentd="x", python="x", dill=None, session=os.urandom(16),
+        pid=os.getpid(), host="x", started="x", role="client")
+    for what in ("stop", "info", "agents", "delete"):
+        say("ask", what=what, params={{"agent": sys.argv[1]}})
+"""
+
+
+def test_row_05_nothing_is_on_the_network_unless_it_was_told_to_and_has_keys(shared, tmp_path):
+    """Was: ``as_server`` listened on 0.0.0.0 by default, and ``--local-mode False`` meant True.
+
+    All combinations: ``tests/acceptance/test_bind_matrix.py``.
+    """
+    agent = Counter(1, to_dist=shared.endpoint)
+    agent.add(1)
+    pids = {shared.client.info()["pid"], *(w["pid"] for w in shared.client.info()["workers"])}
+    on_network = {
+        line.split()[9]
+        for table in ("tcp", "tcp6", "udp", "udp6")
+        for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]
+    }
+    held = {
+        str(fd.readlink()).removeprefix("socket:[").removesuffix("]")
+        for pid in pids
+        for fd in Path(f"/proc/{pid}/fd").iterdir()
+        if fd.is_symlink() and str(fd.readlink()).startswith("socket:[")
+    }
+    assert held
+    assert held & on_network == set()
+    for bind in ("tcp://0.0.0.0:0", "tcp://127.0.0.1:0"):
+        with pytest.raises(ConfigError, match="agentctl keygen server"):
+            serve(ServerConfig(bind=(bind,), config_dir=str(tmp_path)))

@@ -92,9 +92,14 @@ class RawClient:
         return number
 
     def receive(self):
-        frames = self.peer.receive()
-        assert frames[0][:4] == b"AGD1"
-        return msgpack.unpackb(frames[0][4:]), frames[1:]
+        while True:
+            frames = self.peer.receive()
+            assert frames[0][:4] == b"AGD1"
+            header = msgpack.unpackb(frames[0][4:])
+            if header["kind"] != "ping":
+                return header, frames[1:]
+            pong = {"kind": "pong", "id": header["id"], "now": 0.0}  # what came before was read
+            self.peer.send([b"AGD1" + msgpack.packb(pong)])
 
     def ask(self, kind, payload=(), **keys):
         number = self.send(kind, payload, **keys)
