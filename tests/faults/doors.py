@@ -34,9 +34,13 @@ class Door:
         keys.remove_grant(self.server, name)
 
     def open(self, start: Callable[..., Daemon], host: str = "127.0.0.1", **settings: Any) -> str:
-        """Start the daemon and trust it; its endpoint."""
-        also = (f"tcp://{host}:0",)
-        self.daemon = start(also=also, config_dir=self.server, workers=1, **settings)
+        """Start the daemon and trust it; its endpoint.
+
+        ``start`` gives a daemon that is not started yet: where it listens is added here.
+        """
+        self.daemon = start(wait=False, config_dir=self.server, workers=1, **settings)
+        self.daemon.settings["bind"] = (self.daemon.endpoint, f"tcp://{host}:0")
+        self.daemon.start()
         found = wait_until(
             lambda: re.search(r"tcp://[^\s,]+", self.daemon.said()), "the daemon to listen", LONG_S
         )

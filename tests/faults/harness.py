@@ -134,11 +134,10 @@ class Daemon(Place):
         "except AgentdError as error: sys.exit(f'{error.code}: {error}')"
     )
 
-    def __init__(self, *, also: tuple[str, ...] = (), **settings: Any) -> None:
-        """``also``: endpoints beside the one of its place."""
+    def __init__(self, **settings: Any) -> None:
         super().__init__()
         self.settings = {
-            "bind": (self.endpoint, *also),
+            "bind": (self.endpoint,),
             "run_dir": self.folder,
             "workers": 2,
             "heartbeat_s": 0.2,
