@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from agentd import errors
 from agentd._version import __version__
-from agentd.client.meta import Agent, RpcMeta, async_func, idempotent, readonly, sync_func
+from agentd.client.meta import (
+    Agent,
+    RpcMeta,
+    async_func,
+    expose,
+    idempotent,
+    readonly,
+    sync_func,
+)
 
 if TYPE_CHECKING:
     from agentd.client.aio import module as aio
@@ -45,6 +53,7 @@ __all__ = [
     "current_agent",
     "current_call",
     "errors",
+    "expose",
     "handle",
     "host",
     "idempotent",

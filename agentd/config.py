@@ -81,6 +81,16 @@ class ServerConfig:
         (),
         "Folders that workers can import from, before their own sys.path.",
     )
+    safe: bool = _setting(
+        False,  # noqa: FBT003 - the default of a setting
+        "Safe mode: no pickle anywhere, only plain data, and only agents that are registered. "
+        "Recommended wherever others than you have access.",
+    )
+    specs: Table = _setting(  # noqa: RUF009 - as the others; it is told by the type
+        _NOTHING,
+        "Registered agents, which may be made without sending code: package.module:Class, by name. "
+        "Installed packages add theirs by the entry point group agentd.agents.",
+    )
     run_dir: str = _setting(
         "",
         "Private folder (mode 0700) for sockets and the lock; empty: this user's runtime folder.",
@@ -292,8 +302,9 @@ class ServerConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work; the source is named as the constructor."""
-        if isinstance(self.secrets, dict):  # any dict, as JSON and people write it
-            object.__setattr__(self, "secrets", Table(self.secrets))
+        for name in ("secrets", "specs"):  # any dict, as JSON and people write it
+            if isinstance(getattr(self, name), dict):
+                object.__setattr__(self, name, Table(getattr(self, name)))
         for each in fields(self):
             _check(each, getattr(self, each.name), "ServerConfig")
         if self.client_grace_s <= self.heartbeat_s:
@@ -478,15 +489,19 @@ def _read_table(_key: str, text: str) -> object:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+_BOOLS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
 _READERS: Final[Mapping[type, Callable[[str, str], object]]] = {
     tuple: _read_list,
     Table: _read_table,
+    bool: lambda _key, text: _BOOLS.get(text.lower(), text),
     int: _read_number(int),
     float: _read_number(float),
     str: lambda _key, text: text,
 }
 _TYPE_NAMES: Final[Mapping[type, str]] = {
     tuple: "list of text",
+    bool: "true or false",
     Table: "table of text",
     int: "whole number",
     float: "seconds",
@@ -521,7 +536,7 @@ def _check(
     if wrong is None:
         return value
     shown = value if shown is MISSING else shown
-    if _kind(setting) is Table:
+    if setting.name == "secrets":
         shown = "…"  # somebody may have written the secret itself
     if isinstance(shown, (list, tuple)) and all(isinstance(item, str) for item in shown):
         shown = ", ".join(shown)  # as people write it
@@ -537,11 +552,13 @@ def _check(
 def _what_is_wrong(setting: Field[Any], value: Any) -> str | None:
     kind = _kind(setting)
     if kind is Table:
-        return _wrong_table(value)
+        return _wrong_specs(value) if setting.name == "specs" else _wrong_secrets(value)
     if kind is tuple:
         if not isinstance(value, tuple) or not all(isinstance(v, str) and v for v in value):
             return "expected a list of text"
         return _wrong_endpoint(value) if setting.name == "bind" else None
+    if kind is bool:
+        return None if type(value) is bool else "expected true or false"
     choices: tuple[str, ...] = setting.metadata["choices"]
     if choices:
         return None if value in choices else f"expected one of {', '.join(choices)}"
@@ -554,7 +571,7 @@ def _what_is_wrong(setting: Field[Any], value: Any) -> str | None:
     return f"expected {what}{_range_text(setting)}"
 
 
-def _wrong_table(value: Any) -> str | None:
+def _wrong_secrets(value: Any) -> str | None:
     if not isinstance(value, Table):
         return 'expected a table like { openai = "env:OPENAI_API_KEY" }'
     for name, source in value.items():
@@ -576,6 +593,17 @@ def _wrong_endpoint(endpoints: tuple[str, ...]) -> str | None:
     return None
 
 
+def _wrong_specs(value: Any) -> str | None:
+    if isinstance(value, Table):
+        for name, target in value.items():
+            module, colon, qualname = str(target).partition(":")
+            parts = [str(name).replace("-", "_"), *module.split("."), *qualname.split(".")]
+            if not (colon and all(part.isidentifier() for part in parts)):
+                return f'{name}: expected a name, and "package.module:Class"'
+        return None
+    return 'expected a table like { counter = "shop.stock:Counter" }'
+
+
 def _within(setting: Field[Any], value: float) -> bool:
     low, above, high = (setting.metadata[key] for key in ("low", "above", "high"))
     return (
@@ -593,6 +621,8 @@ def _range_text(setting: Field[Any]) -> str:
 
 
 def _as_toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple):
         return "[" + ", ".join(_as_toml(item) for item in value) + "]"
     if isinstance(value, Table):

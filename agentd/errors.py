@@ -7,7 +7,9 @@
     ├─ ProtocolError               a message that the protocol does not allow
     │  ├─ PayloadTooLarge          a message is larger than the daemon takes
     │  └─ VersionMismatch          two peers, or a payload and its reader, do not share a version
+    ├─ NotAllowed                  the roles of who asks do not go so far
     ├─ SerializationError          a value cannot travel
+    │  ├─ CodecNotAllowed          a payload that may run code, where only plain data is taken
     │  └─ DecodeError              a value arrived that cannot be rebuilt here
     ├─ TransportError              the way to the peer
     │  ├─ DaemonNotFound           nobody listens at the endpoint
@@ -49,6 +51,7 @@ __all__ = [
     "CallCancelled",
     "CallError",
     "CallTimeout",
+    "CodecNotAllowed",
     "ConfigError",
     "ConnectionLost",
     "DaemonNotFound",
@@ -56,6 +59,7 @@ __all__ = [
     "Draining",
     "EndpointInUse",
     "NameTaken",
+    "NotAllowed",
     "OutcomeUnknown",
     "Overloaded",
     "PayloadTooLarge",
@@ -148,6 +152,19 @@ class VersionMismatch(ProtocolError):
     remote: str | None = None
 
 
+class NotAllowed(AgentdError):
+    """The roles of ``who`` do not allow ``action`` on ``target``; nothing was done.
+
+    ``role`` names those that would. Whether the target exists is not told.
+    """
+
+    code = "NotAllowed"
+    who: str | None = None
+    action: str | None = None
+    target: str | None = None
+    role: str | None = None
+
+
 class SerializationError(AgentdError):
     """A value cannot travel; nothing was sent.
 
@@ -157,6 +174,16 @@ class SerializationError(AgentdError):
     code = "SerializationError"
     path: str | None = None
     culprit: str | None = None
+
+
+class CodecNotAllowed(SerializationError):
+    """A payload that may run code (pickle, dill), where only plain data is taken or read.
+
+    ``codec`` is that of the payload. The message tells who would have to allow it, and how.
+    """
+
+    code = "CodecNotAllowed"
+    codec: str | None = None
 
 
 class DecodeError(SerializationError):
@@ -357,11 +384,14 @@ def _tree(cls: type[AgentdError]) -> dict[str, type[AgentdError]]:
 
 
 _BY_CODE = _tree(AgentdError)
+_TAKEN = frozenset({"self", "message", "facts", "code", "args", "add_note", "with_traceback"})
 
 
 def from_wire(code: str, message: str, facts: dict[str, Any]) -> AgentdError:
     """The error a peer reported. A code of a newer peer becomes the base class, its code kept."""
     cls = _BY_CODE.get(code)
+    # Facts become attributes: none of them may take the place of what every exception has.
+    facts = {k: v for k, v in facts.items() if type(k) is str and k not in _TAKEN and k[:1] != "_"}
     if cls is None:
         return AgentdError(f"{code}: {message}", **facts)
     return cls(message, **facts)

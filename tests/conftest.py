@@ -14,9 +14,11 @@ from hypothesis import settings
 for _name in [name for name in os.environ if name.startswith("AGENTD_")]:
     del os.environ[_name]
 
-# Nor must this user's own keys and grants, which are never touched.
-os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="agc", dir="/tmp")
-atexit.register(shutil.rmtree, os.environ["XDG_CONFIG_HOME"], ignore_errors=True)
+# Nor must this user's own keys, grants and audit log, which are never touched; and what tests in
+# one process do with theirs is not seen in another.
+for _name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+    os.environ[_name] = tempfile.mkdtemp(prefix="agc", dir="/tmp")
+    atexit.register(shutil.rmtree, os.environ[_name], ignore_errors=True)
 
 # No deadline: a busy machine is no error. `HYPOTHESIS_PROFILE=thorough make test` looks longer.
 settings.register_profile("default", deadline=None)

@@ -1,6 +1,8 @@
 """What a class offers, as plain data, so that a client without the class can make a proxy of it.
 
-``{"module", "qualname", "methods": {name: flags}, "specials": [name], "bases": [name]}``
+``{"module", "qualname", "methods": {name: flags}, "specials": [name], "bases": [name]}``, and
+``"exposed"``: whether the class chose them by ``@agentd.expose``. This is the table in which a
+worker looks methods up.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any, Final
 __all__ = [
     "ASYNC_MARK",
     "COROUTINE",
+    "EXPOSE_MARK",
     "GENERATOR",
     "IDEMPOTENT",
     "IDEMPOTENT_MARK",
@@ -36,6 +39,7 @@ IDEMPOTENT: Final = 16
 
 READONLY_MARK: Final = "__agentd_readonly__"
 IDEMPOTENT_MARK: Final = "__agentd_idempotent__"
+EXPOSE_MARK: Final = "__agentd_expose__"
 ASYNC_MARK: Final = "__agentd_async__"
 """The attribute with which ``async_func`` (True) and ``sync_func`` (False) mark a function."""
 
@@ -86,10 +90,13 @@ def about_class(cls: type) -> dict[str, Any]:
 def _describe(cls: type) -> dict[str, Any]:
     methods: dict[str, int] = {}
     specials: list[str] = []
+    exposed: set[str] = set()
     for base in reversed(cls.__mro__[:-1]):  # without ``object``; the most derived one wins
         if base.__module__.startswith("agentd."):
             continue
         for name, value in base.__dict__.items():
+            if _is_exposed(value):
+                exposed.add(name)
             if not name.startswith("_"):
                 if isinstance(value, _CALLABLE):
                     methods[name] = _flags(value)
@@ -100,7 +107,11 @@ def _describe(cls: type) -> dict[str, Any]:
                     specials = [s for s in specials if s != name]
                 elif name not in specials:
                     specials.append(name)
+    if exposed:
+        methods = {name: flags for name, flags in methods.items() if name in exposed}
+        specials = [name for name in specials if name in exposed]
     return {
+        "exposed": bool(exposed),
         "module": cls.__module__,
         "qualname": cls.__qualname__,
         "methods": methods,
@@ -108,6 +119,12 @@ def _describe(cls: type) -> dict[str, Any]:
         "unhashable": cls.__hash__ is None,
         "bases": [f"{base.__module__}:{base.__qualname__}" for base in cls.__mro__[1:-1]],
     }
+
+
+def _is_exposed(value: Any) -> bool:
+    if not isinstance(value, _CALLABLE):
+        return False
+    return getattr(getattr(value, "__func__", value), EXPOSE_MARK, False) is True
 
 
 def _flags(value: Any) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentd.client import references
@@ -13,12 +14,14 @@ from agentd.client.about import about_class
 from agentd.client.context import current
 from agentd.client.outgoing import Outgoing, compose
 from agentd.client.proxy import RpcObject, complete, ensure_ready, session_of, target
-from agentd.errors import AgentdError, CallTimeout, ConfigError
+from agentd.errors import AgentdError, CallTimeout, ConfigError, SerializationError
 
 if TYPE_CHECKING:
+    from agentd.client.references import Collecting
     from agentd.client.results import AsyncResult
     from agentd.client.retry import Retry
     from agentd.client.streaming import Stream
+    from agentd.serialization import Encoded
 
 __all__ = ["CallOptions", "call", "decode_value", "flags", "oneway", "operate", "stream", "submit"]
 
@@ -59,9 +62,33 @@ def pack_arguments(proxy: RpcObject, args: tuple[Any, ...], kwargs: dict[str, An
     """Encode; raises ``SerializationError`` that names the argument."""
     from agentd import serialization
 
-    refs = references.sent(session_of(target(proxy)))
-    encoded = serialization.encode_call(args, kwargs, refs=refs)
-    return _packed(encoded, refs)
+    return _packed(*encoded_for(proxy, partial(serialization.encode_call, args, kwargs)))
+
+
+def encoded_for(proxy: RpcObject, encode: Callable[..., Encoded]) -> tuple[Encoded, Collecting]:
+    """As the agent's daemon takes it: as plain data, if it takes nothing else from here.
+
+    Raises ``SerializationError`` for what has no form in that.
+    """
+    session = session_of(target(proxy))
+    refs = references.sent(session)
+    encoded = encode(refs=refs)
+    if encoded.codec == "data" or session.takes_code():
+        return encoded, refs
+    refs = references.sent(session)
+    return as_data(session.endpoint, partial(encode, refs=refs)), refs
+
+
+def as_data(endpoint: str, encode: Callable[..., Encoded]) -> Encoded:
+    """Encode as plain data; the error tells why it has to be that."""
+    try:
+        return encode(data_only=True)
+    except SerializationError as error:
+        raise SerializationError(
+            f"{error.message} The daemon at {endpoint} takes only plain data from this client: it "
+            "runs in safe mode, or the client's role there is not deployer.",
+            **error.facts,
+        ) from error
 
 
 def _packed(encoded: Any, refs: references.Collecting) -> Packed:
@@ -93,8 +120,8 @@ def operate(proxy: RpcObject, op: str, name: str, *value: Any) -> Any:
         return _blocking(proxy, op, name, Packed("", [], [], []), DEFAULT)
     from agentd import serialization
 
-    refs = references.sent(session_of(target(proxy)))
-    packed = _packed(serialization.encode(value[0], refs=refs, root=f"the new {name}"), refs)
+    encode = partial(serialization.encode, value[0], root=f"the new {name}")
+    packed = _packed(*encoded_for(proxy, encode))
     try:
         return _blocking(proxy, op, name, packed, DEFAULT)
     finally:
@@ -258,8 +285,6 @@ def until_ready(proxy: RpcObject, timeout: float | None = None) -> None:
 
 def decode_value(proxy: RpcObject, name: str, codec: str, payload: Any) -> Any:
     """The value in the payload of a result."""
-    from agentd import serialization
-
     if codec == "method":
         from agentd.client.method import RemoteMethod
 
@@ -272,8 +297,9 @@ def decode_value(proxy: RpcObject, name: str, codec: str, payload: Any) -> Any:
 
         return _items(proxy, str(msgpack.unpackb(head)))
     aim = target(proxy)
-    refs = references.received(direct=aim.direct, session=session_of(aim))
-    return serialization.decode(codec, head, buffers, refs=refs)
+    session = session_of(aim)
+    refs = references.received(direct=aim.direct, session=session)
+    return session.reader.decode(codec, head, buffers, refs)
 
 
 def _items(proxy: RpcObject, number: str) -> Iterator[Any]:

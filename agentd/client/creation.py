@@ -7,12 +7,13 @@ from typing import Any
 
 from agentd import serialization
 from agentd.client import references
+from agentd.client.calling import as_data
 from agentd.client.context import current
 from agentd.client.options import DistConf
 from agentd.client.proxy import RpcObject, make_proxy
 from agentd.client.session import Session
 from agentd.client.target import Target
-from agentd.errors import ConfigError
+from agentd.errors import CodecNotAllowed, ConfigError
 from agentd.ids import new_agent_id
 from agentd.protocol.messages import Create
 from agentd.serialization import Bundle, Encoded
@@ -31,15 +32,31 @@ def construct(
     """Host ``cls(*args, **kwargs)``: its ``__init__`` runs in the daemon's worker, and only there.
 
     Returns at once; with a name, as soon as the daemon has taken it. ``cls`` may be text,
-    ``"pkg.mod:Class"``, of which this process needs to know nothing.
+    ``"pkg.mod:Class"`` or the name of a registered agent, of which this process needs to know
+    nothing. A daemon that takes no code from this process makes registered agents only.
     """
     session, refs = _refs(conf, session)
     local = cls if isinstance(cls, type) else None
-    bundle = _bundle(local, conf)
-    shipped = {} if bundle is None else bundle.modules
-    encoded = serialization.encode_spec(cls, args, kwargs, refs=refs, shipped=shipped)
     label = cls if isinstance(cls, str) else _label(cls)
-    return _host("spec", label, local, encoded, conf, session, refs, bundle)
+    if ":" in label:
+        bundle = _bundle(local, conf)
+        shipped = {} if bundle is None else bundle.modules
+        encoded = serialization.encode_spec(cls, args, kwargs, refs=refs, shipped=shipped)
+        session = session or _session(conf)
+        if session.takes_code():
+            return _host("spec", label, local, encoded, conf, session, refs, bundle)
+    # Not even the class is sent: the daemon has one registered under that name, or refuses.
+    session = session or _session(conf)
+    refs = references.sent(session)
+    encode = partial(serialization.encode_call, args, kwargs, refs=refs)
+    encoded = as_data(session.endpoint, encode)
+    return _host("registered", label, local, encoded, conf, session, refs, None)
+
+
+def _session(conf: DistConf) -> Session:
+    from agentd.client.runtime import runtime
+
+    return runtime().connect(conf.address)
 
 
 def adopt(obj: object, conf: DistConf) -> RpcObject:
@@ -52,6 +69,15 @@ def adopt(obj: object, conf: DistConf) -> RpcObject:
     session, refs = _refs(conf, None)
     encoded = serialization.encode_object(obj, refs=refs)
     bundle = _bundle(type(obj), conf)
+    session = session or _session(conf)
+    if not session.takes_code():
+        raise CodecNotAllowed(
+            f"an object cannot be hosted as it is at {session.endpoint}: that is to send code, and "
+            "the daemon takes only plain data from this client (safe mode, or its role is not "
+            f"deployer). Create one there: {type(obj).__name__}(..., to_dist=...), if it is "
+            "registered",
+            codec=encoded.codec,
+        )
     return _host("live", _label(type(obj)), type(obj), encoded, conf, session, refs, bundle)
 
 
@@ -79,20 +105,19 @@ def _host(
     local: type | None,
     encoded: Encoded,
     conf: DistConf,
-    session: Session | None,
+    session: Session,
     refs: references.Collecting,
     bundle: Bundle | None,
 ) -> RpcObject:
     for result in refs.results.values():
         if hasattr(result, "lend"):
             result.lend()  # for good: the agent may be started again from the same arguments
-    if session is None:
-        from agentd.client.runtime import runtime
-
-        session = runtime().connect(conf.address)
     maker = current()
     code = b""
-    if maker is not None and maker.code and conf.ship is True and maker.lives_at(session.endpoint):
+    here = maker is not None and maker.code and maker.lives_at(session.endpoint)
+    if mode == "registered":
+        bundle = None
+    elif maker is not None and here and conf.ship is True:
         code, bundle = maker.code, None  # what it makes may need what the agent itself came with
     elif bundle is not None:
         code = bundle.digest

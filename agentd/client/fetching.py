@@ -72,7 +72,11 @@ class _Fetching:
     def __init__(self, wire: Any, take: Take) -> None:
         from agentd.client.runtime import runtime
 
-        _mark, self._key, self._agent, endpoint, self._epoch = wire
+        # The sixth is written by the daemon, into the needs of a restricted peer: the name by
+        # which the outcome is kept, where that is not the one in the reference.
+        _mark, self._key, self._agent, endpoint, self._epoch, *kept = wire
+        if kept:
+            (self._key,) = kept
         self._session: Session = runtime().session_at(endpoint)
         self._take = take
         self._moves = 0

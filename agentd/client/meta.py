@@ -6,12 +6,12 @@ from abc import ABCMeta
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Never, Self, TypeVar, overload
 
-from agentd.client.about import ASYNC_MARK, IDEMPOTENT_MARK, READONLY_MARK
+from agentd.client.about import ASYNC_MARK, EXPOSE_MARK, IDEMPOTENT_MARK, READONLY_MARK
 
 if TYPE_CHECKING:
     from agentd.client.options import ToDist
 
-__all__ = ["Agent", "RpcMeta", "async_func", "idempotent", "readonly", "sync_func"]
+__all__ = ["Agent", "RpcMeta", "async_func", "expose", "idempotent", "readonly", "sync_func"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -109,4 +109,14 @@ def readonly(function: F) -> F:
 def idempotent(function: F) -> F:
     """Mark a method that may safely run twice: ``Retry`` repeats it after a crash, too."""
     setattr(function, IDEMPOTENT_MARK, True)
+    return function
+
+
+def expose(function: F) -> F:
+    """Mark a method as meant for callers: of its class, nothing but marked methods can be called.
+
+    By nobody: it is no matter of roles. A method that overrides a marked one is marked, too.
+    Without any mark all public methods, and the special ones that the class defines, can be called.
+    """
+    setattr(function, EXPOSE_MARK, True)
     return function

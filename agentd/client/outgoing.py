@@ -39,10 +39,13 @@ class Outgoing(NamedTuple):
     credit: int = 0
     lazy: bool = False
 
-    def message(self, epoch: int, ahead: float, number: int, *, again: bool = False) -> Call:
+    def message(
+        self, epoch: int, ahead: float, number: int, *, again: bool = False, plain: bool = False
+    ) -> Call:
         """As it is sent now, to one whose clock is ``ahead``.
 
-        ``again``: over another connection, as the first one broke.
+        ``again``: over another connection, as the first one broke. ``plain``: the answer is to be
+        plain data.
         """
         now = time.monotonic()
         left = None if self.deadline is None else max(0.0, self.deadline - now)
@@ -64,6 +67,8 @@ class Outgoing(NamedTuple):
             self.trace,
             self.lazy,
             now + ahead,
+            "",
+            plain,
         )
 
     def timed_out(self, label: str) -> CallTimeout:

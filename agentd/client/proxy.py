@@ -7,7 +7,6 @@ with the *reference* (its id, deleting it, …) is on ``agentd.handle(proxy)``.
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -184,9 +183,10 @@ def _doc(proxy: RpcObject) -> str | None:
 
 def _local_class(about: dict[str, Any]) -> type | None:
     """The class, if this process has loaded it and it is the same one by all that is known."""
-    found: Any = sys.modules.get(about.get("module", ""))
-    for part in str(about.get("qualname", "")).split("."):
-        found = getattr(found, part, None)
+    from agentd.serialization import loaded
+
+    # Not by ``getattr``: it is a peer that says what to look up.
+    found: Any = loaded(str(about.get("module", "")), str(about.get("qualname", "")))
     if isinstance(found, type) and _offer(about_class(found)) == _offer(about):
         return found
     return None

@@ -236,17 +236,15 @@ class AsyncResult(Future[T], Generic[T]):
 
 def open_outcome(session: Session, outcome: Outcome, *, direct: bool = True) -> Any:
     """The value of an outcome; raises its error."""
-    from agentd import serialization
-
     message, payload = outcome
-    head, *buffers = payload or (b"",)
     refs = references.received(direct=direct, session=session)
     if isinstance(message, Result):
-        return serialization.decode(message.codec, head, buffers, refs=refs)
+        head, *buffers = payload or (b"",)
+        return session.reader.decode(message.codec, head, buffers, refs)
     if not isinstance(message, Error):
         raise ProtocolError(f"a call was answered with {message.kind!r}")
     if message.code == "raised":
-        raise serialization.decode_error(message.facts, message.codec, head, buffers, refs=refs)
+        raise session.reader.decode_error(message.facts, message.codec, payload, refs)
     raise from_wire(message.code, message.message, message.facts)
 
 
@@ -381,7 +379,13 @@ class Sending:
         self._place = place
         try:
             link = self._session.worker(place)
-            make = partial(self._out.message, place.epoch, link.ahead, again=self._again)
+            make = partial(
+                self._out.message,
+                place.epoch,
+                link.ahead,
+                again=self._again,
+                plain=not self._session.trusted,
+            )
             link.submit(make, self._out.payload, self._answered)
         except DaemonNotFound as error:
             if not self._again:

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 
-from agentd import serialization
 from agentd.client import references
 from agentd.client.breaks import Breaks, backoff
 from agentd.client.dialing import dial_daemon, dial_worker
 from agentd.client.lines import Lines
 from agentd.client.link import Link, LinkDown, Pending
 from agentd.client.shipping import Shipping
+from agentd.client.trust import Reader
 from agentd.client.ways import way_to
 from agentd.errors import (
     AgentCreationError,
@@ -134,11 +134,12 @@ class Session:
         """Open calls with a deadline that nobody waits for in a thread."""
         self._release_lock = threading.Lock()  # protects the next
         self._released: dict[bytes, list[bytes]] = {}
+        self.reader = Reader(endpoint, trusted=False)
 
     @property
     def trusted(self) -> bool:
-        """Whether what comes from there may be unpickled here: whether it may run code."""
-        return self._way.is_trusted()
+        """Whether what comes from there may run code here; settled when the daemon is met."""
+        return self.reader.trusted
 
     @property
     def home(self) -> str:
@@ -179,7 +180,18 @@ class Session:
             self._daemon = self._once(
                 self.endpoint, came, lambda: self._open(self.endpoint, dial, CONNECT_TIMEOUT_S)
             )
+            self.reader.trusted = self._way.is_trusted()
             return self._daemon
+
+    def takes_code(self) -> bool:
+        """Whether the daemon takes more than plain data from this process; connects to be told."""
+        link = self._daemon
+        if link is None or link.welcome is None:
+            try:
+                link = self.connect()
+            except AgentdError:
+                return True  # told by whatever is sent next
+        return link.welcome is None or link.welcome.takes_code
 
     def _once(self, endpoint: str, came: float, meet: Callable[[], Link]) -> Link:
         """Meet the peer. Who waited for somebody else to do so, and ``came`` before, fails too."""
@@ -345,7 +357,7 @@ class Session:
         payload = [encoded.head, *encoded.buffers]
 
         def make(number: int) -> Create:
-            return create(number, at=self._now())
+            return create(number, at=self._now(), plain=not self.reader.trusted)
 
         def send(*, anew: bool = True) -> Creation:
             for attempt in range(MOVES):
@@ -478,13 +490,11 @@ class Session:
         message = pending.message
         if isinstance(message, Error):
             facts = dict(message.facts.get("cause") or {})
-            head, *buffers = pending.payload or (b"",)
-            error.__cause__ = serialization.decode_error(
+            error.__cause__ = self.reader.decode_error(
                 facts,
                 message.codec,
-                head,
-                buffers,
-                refs=references.received(direct=self.direct, session=self),
+                pending.payload or (),
+                references.received(direct=self.direct, session=self),
             )
             error.facts = {k: v for k, v in error.facts.items() if k not in ("cause", "codec")}
         return error
@@ -596,7 +606,8 @@ class Session:
         deadline = None if out.deadline is None else out.deadline + LATE_S
         try:
             link = self.worker(place)
-            make = partial(out.message, place.epoch, link.ahead, again=again)
+            plain = not self.reader.trusted
+            make = partial(out.message, place.epoch, link.ahead, again=again, plain=plain)
             pending = link.submit(make, out.payload)
             return link.wait(pending, deadline).outcome()
         except DaemonNotFound as error:
@@ -694,9 +705,8 @@ class Session:
 
     def raised(self, message: Error, payload: Sequence[Any]) -> BaseException:
         """The exception that the agent's code raised, as this process can rebuild it."""
-        head, *buffers = payload or (b"",)
         refs = references.received(direct=self.direct, session=self)
-        return serialization.decode_error(message.facts, message.codec, head, buffers, refs=refs)
+        return self.reader.decode_error(message.facts, message.codec, payload, refs)
 
     def ping(self, agent: bytes | None = None) -> float:
         """Seconds to the daemon, or to the worker of an agent, and back."""

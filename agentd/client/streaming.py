@@ -28,7 +28,7 @@ from agentd.errors import (
     ProtocolError,
     TooLate,
 )
-from agentd.protocol.messages import Attach, Chunk, Credit, Detach, End, Error, Ready
+from agentd.protocol.messages import Attach, Credit, Detach, End, Error, Ready
 
 __all__ = ["Stream", "attach"]
 
@@ -103,7 +103,8 @@ class Stream:
                 self._breaks = Breaks()
                 self._grant()
                 head, *buffers = payload
-                return True, _decode(self._session, chunk, head, buffers, direct=self._aim.direct)
+                refs = references.received(direct=self._aim.direct, session=self._session)
+                return True, self._session.reader.decode(chunk.codec, head, buffers, refs)
         if pending.done:
             self._ended(pending)
         return False, None
@@ -181,7 +182,8 @@ class Stream:
         out = self._out
         if not self._attached:
             again = self._lost_at is not None
-            return partial(out.message, place.epoch, link.ahead, again=again)
+            plain = not self._session.trusted
+            return partial(out.message, place.epoch, link.ahead, again=again, plain=plain)
         return lambda n: Attach(n, out.agent, place.epoch, out.key, self._offset, out.credit)
 
     def _payload(self) -> list[Any]:
@@ -312,13 +314,6 @@ def attach(proxy: RpcObject, stream: str, offset: int, credit: int = 64) -> Stre
         raise ConfigError(f"{stream!r} is not the id of a stream") from None
     out = compose(target(proxy).agent, "stream", "stream", credit=credit)._replace(key=key)
     return Stream(proxy, out, offset=offset)
-
-
-def _decode(session: Session, chunk: Chunk, head: Any, buffers: list[Any], *, direct: bool) -> Any:
-    from agentd import serialization
-
-    refs = references.received(direct=direct, session=session)
-    return serialization.decode(chunk.codec, head, buffers, refs=refs)
 
 
 def _set_in_loop(loop: Any, change: Any) -> None:

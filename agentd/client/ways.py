@@ -7,6 +7,7 @@ import time
 from typing import Any, Final, Protocol
 
 from agentd.client.link import LinkDown, no_answer
+from agentd.client.trust import is_own
 from agentd.errors import AgentdError, AuthenticationFailed, ConfigError, DaemonNotFound
 from agentd.keys import config_folder, load_pair, pin_for
 from agentd.transport import rundir
@@ -48,7 +49,8 @@ class _Ipc:
         return rundir.is_listening(self._path)
 
     def is_trusted(self) -> bool:
-        return rundir.listener(self._path) == os.geteuid()
+        # Nobody else can have put a socket there, nor can tomorrow; and it is ours who listens.
+        return is_own(self._path) and rundir.listener(self._path) == os.geteuid()
 
 
 class _Tcp:

@@ -124,6 +124,7 @@ _TABLE: Final[Mapping[str, tuple[Extent, ...]]] = {
     #                     observer caller operator submitter    deployer admin
     "hello":              (_ANY,  _ANY,  _ANY,  _ANY,           _ANY,  _ANY),
     "ping":               (_ANY,  _ANY,  _ANY,  _ANY,           _ANY,  _ANY),
+    "pong":               (_ANY,  _ANY,  _ANY,  _ANY,           _ANY,  _ANY),
     "bye":                (_ANY,  _ANY,  _ANY,  _ANY,           _ANY,  _ANY),
     "vouch":              (_ANY,  _NO,   _ANY,  _NO,            _ANY,  _ANY),
     "locate":             (_LIST, _LIST, _LIST, _LIST | _OWN,   _ANY,  _ANY),
@@ -149,6 +150,7 @@ _TABLE: Final[Mapping[str, tuple[Extent, ...]]] = {
     "attach":             (_NO,   _LIST, _NO,   _LIST | _OWN,   _ANY,  _ANY),
     "read":               (_NO,   _LIST, _NO,   _LIST | _OWN,   _ANY,  _ANY),
     "cancel":             (_NO,   _LIST, _NO,   _LIST | _OWN,   _ANY,  _ANY),
+    "keep":               (_NO,   _LIST, _NO,   _LIST | _OWN,   _ANY,  _ANY),
     "release":            (_NO,   _LIST, _NO,   _LIST | _OWN,   _ANY,  _ANY),
     "credit":             (_NO,   _LIST, _NO,   _LIST | _OWN,   _ANY,  _ANY),
     "detach":             (_NO,   _LIST, _NO,   _LIST | _OWN,   _ANY,  _ANY),
@@ -168,7 +170,7 @@ RULES: Final[Mapping[str, Mapping[Role, Extent]]] = {
 """By action (see ``action_of``) and role."""
 
 NOT_FROM_CLIENTS: Final = frozenset(
-    "accepted answer chunk drain drained drop dropped end enlist error pong ready result start "
+    "accepted answer chunk drain drained drop dropped end enlist error ready result start "
     "start_failed started vouched wanted welcome".split()
 )
 """Kinds of message that no client says to a daemon."""

@@ -190,6 +190,8 @@ class Welcome(Message):
     """Bytes of the largest message that it takes; 0: it does not say."""
     endpoint: str = ""
     """Of a daemon: by which its agents know it, in references."""
+    takes_code: bool = False
+    """Whether this client may send more than plain data: pickles, classes, modules."""
 
 
 class Ping(Message):
@@ -231,7 +233,8 @@ class Create(Message):
     cls: str
     """``package.module:Class``, for people and logs; what counts is in the payload."""
     mode: str
-    """``spec`` or ``live``."""
+    """``spec``, ``live``, or ``registered``: ``cls`` is one that the daemon knows, and the payload
+    is ``(args, kwargs)``."""
     codec: str
     name: str | None = None
     lifetime: str = "client"
@@ -248,6 +251,10 @@ class Create(Message):
     """As in ``Ping``."""
     code: bytes = b""
     """The bundle of modules that the agent needs (see ``Offer``); empty: none."""
+    by: str = ""
+    """As in ``Call``."""
+    plain: bool = False
+    """As in ``Call``."""
 
 
 class Accepted(Message):
@@ -379,6 +386,12 @@ class Call(Message):
     """With ``hold``: a big value stays where it was made until somebody fetches it."""
     at: float = 0.0
     """As in ``Ping``."""
+    by: str = ""
+    """Written by a daemon that relays, over whatever its client wrote: ``*`` if the payload of
+    this client may be more than plain data, else who the client is. A worker decodes code with
+    ``*`` only."""
+    plain: bool = False
+    """The answer is to be plain data: its reader takes nothing that may run code."""
 
 
 class Cancel(Message):
@@ -508,6 +521,9 @@ class Start(Message):
     needs: list[Any] = []
     code: bytes = b""
     """Its bundle, which lies in the daemon's folder."""
+    by: str = ""
+    plain: bool = False
+    """Both as in ``Call``."""
 
 
 class Started(Message):

@@ -16,7 +16,9 @@ from agentd.serialization.payloads import (
     encode_call,
     encode_object,
     encode_spec,
+    import_class,
 )
+from agentd.serialization.records import construct_dataclass, loaded, loaded_dataclass
 from agentd.serialization.reports import decode_error, encode_error
 from agentd.serialization.sources import Bundle, bundle_of
 
@@ -27,6 +29,7 @@ __all__ = [
     "References",
     "Refusal",
     "bundle_of",
+    "construct_dataclass",
     "decode",
     "decode_call",
     "decode_error",
@@ -36,4 +39,7 @@ __all__ = [
     "encode_error",
     "encode_object",
     "encode_spec",
+    "import_class",
+    "loaded",
+    "loaded_dataclass",
 ]

@@ -85,6 +85,10 @@ class Builder:
             type.__setattr__(cls, name, value)
         for other in state.get("registered", ()):
             cls.register(other)  # type: ignore[attr-defined]
+        if state.get("registered"):
+            # The registry is weak, and here nobody else may have them yet. One that was let go and
+            # came again would be another class, which nobody registered.
+            type.__setattr__(cls, definitions.REGISTERED, tuple(state["registered"]))
 
     def commit(self, ident: bytes, blob: bytes) -> None:
         """All was read: from now on the ids mean these classes in this process."""

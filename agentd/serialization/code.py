@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agentd.errors import SerializationError
 from agentd.serialization import wire
-from agentd.serialization.definitions import Reference, functions_in, is_code
+from agentd.serialization.definitions import REGISTERED, Reference, functions_in, is_code
 from agentd.serialization.importable import digest_of, is_foreign, lookup
 from agentd.serialization.small import is_lock
 
@@ -223,6 +223,7 @@ _LEFT_OUT: Final = frozenset(
         "_abc_cache",
         "_abc_negative_cache",
         "_abc_negative_cache_version",
+        REGISTERED,
     }
 )
 _LEFT_OUT_OF_ENUM: Final = frozenset({"_member_map_", "_member_names_", "_value2member_map_"})

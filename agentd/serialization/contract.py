@@ -34,7 +34,11 @@ class References(Protocol):
         """
 
     def from_wire(self, wire: tuple[Any, ...]) -> object:
-        """The object for a reference that arrived. Raises ``DecodeError`` on a malformed one."""
+        """The object for a reference that arrived. Raises ``DecodeError`` on a malformed one.
+
+        One that also has ``make_dataclass(module, qualname, values)`` makes the dataclasses of a
+        payload; without it they are made without running any of their code.
+        """
 
 
 class Redaction(Protocol):

@@ -18,6 +18,8 @@ code   value         content of the extension
 13     dict          msgpack array of ``[key, value]`` (for keys that are not text)
 14     reference     msgpack array: an object that lives elsewhere
 15     bytes         msgpack unsigned: these bytes are the buffer with that number
+16     numpy array   msgpack ``[dtype, shape, bytes or 15, whether it is a scalar]``
+17     dataclass     msgpack ``[module, qualified name, {field: value}]``
 =====  ============  ====================================================================
 
 A zone is nil, ``[days, seconds, microseconds, name or nil]`` (a fixed offset) or text (an IANA
@@ -33,6 +35,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgpack
 
 from agentd.errors import AgentdError, DecodeError, SerializationError
+from agentd.serialization import arrays, records
 from agentd.serialization.plain import BUFFER_FROM
 
 if TYPE_CHECKING:
@@ -55,6 +58,8 @@ UUID: Final = 12
 PAIRS: Final = 13
 REFERENCE: Final = 14
 BUFFER: Final = 15
+ARRAY: Final = 16
+DATACLASS: Final = 17
 
 DEPTH: Final = 100
 """Containers within containers: below CPython's recursion limit and msgpack's own 512."""
@@ -165,17 +170,37 @@ class _Writer:
             return msgpack.ExtType(COMPLEX, struct.pack(">dd", value.real, value.imag))
         if self.refs is not None and (wire := self.refs.to_wire(value)) is not None:
             return _ext(REFERENCE, list(wire))
+        if arrays.is_array(kind):
+            return self._array(value, path, kind)
+        if records.is_record(kind):
+            module, qualname, fields = records.take_apart(value)
+            forms = {n: self.form(v, f"{path}.{n}", depth + 1) for n, v in fields.items()}
+            return _ext(DATACLASS, [module, qualname, forms])
         writer = _STDLIB_WRITERS.get(f"{kind.__module__}.{kind.__qualname__}")
         form = writer(value) if writer is not None else None
         if form is None:
             name = f"{kind.__module__}.{kind.__qualname__}"
             raise SerializationError(
                 f"{path} cannot travel as plain data: {name}. Send text, numbers, bytes, lists, "
-                "tuples, sets, dicts, dates, Decimal or UUID.",
+                "tuples, sets, dicts, dates, Decimal, UUID, dataclasses or numpy arrays.",
                 path=path,
                 culprit=name,
             )
         return form
+
+    def _array(self, value: Any, path: str, kind: type) -> Any:
+        parts = arrays.take_apart(value)
+        if parts is None:
+            raise SerializationError(
+                f"{path} cannot travel as plain data: an array of dtype {value.dtype}. Send one of "
+                "numbers, bools, text or dates.",
+                path=path,
+                culprit=kind.__qualname__,
+            )
+        dtype, shape, content = parts
+        if memoryview(content).nbytes >= BUFFER_FROM:
+            content = _buffer(content, self.buffers)
+        return _ext(ARRAY, [dtype, shape, content, kind.__name__ != "ndarray"])
 
 
 def _checked_text(text: str, path: str) -> str:
@@ -291,6 +316,19 @@ class _Reader:
             raise DecodeError("a dict in codec 'data' should be an array of pairs.")
         return dict(found)
 
+    def array(self, content: bytes, depth: int) -> Any:
+        found = self.items(content, depth)
+        if len(found) != 4:
+            raise DecodeError("an array in codec 'data' should be [dtype, shape, bytes, scalar].")
+        return arrays.put_together(*found)
+
+    def record(self, content: bytes, depth: int) -> object:
+        match self.items(content, depth):
+            case [str(module), str(qualname), dict(values)] if all(type(n) is str for n in values):
+                make = getattr(self.refs, "make_dataclass", records.restore)
+                return make(module, qualname, values)
+        raise DecodeError("a dataclass in codec 'data' should be [module, name, {field: value}].")
+
     def reference(self, content: bytes, depth: int) -> object:
         wire = tuple(self.items(content, depth))
         if self.refs is None:
@@ -382,4 +420,6 @@ _READERS: Final[dict[int, Any]] = {
     PAIRS: lambda reader, content, depth: reader.pairs(content, depth),
     REFERENCE: lambda reader, content, depth: reader.reference(content, depth),
     BUFFER: lambda reader, content, depth: reader.buffer(content, depth),
+    ARRAY: lambda reader, content, depth: reader.array(content, depth),
+    DATACLASS: lambda reader, content, depth: reader.record(content, depth),
 }

@@ -21,8 +21,10 @@ from typing import Any, Final
 
 from agentd.serialization.importable import digest_of
 
-__all__ = ["Definition", "adopt", "class_of", "define"]
+__all__ = ["REGISTERED", "Definition", "adopt", "class_of", "define"]
 
+REGISTERED: Final = "_agentd_registered"
+"""An attribute of an abstract class that was built here: keeps alive what is registered with it."""
 _MISSING: Final = object()
 _CONSTANTS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
 

@@ -17,7 +17,7 @@ from agentd.serialization.small import HEAP_TYPE
 if TYPE_CHECKING:
     from agentd.serialization.pickling import Rules
 
-__all__ = ["reduce_exception"]
+__all__ = ["constructor_args", "reduce_exception"]
 
 _DESCRIPTORS: Final = (types.MemberDescriptorType, types.GetSetDescriptorType)
 # `obj` is what an attribute was looked up on: as a rule the agent itself. CPython leaves it out
@@ -74,10 +74,15 @@ def _own_reduce(cls: type) -> bool:
 def _constructor_args(exc: BaseException, base: type, soft: Any) -> tuple[Any, ...]:
     if isinstance(exc, BaseExceptionGroup):
         return soft(exc.message), list(exc.exceptions)
+    return tuple(map(soft, constructor_args(exc, base)))
+
+
+def constructor_args(exc: BaseException, base: type) -> tuple[Any, ...]:
+    """What its built-in base is made with."""
     # OSError takes its file names apart from args; its own reduce puts them back.
     reduce: Any = base.__reduce__
-    args = reduce(exc)[1]
-    return tuple(map(soft, args))
+    args: tuple[Any, ...] = reduce(exc)[1]
+    return args
 
 
 def _attributes(exc: BaseException, cls: type) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from agentd.errors import DecodeError, VersionMismatch
+from agentd.errors import CodecNotAllowed, DecodeError, VersionMismatch
 from agentd.serialization import data
 from agentd.serialization.contract import Encoded, References, Refusal
 from agentd.serialization.plain import is_plain
@@ -131,7 +131,9 @@ def read(
     if codec != "pickle" and not codec.startswith("dill:"):
         raise DecodeError(f"unknown codec {codec!r}; this version reads data, pickle and dill.")
     if data_only:
-        raise DecodeError(f"a payload in codec {codec!r} arrived where only plain data is read.")
+        raise CodecNotAllowed(
+            f"a payload in codec {codec!r} arrived where only plain data is read.", codec=codec
+        )
     from agentd.serialization import pickling
 
     if codec not in ("pickle", pickling.CODE_CODEC):

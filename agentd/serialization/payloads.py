@@ -20,6 +20,7 @@ __all__ = [
     "encode_call",
     "encode_object",
     "encode_spec",
+    "import_class",
 ]
 
 _NOTHING: Final[Mapping[str, bytes]] = MappingProxyType({})
@@ -139,7 +140,7 @@ def decode_spec(
     found = read(codec, head, buffers, refs=refs, data_only=data_only, may_import=may_import)
     match found:
         case [target, list() | tuple() as args, dict() as kwargs] if _are_names(kwargs):
-            cls = _import_class(target) if isinstance(target, str) else target
+            cls = import_class(target) if isinstance(target, str) else target
             if isinstance(cls, type):
                 return cls, tuple(args), kwargs
     raise DecodeError("the payload should hold a class and its arguments.")
@@ -174,7 +175,8 @@ def _name_of(cls: type, shipped: Mapping[str, bytes]) -> str | type:
     return cls
 
 
-def _import_class(target: str) -> Any:
+def import_class(target: str) -> Any:
+    """The class ``pkg.mod:Class``; raises ``DecodeError`` that says what is missing."""
     module_name, _, qualname = target.partition(":")
     if not module_name or not qualname:
         raise DecodeError(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from agentd.errors import RemoteError, SerializationError
+from agentd.errors import RemoteError
 from agentd.printable import printable
 from agentd.serialization.contract import Encoded, Redaction, References
 from agentd.serialization.ladder import pickled, read
+from agentd.serialization.told import Unknown, rebuild, tell
 
 __all__ = ["REMOTE_TRACEBACK", "decode_error", "encode_error"]
 
@@ -20,13 +21,18 @@ _USUAL: Final = "Traceback (most recent call last):"
 
 
 def encode_error(
-    exc: BaseException, *, refs: References | None = None, redaction: Redaction | None = None
+    exc: BaseException,
+    *,
+    refs: References | None = None,
+    redaction: Redaction | None = None,
+    data_only: bool = False,
 ) -> tuple[dict[str, Any], Encoded | None]:
     """``(facts, payload)``, without what ``redaction`` keeps back. Never raises.
 
     ``facts`` are plain: ``type_name``, ``message`` and ``traceback`` (text, chain included, no
     local variables). The payload is ``None`` if the exception cannot travel in any form, or only
-    with what is to be kept back: deep in an object of its own, say.
+    with what is to be kept back: deep in an object of its own, say. With ``data_only`` it is plain
+    data (see ``told``).
     """
     clean = _as_it_is if redaction is None else redaction.text
     cls = type(exc)
@@ -42,8 +48,11 @@ def encode_error(
     }
     part = None if redaction is None else redaction.value
     try:
-        encoded = pickled(exc, refs=refs, roots=lambda: [("exception", exc)], clean=part)
-    except SerializationError:
+        if data_only:
+            encoded = tell(exc, refs=refs, clean=part)
+        else:
+            encoded = pickled(exc, refs=refs, roots=lambda: [("exception", exc)], clean=part)
+    except Exception:  # noqa: BLE001  (an exception whose parts cannot even be looked at)
         return facts, None
     if redaction is not None and redaction.within([encoded.head, *encoded.buffers]):
         return facts, None
@@ -86,13 +95,18 @@ def decode_error(
 ) -> BaseException:
     """The exception, ready to be raised, with the remote traceback as a note.
 
-    ``codec`` is ``None`` if there was no payload. A type that is not known here, or a payload that
-    cannot be read here, gives a ``RemoteError`` that says which type it was. Never raises.
+    ``codec`` is empty or ``None`` if there was no payload. A type that is not known here, or
+    a payload that cannot be read here, gives a ``RemoteError`` that says which type it was.
+    Never raises.
     """
     text = str(facts.get("traceback") or "")
-    if codec is not None:
+    if codec:
         try:
             exc = read(codec, head, buffers, refs=refs, data_only=data_only, may_import=may_import)
+            if codec == "data":
+                exc = rebuild(exc)
+        except Unknown:
+            return _unknown(facts, text, None)
         except Exception as failure:  # noqa: BLE001  (the error to report must not get lost)
             return _unknown(facts, text, failure)
         if isinstance(exc, BaseException):
@@ -130,7 +144,8 @@ def _note(exc: BaseException, text: str) -> None:
         # A note is printed by Python as it is.
         text = printable(text, keep="\n\t")
         body = text.removeprefix(_USUAL)
-        exc.add_note(f"{REMOTE_TRACEBACK}{body}" if body != text else f"{REMOTE_TRACEBACK}\n{text}")
+        note = f"{REMOTE_TRACEBACK}{body}" if body != text else f"{REMOTE_TRACEBACK}\n{text}"
+        BaseException.add_note(exc, note)
 
 
 def _drop_notes(exc: BaseException) -> None:

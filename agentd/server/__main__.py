@@ -20,6 +20,7 @@ from agentd.config import ServerConfig
 from agentd.errors import AgentdError
 from agentd.printable import printable
 from agentd.server.daemon import Daemon
+from agentd.transport import guard
 
 TAB = "\t"
 """What agents print keeps it; everything else that is no printable character is escaped."""
@@ -30,6 +31,7 @@ def main() -> int:
     told = sys.stdin.readline()
     if not told:
         return 1  # the client ended before it said what to do
+    guard.refuse_pickles("the daemon never opens a payload")
     settings = json.loads(told)
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine())

@@ -27,6 +27,8 @@ MAX_WAIT_S = 30.0
 """How long ``logs`` may be held open for new lines."""
 
 Reply = Callable[[Any], None]
+Sees = Callable[[Agent], bool]
+"""Whether the one who asks may see an agent. Whether he may ask at all, the gate has decided."""
 
 
 @dataclass(eq=False, slots=True)
@@ -68,7 +70,6 @@ class Admin:
         hosting.on_ended = self._flush
         self._verbs: dict[str, Callable[[dict[str, Any], Reply], None]] = {
             "info": self._info,
-            "agents": self._agents,
             "agent": self._agent,
             "delete": self._delete,
             "kill": self._kill,
@@ -76,12 +77,26 @@ class Admin:
             "stop": self._do_stop,
         }
 
-    def asked(self, what: str, params: dict[str, Any], answer: Callable[[bytes], None]) -> None:
+    def asked(
+        self,
+        what: str,
+        params: dict[str, Any],
+        answer: Callable[[bytes], None],
+        sees: Sees = lambda _agent: True,
+    ) -> None:
         """Answer now or later; raises typed errors."""
+        if what == "agents":
+            self._agents(sees, lambda data: answer(msgpack.packb(data)))
+            return
         verb = self._verbs.get(what)
         if verb is None:
-            raise ConfigError(f"the daemon cannot be asked {what!r}, only {', '.join(self._verbs)}")
+            raise ConfigError(f"the daemon cannot be asked {what!r}, only {', '.join(self.verbs)}")
         verb(params, lambda data: answer(msgpack.packb(data)))
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """What it can be asked."""
+        return ("agents", *self._verbs)
 
     def _info(self, _params: dict[str, Any], reply: Reply) -> None:
         mine = local_versions()
@@ -113,8 +128,8 @@ class Admin:
             }
         )
 
-    def _agents(self, _params: dict[str, Any], reply: Reply) -> None:
-        reply([self._row(agent) for agent in self._hosting.directory])
+    def _agents(self, sees: Sees, reply: Reply) -> None:
+        reply([self._row(agent) for agent in self._hosting.directory if sees(agent)])
 
     def _agent(self, params: dict[str, Any], reply: Reply) -> None:
         agent = self._named(params)

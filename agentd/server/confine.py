@@ -34,7 +34,7 @@ LEAST: Final[Mapping[str, int]] = {"memory_bytes": 128 * 1024 * 1024, "cpu_s": 1
 
 def is_safe(config: ServerConfig) -> bool:
     """Whether the daemon runs in safe mode."""
-    return bool(getattr(config, "safe", False))
+    return config.safe
 
 
 def worker_environment(

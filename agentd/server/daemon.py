@@ -25,11 +25,13 @@ from agentd.server.codestore import CodeStore
 from agentd.server.confine import worker_environment
 from agentd.server.directory import Directory
 from agentd.server.fronts import Fronts, split
+from agentd.server.gate import Gate
 from agentd.server.hosting import Hosting
 from agentd.server.launcher import Launcher, LocalLauncher
 from agentd.server.output import OutputBook
 from agentd.server.router import Router
 from agentd.server.sessions import Sessions
+from agentd.server.specs import Specs, installed
 from agentd.server.standing import Standing, standing
 from agentd.server.supervisor import EXIT_S, Place, Supervisor
 from agentd.server.watchdog import Watchdog
@@ -166,7 +168,6 @@ class Daemon:
             private = os.path.dirname(path) in (self._base, self.folder)
             self._fronts.open_ipc(self._context, path, private=private)
         self._fronts.open_tcp(self._context, lambda: self.loop.call_soon(self._unkept))
-        self._watchdog = Watchdog(self.loop, self._connections, self.config.max_memory_bytes)
         admin = Admin(
             self.loop,
             self.node,
@@ -177,6 +178,15 @@ class Daemon:
             self._output,
             self.stop,
             self._standing,
+        )
+        note = silent if self._audit is None else self._audit.note
+        gate = Gate(
+            self._directory,
+            Specs(self.config.specs, installed()),
+            self.endpoint,
+            self._book.grant_of,
+            safe=self.config.safe,
+            note=note,
         )
         self.router = Router(
             self.config,
@@ -190,9 +200,16 @@ class Daemon:
             self._connections,
             admin.asked,
             self._book.grant_of,
-            silent if self._audit is None else self._audit.note,
+            gate,
+            note,
         )
         self.router.on_drained = self._drained
+        self._watchdog = Watchdog(
+            self.loop,
+            self._connections,
+            self.config.max_memory_bytes,
+            self.router.ask_for_life,
+        )
         self._watch_parent()
         self._check_leases()
         if self._parent is None:

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Delivery", "Sent"]
+__all__ = ["FIRST_MARK", "Delivery", "Sent"]
 
 MARK_BYTES: Final = 256 * 1024
 MESSAGE_BYTES: Final = 256

@@ -11,6 +11,7 @@ from typing import Any
 from agentd.errors import AgentCrashed, AgentError, AgentNotFound, NameTaken
 from agentd.ids import HEX_ID, show
 from agentd.printable import printable
+from agentd.protocol.access import Subject
 from agentd.protocol.messages import Create
 from agentd.server.lifecycle import Event, State, after
 
@@ -38,6 +39,8 @@ class Agent:
     about: dict[str, Any] = field(default_factory=dict)
     fates: dict[int, AgentError] = field(default_factory=dict)
     """How its last epochs ended."""
+    maker: str = ""
+    """Who made it: an authenticated peer (see ``agentd.protocol.access``)."""
 
     @property
     def id(self) -> bytes:
@@ -72,6 +75,7 @@ class Tombstone:
     fates: dict[int, AgentError]
     failure: tuple[str, dict[str, Any], str, tuple[Any, ...]] | None
     """For one that could not be built: message, facts, codec and payload of the exception."""
+    maker: str = ""
 
     def error(self) -> AgentNotFound:
         """What a caller is told."""
@@ -135,6 +139,25 @@ class Directory:
             raise self._not_found(agent)
         return found
 
+    def subject(self, agent: bytes) -> Subject:
+        """What decides who may deal with it; of one that is not known, the id alone."""
+        found = self._agents.get(agent)
+        if found is not None:
+            return Subject(show(agent), found.spec.name or "", found.maker)
+        tomb = self._ended.get(agent)
+        if tomb is not None:
+            return Subject(show(agent), tomb.name or "", tomb.maker)
+        return Subject(show(agent))
+
+    def subject_of_text(self, text: str) -> Subject:
+        """The same by name, id in hex, or the start of it; of an unknown one, the text as name."""
+        try:
+            return self.subject(self.find(text).id)
+        except AgentNotFound as error:
+            if error.agent:
+                return self.subject(bytes.fromhex(error.agent))
+            return Subject(name=text)
+
     def named(self, name: str) -> Agent | None:
         """By exact name."""
         agent = self._names.get(name)
@@ -197,7 +220,14 @@ class Directory:
             self._discard(self._children, agent.spec.parent, agent.id)
         spec = agent.spec
         tomb = Tombstone(
-            agent.id, spec.name, spec.cls, reason, time.time(), dict(agent.fates), failure
+            agent.id,
+            spec.name,
+            spec.cls,
+            reason,
+            time.time(),
+            dict(agent.fates),
+            failure,
+            agent.maker,
         )
         self._ended[agent.id] = tomb
         while len(self._ended) > self._limit:

@@ -79,8 +79,13 @@ class Hosting:
         self.on_ended: Callable[[bytes], None] = lambda _agent: None
 
     # -- creating ----------------------------------------------------------------------------------
-    def create(self, spec: Create, payload: list[Any], owner: bytes) -> tuple[Agent, bool]:
-        """Take an agent; True if it is an existing one of that name. Raises typed errors."""
+    def create(
+        self, spec: Create, payload: list[Any], owner: bytes, maker: str = ""
+    ) -> tuple[Agent, bool]:
+        """Take an agent; True if it is an existing one of that name. Raises typed errors.
+
+        ``owner``: the session, ``maker``: the authenticated peer that it is of.
+        """
         if self.draining:
             raise Draining("the daemon is stopping and takes no new agents")
         _check(spec)
@@ -103,7 +108,7 @@ class Hosting:
                 setting="max_agents",
             )
         code = self.store.get(spec.code) if spec.code else None
-        agent = Agent(spec, payload, owner, time.time())
+        agent = Agent(spec, payload, owner, time.time(), maker=maker)
         self.directory.add(agent)
         self._book.open(agent.id)
         if code is None:
@@ -144,6 +149,8 @@ class Hosting:
             spec.options,
             spec.needs,
             spec.code,
+            spec.by,
+            spec.plain,
         )
         self.supervisor.tell(worker, start, agent.payload)
 
@@ -394,8 +401,8 @@ def _check(spec: Create) -> None:
         raise ConfigError("an agent's id has 16 bytes")
     if not (0 < len(spec.cls) <= 1000 and spec.cls.isprintable()):
         raise ConfigError("the name of a class has 1 to 1,000 printable characters")
-    if spec.mode not in ("spec", "live"):
-        raise ConfigError(f"mode is spec or live, not {spec.mode!r}")
+    if spec.mode not in ("spec", "live", "registered"):
+        raise ConfigError(f"mode is spec, live or registered, not {spec.mode!r}")
     if spec.lifetime not in ("client", "daemon"):
         raise ConfigError(f"lifetime is client or daemon, not {spec.lifetime!r}")
     if spec.placement not in ("shared", "dedicated"):

@@ -47,6 +47,16 @@ class WorkerSettings:
     """Process id of the daemon."""
     heartbeat_s: float
     grace_s: float
+    max_message_bytes: int
+    """Of one message on the worker's own socket."""
+    max_queued_bytes: int
+    """Of answers that wait for one client there; one who is further behind is cut off."""
+    client_calls: int
+    """Long calls that one connection there may have open, and their bytes."""
+    client_bytes: int
+    daemon_calls: int
+    """The same of all connections."""
+    daemon_bytes: int
     secrets: dict[str, str] = field(default_factory=dict)
     """Where the values of secrets are, by name."""
     secret_values: dict[str, str] = field(default_factory=dict, repr=False)

@@ -7,7 +7,8 @@ One method per kind of message. What an error means for the peer is decided in o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+import os
+from collections.abc import Callable, Collection, Hashable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -33,7 +34,6 @@ from agentd.protocol import (
     pack,
     unpack,
 )
-from agentd.protocol.access import Grant
 from agentd.protocol.budgets import Budgets, Room
 from agentd.protocol.messages import (
     Accepted,
@@ -70,7 +70,9 @@ from agentd.protocol.messages import (
     Welcome,
 )
 from agentd.server.audit import ADMINISTRATION, Note, silent
-from agentd.server.delivery import Delivery
+from agentd.server.delivery import FIRST_MARK, Delivery
+from agentd.server.directory import Agent
+from agentd.server.gate import Gate, GrantOf
 from agentd.server.hosting import Hosting
 from agentd.server.lifecycle import State
 from agentd.server.sessions import Address, Connection, Session, Sessions
@@ -86,8 +88,8 @@ __all__ = ["Router"]
 
 log = logging.getLogger("agentd.server")
 
-Asked = Callable[[str, dict[str, Any], Callable[[bytes], None]], None]
-"""Administration: ``(what, params, answer)``; raises ``AgentdError``."""
+Asked = Callable[[str, dict[str, Any], Callable[[bytes], None], Callable[[Agent], bool]], None]
+"""Administration: ``(what, params, answer, sees)``; raises ``AgentdError``."""
 
 
 _FOR_AGENT = (Call, Fetch, Read, Attach)
@@ -95,8 +97,6 @@ _QUESTIONS = (*_FOR_AGENT, Create, Locate, Fate, Ask, Vouch, Offer, Supply)
 """What may stay open, and so is counted."""
 _NO_ANSWERS = ("accepted", "pong", "welcome")
 """Of these a question may have others after them, or they answer none that is counted."""
-GrantOf = Callable[[str], Grant | None]
-"""What an authenticated peer may do now; ``None``: nothing (any more)."""
 KICK_S: Final = 0.2
 """How long a peer that is to be disconnected has to read why."""
 
@@ -117,10 +117,12 @@ class Router:
         connections: Connections,
         asked: Asked,
         grant_of: GrantOf,
+        gate: Gate,
         audit: Note = silent,
     ) -> None:
         self._config = config
         self._grant_of = grant_of
+        self._gate = gate
         self._loop = loop
         self._node = node
         self._endpoint = endpoint
@@ -144,6 +146,7 @@ class Router:
             loop.clock,
         )
         self.delivery = Delivery(config.max_queued_bytes)
+        self._own = f"uid:{os.geteuid()}"
         self._audit = audit
         self._relayed: dict[str, dict[tuple[bytes, int], Call | Fetch | Read | Attach]] = {}
         self._lateness = Lateness(config.heartbeat_s)
@@ -199,9 +202,12 @@ class Router:
             self.answer(address, error_message(0, refusal))
             return
         try:
+            checked = self._gate.check(session.who, message)
+            if checked is None:
+                return
             if counted:
-                self._admit(address, session, message, frames[1:])
-            self._handle(address, session, message, frames[2:])
+                self._admit(address, session, checked, frames[1:])
+            self._handle(address, session, checked, frames[2:])
         except AgentdError as error:
             self.answer(address, error_message(number, error))
         except Exception as error:  # a defect of ours: tell it, do not leave the asker alone
@@ -222,7 +228,11 @@ class Router:
                 setting="max_message_bytes",
             )
         agent = message.agent if isinstance(message, _FOR_AGENT) else None
-        self.budgets.take((address, message.id), session.id, agent, size)
+        self.budgets.take((address, message.id), self._client_of(session), agent, size)
+
+    def _client_of(self, session: Session) -> Hashable:
+        """Whose budget it is. A stranger cannot have a second one by a second session."""
+        return session.id if session.who == self._own else session.who
 
     def _handle(
         self, address: Address, session: Session, message: Message, payload: list[Any]
@@ -247,13 +257,15 @@ class Router:
             case Create():
                 self._create(address, session, message, payload)
             case Locate():
-                self._locate(address, message)
+                self._locate(address, session.who, message)
             case Fate():
-                number = message.id
+                number, who = message.id, session.who
                 self._hosting.when_fate_known(
                     message.agent,
                     message.epoch,
-                    lambda fate: self.answer(address, error_message(number, fate)),
+                    lambda fate: self.answer(
+                        address, error_message(number, self._gate.tells(who, fate))
+                    ),
                 )
             case Ask():
                 self._ask(address, session, message)
@@ -340,6 +352,7 @@ class Router:
                 self._loop.clock(),
                 self._config.max_message_bytes,
                 self._endpoint,
+                self._gate.takes_code(origin.who),
             ),
         )
 
@@ -352,11 +365,11 @@ class Router:
         else:
             target = f"{show(message.agent)} {message.name or ''} {message.cls}"
             self._note(session, "create", target)
-            created, existing = self._hosting.create(message, payload, session.id)
+            created, existing = self._hosting.create(message, payload, session.id, session.who)
             agent = created.id
         if message.ack:
             self.answer(address, Accepted(message.id, agent, existing))
-        self._hosting.when_settled(agent, self._settler(address, message.id))
+        self._hosting.when_settled(agent, self._settler(address, session.who, message.id))
 
     def _ask(self, address: Address, session: Session, message: Ask) -> None:
         number = message.id
@@ -366,6 +379,7 @@ class Router:
             message.what,
             message.params,
             lambda data: self.answer(address, Answer(number), [data]),
+            self._gate.sees(session.who),
         )
 
     def _note(self, session: Session, action: str, target: str) -> None:
@@ -388,22 +402,25 @@ class Router:
             wanted = store.wanted(address, code)
         self.answer(address, Wanted(message.id, wanted))
 
-    def _locate(self, address: Address, message: Locate) -> None:
+    def _locate(self, address: Address, who: str, message: Locate) -> None:
         if message.agent is not None:
             agent = message.agent
         elif message.name is not None:
             agent = self._hosting.directory.find(message.name).id
         else:
             raise ProtocolError("locate needs an agent or a name")
-        self._hosting.when_settled(agent, self._settler(address, message.id))
+        self._hosting.when_settled(agent, self._settler(address, who, message.id))
 
     def _settler(
-        self, address: Address, number: int
+        self, address: Address, who: str, number: int
     ) -> Callable[[Ready | AgentdError, list[Any]], None]:
         def settled(outcome: Ready | AgentdError, payload: list[Any]) -> None:
             if isinstance(outcome, AgentdError):
                 codec = outcome.facts.get("codec", "")
-                self.answer(address, error_message(number, outcome, codec), payload)
+                if codec != "data" and not self._gate.takes_code(who):
+                    codec, payload = "", []  # the facts tell what it was
+                told = self._gate.tells(who, outcome)
+                self.answer(address, error_message(number, told, codec), payload)
             else:
                 self.answer(address, Ready(number, *outcome[1:]))
 
@@ -480,6 +497,11 @@ class Router:
                 self._config.max_queued_bytes >> 20,
                 extra={"action": "disconnected_unread", "peer": who, "waiting": waiting},
             )
+
+    def ask_for_life(self, connection: Wire) -> None:
+        """Send a ping, which any client answers that is not in the middle of a message."""
+        if connection.route:
+            self._sent((connection.front, connection.route), pack(Ping(FIRST_MARK)))
 
     def _connection_lost(self, connection: Wire) -> None:
         self.delivery.forget((connection.front, connection.route))
@@ -577,7 +599,8 @@ class Router:
             self.budgets.give((address, number))
             fate = self._hosting.directory.fate(call.agent, call.epoch)
             if fate is not None:
-                self.answer(address, error_message(number, fate))
+                told = self._gate.tells(self._sessions.who_at(address), fate)
+                self.answer(address, error_message(number, told))
         if worker.drained is False and self._hosting.draining:
             worker.drained = True
             self.on_drained()

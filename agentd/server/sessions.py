@@ -81,6 +81,11 @@ class Sessions:
         """The sessions of these peers."""
         return [session for session in self._sessions.values() if session.who in whos]
 
+    def who_at(self, address: Address) -> str:
+        """Who is answered at that address; empty if nobody is there any more."""
+        session = self._by_address.get(address)
+        return "" if session is None else session.who
+
     def connection(self, address: Address) -> Connection | None:
         """The connection that is answered at that address."""
         session = self._by_address.get(address)

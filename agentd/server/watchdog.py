@@ -30,6 +30,11 @@ anybody's message is seen half on its way once in a while."""
 REST_S: Final = 1.0
 """After a client was disconnected: its memory comes back a moment later."""
 QUIET_S: Final = 10.0
+SUSPECT_S: Final = 1.0
+"""So long there is too much with nobody seen sending; then all are asked for a sign of life."""
+ANSWER_S: Final = 2.0
+"""And so long they have for it. Who is in the middle of a message cannot give one. A client that is
+idle does not, either; it connects again when it has something to say."""
 
 
 class Watchdog:
@@ -40,16 +45,20 @@ class Watchdog:
         loop: Loop,
         connections: Connections,
         limit: int,
+        ask: Callable[[Connection], None] = lambda _connection: None,
         memory: Callable[[], int] = resident_bytes,
         give_back: Callable[[], None] = give_memory_back,
     ) -> None:
-        """``limit``: bytes; 0: nothing is watched."""
+        """``limit``: bytes; 0: nothing is watched. ``ask`` sends a client a ping."""
         self._loop = loop
         self._connections = connections
         self._limit = limit
+        self._ask = ask
         self._memory = memory
         self._give_back = give_back
         self._told_at: float | None = None
+        self._over_since: float | None = None
+        self._asked: dict[Connection, int] = {}
         self.disconnected = 0
         """Clients that were disconnected for it."""
         if limit:
@@ -64,6 +73,9 @@ class Watchdog:
                 self._connections.look(connection)
         if used > self._limit:
             wait = self._act(used)
+        else:
+            self._over_since = None
+            self._asked.clear()
         self._loop.later(wait, self._look)
 
     def _act(self, used: int) -> float:
@@ -71,20 +83,49 @@ class Watchdog:
         if self._memory() <= self._limit:
             return OVER_S
         culprit = self._culprit()
-        if culprit is None:
-            self._tell(used)
-            return OVER_S
-        who = self._connections.who(culprit)
-        if self._connections.end(culprit):
+        if culprit is not None:
+            self._disconnect(culprit, used, "it sends without finishing a message")
+            return REST_S
+        return self._suspect(used)
+
+    def _disconnect(self, connection: Connection, used: int, why: str) -> None:
+        self._over_since = None
+        self._asked.clear()
+        who = self._connections.who(connection)
+        if self._connections.end(connection):
             self.disconnected += 1
             log.warning(
-                "%s was disconnected: it sends without finishing a message, and the daemon has "
-                "%d MiB of memory (max_memory_bytes: %d MiB)",
+                "%s was disconnected: %s, and the daemon has %d MiB of memory (max_memory_bytes: "
+                "%d MiB)",
                 who,
+                why,
                 used >> 20,
                 self._limit >> 20,
                 extra={"action": "disconnected_memory", "peer": who, "memory": used},
             )
+
+    def _suspect(self, used: int) -> float:
+        """Nobody is seen to be at fault: whoever it is may have stopped in the middle."""
+        now = self._loop.clock()
+        if self._over_since is None:
+            self._over_since = now
+        over = now - self._over_since
+        if over < SUSPECT_S:
+            return OVER_S
+        if not self._asked:
+            self._tell(used)
+            for connection in self._connections:
+                self._asked[connection] = connection.messages
+                self._ask(connection)
+            return OVER_S
+        if over < SUSPECT_S + ANSWER_S:
+            return OVER_S
+        silent = [c for c in self._connections if self._asked.get(c) == c.messages]
+        suspects = [c for c in silent if c.pressure] or silent
+        for connection in suspects:
+            self._disconnect(connection, used, "it gives no sign of life")
+        self._over_since = None
+        self._asked.clear()
         return REST_S
 
     def _culprit(self) -> Connection | None:
@@ -103,7 +144,7 @@ class Watchdog:
             self._told_at = now
             log.error(
                 "the daemon has %d MiB of memory (max_memory_bytes: %d MiB), and no client is seen "
-                "to be at fault",
+                "to be at fault; all are asked for a sign of life",
                 used >> 20,
                 self._limit >> 20,
                 extra={"action": "memory_high", "memory": used},

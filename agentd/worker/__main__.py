@@ -29,6 +29,7 @@ def main() -> None:
     from agentd.client.secrets import Sources, install
     from agentd.protocol import local_versions, pack
     from agentd.protocol.messages import Enlist
+    from agentd.transport import guard
     from agentd.transport.local import LocalPort, LocalRouter, adopt
     from agentd.transport.loop import Loop
     from agentd.transport.process import raise_file_limit
@@ -36,6 +37,8 @@ def main() -> None:
     from agentd.worker.host import Host
     from agentd.worker.output import capture
 
+    if told.safe:
+        guard.refuse_pickles("this daemon runs in safe mode, in which agents read none either")
     faulthandler.enable(all_threads=False)  # the one at fault: the callers see its last lines
     sys.path[:0] = [folder for folder in told.path if folder not in sys.path]
     capture()
@@ -44,7 +47,9 @@ def main() -> None:
         raise_file_limit()
     loop = Loop()
     loop.on_signal(signal.SIGTERM, loop.stop)
-    front = LocalRouter(adopt(told.listener))
+    front = LocalRouter(
+        adopt(told.listener), most=told.max_message_bytes, most_queued=told.max_queued_bytes
+    )
     back = LocalPort(adopt(told.back))
     Host(told, loop, front, back, Recorder(told.recorder))
     mine = local_versions()

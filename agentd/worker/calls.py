@@ -19,7 +19,7 @@ from agentd.client.fetching import Outcome
 from agentd.errors import AgentdError, CallCancelled, CallTimeout
 from agentd.ids import show
 from agentd.protocol import error_message
-from agentd.protocol.messages import Accepted, Call, Message, Result
+from agentd.protocol.messages import Accepted, Call, Error, Message, Result
 from agentd.worker import coroutines
 from agentd.worker.hosted import Hosted
 from agentd.worker.interrupt import Interruptible
@@ -47,6 +47,9 @@ __all__ = ["OpenCall", "OpenWatch"]
 class OpenCall:
     """An ``Item`` of the agent's turns (see ``agentd.worker.turns``)."""
 
+    ticket: object | None = None
+    """What it gives back to the host's budgets when it has ended."""
+
     def __init__(
         self, host: Host, hosted: Hosted, source: Source, call: Call, payload: list[Any]
     ) -> None:
@@ -55,7 +58,8 @@ class OpenCall:
         self._host = host
         self._source = source
         self._payload = payload
-        self._refs: Any = host.references
+        self.terms = host.terms(source, call)
+        self._refs: Any = host.references.on_terms(self.terms)
         self._lock = threading.Lock()  # protects the next two, and where the answer goes
         self._state = CallState.WAITING if call.needs else CallState.QUEUED
         self._told = False
@@ -114,12 +118,12 @@ class OpenCall:
             if found.__cause__ is None:
                 self._answer(failed, error_message(self.call.id, found), [])
             else:  # it tells why an agent could not be built, which no header has room for
-                self._answer(failed, *failure(self.call, found, self._refs))
+                self._answer(failed, *self._failure(found))
         elif isinstance(found, Outcome):  # a call that this one needs failed: so does this one
-            message, payload = found
+            message, payload = self._readable(found)
             self._answer(failed, message.renumbered(self.call.id), list(payload))
         else:
-            self._refs = self._host.references.resolving(found)
+            self._refs = self._host.references.resolving(found, self.terms)
             with self._lock:
                 self._moves(CallEvent.NEEDS_THERE)
                 given_up = self._state is not CallState.QUEUED
@@ -177,15 +181,25 @@ class OpenCall:
         self._work.stop()
 
     def _operate(self) -> tuple[str, list[Any]]:
-        return operate(self.hosted, self.call, self._payload, self._refs)
+        return operate(self.hosted, self.call, self._payload, self._refs, self.terms)
+
+    def _failure(self, error: BaseException) -> tuple[Error, list[Any]]:
+        return failure(self.call, error, self._refs, data_only=self.terms.plain)
+
+    def _readable(self, outcome: Outcome) -> Outcome:
+        """The failure of another call, without what the caller of this one does not read."""
+        message = outcome.message
+        if self.terms.plain and isinstance(message, Error) and message.codec not in ("", "data"):
+            return Outcome(message.changed(codec=""), [])
+        return outcome
 
     def _failed(self, error: BaseException) -> tuple[Message, list[Any]]:
         if isinstance(error, Raised):
-            return failure(self.call, error.error, self._refs)
+            return self._failure(error.error)
         if isinstance(error, AgentdError):
             # What cannot be read, or is not allowed: told as it is.
             return error_message(self.call.id, without_secrets(error)), []
-        return failure(self.call, error, self._refs)  # a defect of ours, told to the caller
+        return self._failure(error)  # a defect of ours, told to the caller
 
     def begin(self, done: Callable[[], None]) -> None:
         """As a task of the event loop."""
@@ -210,8 +224,9 @@ class OpenCall:
         slot = self._host.recorder.enter(self.hosted.id)
         message: Message
         try:
-            args, kwargs = arguments(self.call, self._payload, self._refs)
-            coroutine = agent_code(self.hosted.call, self.call.name, args, kwargs)
+            args, kwargs = arguments(self.call, self._payload, self._refs, self.terms)
+            method = self.hosted.method_for(self.terms)
+            coroutine = agent_code(method, self.call.name, args, kwargs)
             try:
                 value = await coroutine
             except asyncio.CancelledError:
@@ -219,7 +234,7 @@ class OpenCall:
             except BaseException as error:  # noqa: BLE001 - the agent's answer
                 raise Raised(from_agent(error)) from None
             what = f"the result of {self.call.name}"
-            codec, frames = encode_value(self.hosted, value, what, self._refs)
+            codec, frames = encode_value(self.hosted, value, what, self._refs, self.terms)
             message = Result(self.call.id, codec)
         except asyncio.CancelledError:
             message, frames = error_message(self.call.id, self._cancelled()), []
@@ -352,7 +367,12 @@ class OpenWatch(OpenCall):
 
     def _run_code(self) -> tuple[str, list[Any]]:
         self._watcher = Watcher(
-            self._source, self.call.id, self.call.name, self.call.credit, self._over
+            self._source,
+            self.call.id,
+            self.call.name,
+            self.call.credit,
+            self._over,
+            plain=self.terms.plain,
         )
         agent_code(self.hosted.watchers.add, self._watcher)
         return "", []

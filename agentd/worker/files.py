@@ -157,7 +157,7 @@ def answer(files: Files, source: Source, message: Read) -> None:
     except AgentdError as error:
         source.answer(error_message(number, error))
     except Exception as error:  # noqa: BLE001 - the disk's, told to the reader as it is
-        source.answer(*failure(message, error, None))
+        source.answer(*failure(message, error, None, data_only=True))
     else:
         source.answer(Result(number), [part])
 

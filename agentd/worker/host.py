@@ -22,6 +22,7 @@ from agentd.client.references import References, install
 from agentd.errors import (
     AgentdError,
     CallTimeout,
+    CodecNotAllowed,
     Draining,
     ProtocolError,
     TooLate,
@@ -37,6 +38,7 @@ from agentd.protocol import (
     local_versions,
     unpack,
 )
+from agentd.protocol.budgets import Budgets, Room
 from agentd.protocol.messages import (
     Attach,
     Call,
@@ -75,6 +77,7 @@ from agentd.worker.references import HostReferences, open_outcome
 from agentd.worker.settings import Settings
 from agentd.worker.source import Source
 from agentd.worker.streams import KEEP_S, OpenStream, Streams
+from agentd.worker.terms import Terms
 from agentd.worker.turns import TurnOptions
 
 __all__ = ["Host"]
@@ -83,6 +86,8 @@ LATE_S = 0.1
 """A call older than that on arrival has its time left corrected: clocks are known that well."""
 HOLD_S = 0.02
 """How long such a call waits for what its caller may have sent after it: that it is given up."""
+LONG = 64 * 1024
+"""Calls from so many bytes on are counted: those of one connection, and of all."""
 READERS = 4
 """Files are read by so many threads at most: a disk is not faster for more."""
 
@@ -115,7 +120,11 @@ class Host:
         self._lateness = Lateness(settings.heartbeat_s, loop.was_held_up)
         self._draining = False
         self._held: list[OpenCall] = []
-        self._lock = threading.Lock()  # protects the two below
+        self._lock = threading.Lock()  # protects the three below
+        room = Room(settings.client_calls, settings.client_bytes)
+        self._budgets = Budgets(
+            room, room, Room(settings.daemon_calls, settings.daemon_bytes), loop.clock
+        )
         self._open: dict[OpenCall, None] = {}
         self._by_key: dict[bytes, OpenCall] = {}
         loop.serve(front, self._from_client)
@@ -207,6 +216,7 @@ class Host:
                 self._settings.grace_s,
                 mine.dill,
                 self.loop.clock(),
+                takes_code=not self._settings.safe,
             )
         )
 
@@ -223,28 +233,35 @@ class Host:
             message.code,
         )
         self._agents[message.agent] = hosted
+        terms = self._start_terms(message)
         if message.needs:
-            self.fetch_needs(message.needs, partial(self._start_with, hosted, message, payload))
+            have = partial(self._start_with, hosted, message, payload, terms)
+            self.fetch_needs(message.needs, have)
         else:
-            hosted.post(partial(self._build, hosted, message, payload, self.references))
+            refs = self.references.on_terms(terms)
+            hosted.post(partial(self._build, hosted, message, payload, refs))
+
+    def _start_terms(self, message: Start) -> Terms:
+        return Terms.of(message.by, plain=message.plain, direct=False, safe=self._settings.safe)
 
     def _start_with(
         self,
         hosted: Hosted,
         message: Start,
         payload: list[Any],
+        terms: Terms,
         found: dict[bytes, Outcome] | AgentdError | Outcome,
     ) -> None:
         """The results among the constructor's arguments are here, or one of them failed."""
         if isinstance(found, dict):
-            refs = self.references.resolving(found)
+            refs = self.references.resolving(found, terms)
             hosted.post(partial(self._build, hosted, message, payload, refs))
             return
 
         def fail() -> None:
             try:
                 if isinstance(found, Outcome):
-                    open_outcome(found, self.references)
+                    open_outcome(found, self.references, data_only=not terms.code)
                 assert isinstance(found, AgentdError)
                 raise found
             except BaseException as error:  # noqa: BLE001 - it is the answer
@@ -270,14 +287,19 @@ class Host:
             self._not_built(hosted, message, error)
         finally:
             flush()
+            self.references.being_made.pop(message.agent, None)
             self.recorder.leave(slot)
 
     def _not_built(self, hosted: Hosted, message: Start, error: BaseException) -> None:
         hosted.object = None
         self.references.forget(hosted)
         self._agents.pop(hosted.id, None)
+        plain = self._start_terms(message).plain
         facts, encoded = serialization.encode_error(
-            from_agent(error), refs=self.references, redaction=redactions or None
+            from_agent(error),
+            refs=self.references,
+            redaction=redactions or None,
+            data_only=plain,
         )
         codec, frames = payload_of(encoded)
         text = (
@@ -288,6 +310,20 @@ class Host:
     def _make(self, hosted: Hosted, message: Start, payload: list[Any], refs: Any) -> Any:
         head, *buffers = payload
         know = self.references.know
+        data_only = not self._start_terms(message).code
+        if message.mode == "registered":
+            cls = serialization.import_class(message.cls)
+            self.references.being_made[message.agent] = cls.__module__
+            args, kwargs = serialization.decode_call(
+                message.codec, head, buffers, refs=refs, data_only=data_only, may_import=True
+            )
+            return self._construct(hosted, message, cls, args, kwargs)
+        if data_only:
+            raise CodecNotAllowed(
+                f"{message.cls} was to be made from {message.mode!r}, which is to run code; here "
+                "only registered agents are made",
+                codec=message.codec,
+            )
         if message.code:
             shipped.use(os.path.join(self._settings.folder, "code", message.code.hex()))
         if message.mode == "live":
@@ -297,6 +333,17 @@ class Host:
         cls, args, kwargs = serialization.decode_spec(
             message.codec, head, buffers, refs=refs, may_import=True
         )
+        return self._construct(hosted, message, cls, args, kwargs)
+
+    def _construct(
+        self,
+        hosted: Hosted,
+        message: Start,
+        cls: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        know = self.references.know
         if type(cls).__call__ not in (RpcMeta.__call__, type.__call__):
             obj = cls(*args, **kwargs)
             know(obj, hosted, message.name)
@@ -331,8 +378,10 @@ class Host:
         if call.again and self._known_already(source, call):
             return
         call = self._in_time(source, call)
+        ticket = self._take_room(source, payload)
         if call.hold and not self.outcomes.expect(call.key):
             # The same call once more (``options(key=)``): it is not run again.
+            self._give_room(ticket)
             self.outcomes.fetch(call.key, partial(_pass_on, source, call.id))
             return
         opened: OpenCall
@@ -344,6 +393,7 @@ class Host:
             opened = stream
         else:
             opened = OpenCall(self, hosted, source, call, payload)
+        opened.ticket = ticket
         with self._lock:
             if call.op != "watch":  # it has no end that could be waited for
                 self._open[opened] = None
@@ -358,15 +408,46 @@ class Host:
             self.loop.later(HOLD_S, self._enter_held)
         self._held.append(opened)
 
+    def _take_room(self, source: Source, payload: list[Any]) -> object | None:
+        """Count the bytes of a long call until it has ended; raises ``Overloaded``.
+
+        The short ones are as many as the agents' mailboxes take, and are not slowed down.
+        """
+        size = sum(map(len, payload))
+        if size < LONG:
+            return None
+        ticket = object()
+        with self._lock:
+            self._budgets.take(ticket, source.who, None, size)
+        return ticket
+
+    def _give_room(self, ticket: object | None) -> None:
+        if ticket is not None:
+            with self._lock:
+                self._budgets.give(ticket)
+
     def _enter_held(self) -> None:
         held, self._held = self._held, []
         for opened in held:
             if not opened.answered:
                 opened.enter()
 
+    def _relayed(self, source: Source) -> bool:
+        """Whether it came by way of the daemon."""
+        return source.port is self._back
+
+    def terms(self, source: Source, call: Call) -> Terms:
+        """On what terms the call is read and answered."""
+        return Terms.of(
+            call.by,
+            plain=call.plain,
+            direct=not self._relayed(source),
+            safe=self._settings.safe,
+        )
+
     def _is_late(self, source: Source, at: float) -> bool:
         # What the daemon relays it has found in time; then it may be late as a whole.
-        who = self._back.fd if source.port is self._back else source.who
+        who = self._back.fd if self._relayed(source) else source.who
         return self._lateness.is_late(who, at, self.loop.clock())
 
     def _in_time(self, source: Source, call: Call) -> Call:
@@ -406,6 +487,7 @@ class Host:
 
     def call_ended(self, call: OpenCall) -> None:
         """It has been answered. From any thread."""
+        self._give_room(call.ticket)
         with self._lock:
             self._open.pop(call, None)
             if self._by_key.get(call.call.key) is call:  # not a later one with its key

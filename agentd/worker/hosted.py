@@ -12,6 +12,7 @@ from agentd.ids import show
 from agentd.worker.executor import Executor
 from agentd.worker.iterators import Iterators
 from agentd.worker.state import Seen, Watchers
+from agentd.worker.terms import Terms
 from agentd.worker.turns import Item, TurnOptions, Turns
 
 __all__ = ["Hosted"]
@@ -89,6 +90,16 @@ class Hosted:
         self.object = None
 
     # -- operations --------------------------------------------------------------------------------
+    def method_for(self, terms: Terms) -> Callable[[str, tuple[Any, ...], dict[str, Any]], Any]:
+        """How methods are called on those terms."""
+        return self.call_listed if terms.guest else self.call
+
+    def call_listed(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a method that the class itself has, and nothing that is an attribute by chance."""
+        if name not in self.about["methods"] and name not in self.about["specials"]:
+            raise private(self.object, name, "it is no method of its class")
+        return self.call(name, args, kwargs)
+
     def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a method; the special ones are those that the class defines."""
         if name.startswith("_"):
@@ -96,6 +107,8 @@ class Hosted:
                 raise private(self.object, name)
             # Special methods belong to the type, as with Python's own operators.
             return getattr(type(self.object), name)(self.object, *args, **kwargs)
+        if self.about["exposed"] and name not in self.about["methods"]:
+            raise private(self.object, name, "its class exposes others")
         return getattr(self.object, name)(*args, **kwargs)
 
     def get(self, name: str) -> Any:
@@ -164,12 +177,14 @@ class _Task:
         """It goes on."""
 
 
-def private(obj: Any, name: str) -> AttributeError:
+def private(
+    obj: Any,
+    name: str,
+    why: str = "names with a leading underscore stay private to the agent",
+) -> AttributeError:
     """The same type a missing attribute raises, so that ``hasattr`` and ``getattr`` work."""
     return AttributeError(
-        f"{type(obj).__name__!r} object has no attribute {name!r} here: names with a leading "
-        "underscore stay private to the agent",
-        name=name,
+        f"{type(obj).__name__!r} object has no attribute {name!r} here: {why}", name=name
     )
 
 

@@ -31,23 +31,26 @@ class Iterators:
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._open: OrderedDict[int, Iterator[Any]] = OrderedDict()
+        self._guests: dict[int, str] = {}
+        """Whose each is: numbers are easily guessed, and are of use to nobody else."""
 
-    def open(self, iterator: Iterator[Any]) -> int:
-        """Keep it; the number by which it is read."""
+    def open(self, iterator: Iterator[Any], guest: str = "") -> int:
+        """Keep it; the number by which it is read, by the same restricted peer only."""
         number = next(self._numbers)
         self._open[number] = iterator
+        self._guests[number] = guest
         while len(self._open) > MAX_ITERATORS:
-            self.close(next(iter(self._open)))
+            self._close(next(iter(self._open)))
         return number
 
-    def take(self, number: int) -> tuple[list[Any], bool]:
+    def take(self, number: int, guest: str = "") -> tuple[list[Any], bool]:
         """The next items, and whether the iterator is at its end.
 
         At least one; more only as long as they come quickly, so that a slow source is passed on
         item by item and a fast one in batches.
         """
         iterator = self._open.get(number)
-        if iterator is None:
+        if iterator is None or not self._may(number, guest):
             raise ProtocolError(
                 "this iterator was closed: it was read to its end, let go, or more than "
                 f"{MAX_ITERATORS} were open on the agent at once"
@@ -61,17 +64,26 @@ class Iterators:
                 if time.monotonic() > until:
                     break
         except StopIteration:
-            del self._open[number]
+            del self._open[number], self._guests[number]
             return items, True
         except BaseException as error:
             self._open.pop(number, None)
             if not items:
+                self._guests.pop(number, None)
                 raise
             self._open[number] = _Raising(error)  # the items before it come first
         return items, False
 
-    def close(self, number: int) -> None:
+    def close(self, number: int, guest: str = "") -> None:
         """Let go of it; a generator runs its ``finally`` now."""
+        if self._may(number, guest):
+            self._close(number)
+
+    def _may(self, number: int, guest: str) -> bool:
+        return guest in ("", self._guests.get(number))
+
+    def _close(self, number: int) -> None:
+        self._guests.pop(number, None)
         iterator = self._open.pop(number, None)
         close = getattr(iterator, "close", None)
         if close is not None:
@@ -81,7 +93,7 @@ class Iterators:
         """The agent ends."""
         for number in list(self._open):
             with contextlib.suppress(Exception):
-                self.close(number)
+                self._close(number)
 
 
 class _Raising:

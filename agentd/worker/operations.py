@@ -9,13 +9,21 @@ import msgpack
 
 from agentd import serialization
 from agentd.client.redaction import redactions
-from agentd.errors import AgentdError, ProtocolError, SerializationError, StateConflict
+from agentd.errors import (
+    AgentdError,
+    CodecNotAllowed,
+    NotAllowed,
+    ProtocolError,
+    SerializationError,
+    StateConflict,
+)
 from agentd.ids import show
 from agentd.protocol import fit
 from agentd.protocol.messages import Call, Error, Read
 from agentd.serialization import Encoded
 from agentd.worker import coroutines
 from agentd.worker.hosted import Hosted
+from agentd.worker.terms import OWN, Terms
 
 __all__ = [
     "Raised",
@@ -31,55 +39,83 @@ __all__ = [
 ]
 
 
-def operate(hosted: Hosted, call: Call, payload: Any, refs: Any) -> tuple[str, list[Any]]:
+def operate(
+    hosted: Hosted, call: Call, payload: Any, refs: Any, terms: Terms = OWN
+) -> tuple[str, list[Any]]:
     """Do it; the codec and frames of the result. Raises ``Raised`` and ``AgentdError``."""
     name = call.name
     match call.op:
         case "method":
-            args, kwargs = arguments(call, payload, refs)
-            value = agent_code(hosted.call, name, args, kwargs)
+            args, kwargs = arguments(call, payload, refs, terms)
+            value = agent_code(hosted.method_for(terms), name, args, kwargs)
             if name in ("__iter__", "__reversed__"):
-                return _iterator(hosted, agent_code(iter, value))
-            return value_of(hosted, value, f"the result of {name}", refs)
+                return _iterator(hosted, agent_code(iter, value), terms)
+            return value_of(hosted, value, f"the result of {name}", refs, terms)
+        case "next":
+            items = agent_code(hosted.iterators.take, _number(name), terms.guest)
+            # A list: plain items stay plain, for clients in other languages.
+            return value_of(hosted, list(items), "an item of the iterator", refs, terms)
+        case "close":
+            agent_code(hosted.iterators.close, _number(name), terms.guest)
+            return value_of(hosted, None, "", refs, terms)
+    if terms.guest:
+        raise NotAllowed(
+            f"{terms.guest} may not {call.op!r} {name!r} of {hosted.cls}: its role goes as far as "
+            "calling methods",
+            who=terms.guest,
+            action=f"call {call.op}",
+            role="deployer",
+        )
+    return _attribute(hosted, call, payload, refs, terms)
+
+
+def _attribute(
+    hosted: Hosted, call: Call, payload: Any, refs: Any, terms: Terms
+) -> tuple[str, list[Any]]:
+    """What concerns attributes: for those who may do everything."""
+    name = call.name
+    match call.op:
         case "get":
             value = agent_code(hosted.get, name)
             if hosted.is_own_method(value):
                 return "method", []
-            return value_of(hosted, value, f"the attribute {name}", refs)
+            return value_of(hosted, value, f"the attribute {name}", refs, terms)
         case "set":
             head, *buffers = payload
-            new = serialization.decode(call.codec, head, buffers, refs=refs, may_import=True)
+            new = serialization.decode(
+                call.codec, head, buffers, refs=refs, data_only=not terms.code, may_import=True
+            )
             agent_code(hosted.set, name, new)
-            return value_of(hosted, None, "", refs)
+            return value_of(hosted, None, "", refs, terms)
         case "del":
             agent_code(hosted.delete, name)
-            return value_of(hosted, None, "", refs)
+            return value_of(hosted, None, "", refs, terms)
         case "dir":
-            return value_of(hosted, agent_code(hosted.names), "its names", refs)
-        case "next":
-            items = agent_code(hosted.iterators.take, _number(name))
-            # A list: plain items stay plain, for clients in other languages.
-            return value_of(hosted, list(items), "an item of the iterator", refs)
-        case "close":
-            agent_code(hosted.iterators.close, _number(name))
-            return value_of(hosted, None, "", refs)
-    return _state(hosted, call, payload, refs)
+            return value_of(hosted, agent_code(hosted.names), "its names", refs, terms)
+    return _state(hosted, call, payload, refs, terms)
 
 
-def _state(hosted: Hosted, call: Call, payload: Any, refs: Any) -> tuple[str, list[Any]]:
+def _state(
+    hosted: Hosted, call: Call, payload: Any, refs: Any, terms: Terms
+) -> tuple[str, list[Any]]:
     """What concerns the agent's state as such."""
     name = call.name
     match call.op:
         case "look":
             seen = agent_code(hosted.look, name)
-            return value_of(hosted, list(seen), f"the attribute {name}", refs)
+            return value_of(hosted, list(seen), f"the attribute {name}", refs, terms)
         case "put":
             head, *buffers = payload
             new, expect = serialization.decode(
-                call.codec, head, buffers, refs=refs, may_import=True
+                call.codec, head, buffers, refs=refs, data_only=not terms.code, may_import=True
             )
-            return value_of(hosted, _put(hosted, name, new, expect), "", refs)
+            return value_of(hosted, _put(hosted, name, new, expect), "", refs, terms)
         case "copy":
+            if terms.plain:
+                raise CodecNotAllowed(
+                    f"a copy of {hosted.cls} is a pickle, and only plain data is sent here",
+                    codec="pickle",
+                )
             return payload_of(serialization.encode_object(hosted.object, refs=refs))
     raise ProtocolError(f"a call cannot be of the kind {call.op!r}")
 
@@ -99,25 +135,34 @@ def _put(hosted: Hosted, name: str, value: Any, expect: int | None) -> int:
     return version
 
 
-def arguments(call: Call, payload: Any, refs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """``(args, kwargs)`` of a call."""
+def arguments(
+    call: Call, payload: Any, refs: Any, terms: Terms = OWN
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """``(args, kwargs)`` of a call; nothing but plain data unless the terms allow more."""
     head, *buffers = payload
-    return serialization.decode_call(call.codec, head, buffers, refs=refs, may_import=True)
+    return serialization.decode_call(
+        call.codec, head, buffers, refs=refs, data_only=not terms.code, may_import=True
+    )
 
 
-def value_of(hosted: Hosted, value: Any, what: str, refs: Any) -> tuple[str, list[Any]]:
+def value_of(
+    hosted: Hosted, value: Any, what: str, refs: Any, terms: Terms
+) -> tuple[str, list[Any]]:
     """The codec and frames of a value; coroutines are awaited, iterators stay."""
     if coroutines.is_async(value):
         value = agent_code(coroutines.settle, value)
-    if isinstance(value, Iterator) and _stays(value):
-        return _iterator(hosted, value)
-    return encode_value(hosted, value, what, refs)
+    # Where only plain data is read, none of them would arrive as what it is.
+    if isinstance(value, Iterator) and (terms.plain or _stays(value)):
+        return _iterator(hosted, value, terms)
+    return encode_value(hosted, value, what, refs, terms)
 
 
-def encode_value(hosted: Hosted, value: Any, what: str, refs: Any) -> tuple[str, list[Any]]:
+def encode_value(
+    hosted: Hosted, value: Any, what: str, refs: Any, terms: Terms = OWN
+) -> tuple[str, list[Any]]:
     """The codec and frames of a plain value; raises ``SerializationError`` that says whose."""
     try:
-        encoded = serialization.encode(value, refs=refs, root="result")
+        encoded = serialization.encode(value, refs=refs, root="result", data_only=terms.plain)
     except OSError as error:  # a file that is returned, and is not there
         raise Raised(from_agent(error)) from None
     except SerializationError as error:
@@ -127,9 +172,13 @@ def encode_value(hosted: Hosted, value: Any, what: str, refs: Any) -> tuple[str,
     return payload_of(encoded)
 
 
-def failure(call: Call | Read, error: BaseException, refs: Any) -> tuple[Error, list[Any]]:
+def failure(
+    call: Call | Read, error: BaseException, refs: Any, *, data_only: bool
+) -> tuple[Error, list[Any]]:
     """The answer to a question whose code raised."""
-    facts, encoded = serialization.encode_error(error, refs=refs, redaction=redactions or None)
+    facts, encoded = serialization.encode_error(
+        error, refs=refs, redaction=redactions or None, data_only=data_only
+    )
     codec, frames = payload_of(encoded)
     return Error(call.id, "raised", fit(facts["message"]), fit(facts), codec), frames
 
@@ -172,8 +221,8 @@ def payload_of(encoded: Encoded | None) -> tuple[str, list[Any]]:
     return encoded.codec, [encoded.head, *encoded.buffers]
 
 
-def _iterator(hosted: Hosted, iterator: Iterator[Any]) -> tuple[str, list[Any]]:
-    return "iter", [msgpack.packb(hosted.iterators.open(iterator))]
+def _iterator(hosted: Hosted, iterator: Iterator[Any], terms: Terms) -> tuple[str, list[Any]]:
+    return "iter", [msgpack.packb(hosted.iterators.open(iterator, terms.guest))]
 
 
 def _stays(iterator: Iterator[Any]) -> bool:

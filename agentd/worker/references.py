@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,14 +12,15 @@ from agentd.client.context import current
 from agentd.client.fetching import Outcome
 from agentd.client.files import File, FileReference
 from agentd.client.references import FILE, RESULT, References
-from agentd.errors import AgentdError, ResultExpired, from_wire
+from agentd.errors import AgentdError, DecodeError, ResultExpired, from_wire
 from agentd.protocol.messages import Error, Result
 from agentd.worker.files import Files
+from agentd.worker.terms import OWN, Terms
 
 if TYPE_CHECKING:
     from agentd.worker.hosted import Hosted
 
-__all__ = ["CallReferences", "HostReferences", "open_outcome"]
+__all__ = ["CallReferences", "GuestReferences", "HostReferences", "open_outcome"]
 
 
 class HostReferences(References):
@@ -28,6 +30,8 @@ class HostReferences(References):
         self._endpoint = endpoint
         self.files = Files()
         self._hosted: dict[int, tuple[Hosted, Any]] = {}
+        self.being_made: dict[bytes, str] = {}
+        """By agent that has no object yet: the module of its class."""
         self._objects: dict[bytes, dict[int, Any]] = {}
         """By agent: its object, by identity (two for a moment, should ``__new__`` give another)."""
 
@@ -75,9 +79,40 @@ class HostReferences(References):
         except ResultExpired:
             return None  # reading it will say so
 
-    def resolving(self, outcomes: Mapping[bytes, Outcome]) -> CallReferences:
+    def on_terms(self, terms: Terms) -> HostReferences | GuestReferences:
+        """The same, for payloads that come on those terms."""
+        return GuestReferences(self) if terms.guest else self
+
+    def resolving(self, outcomes: Mapping[bytes, Outcome], terms: Terms) -> CallReferences:
         """The same, for a payload whose results of other calls have been fetched."""
-        return CallReferences(self, outcomes)
+        return CallReferences(self.on_terms(terms), outcomes, terms)
+
+    @property
+    def endpoint(self) -> str:
+        """Where the daemon of this worker is found."""
+        return self._endpoint
+
+    def make_dataclass(self, module: str, qualname: str, values: dict[str, Any]) -> object:
+        """An instance of a dataclass of the agent's own, by its ``__init__``.
+
+        So whatever it checks is checked. Of its own are those in the top-level package of its
+        class, and those that its module knows by a name; nothing is imported for it.
+        """
+        running = current()
+        home = None if running is None else self._home(running.agent)
+        cls = serialization.loaded_dataclass(module, qualname)
+        if home is None or not _knows(home, cls):
+            raise DecodeError(
+                f"{module}.{qualname} is no dataclass that this agent's module knows",
+                culprit=f"{module}.{qualname}",
+            )
+        return serialization.construct_dataclass(cls, values)
+
+    def _home(self, agent: bytes) -> str | None:
+        """The module of the agent's class; while it is made, of the class that it is made of."""
+        for obj in list(self._objects.get(agent, {}).values()):
+            return str(type(obj).__module__)
+        return self.being_made.get(agent)
 
     def from_wire(self, wire: tuple[Any, ...]) -> object:
         """The proxy; or the object itself, for the agent whose code is running.
@@ -93,36 +128,91 @@ class HostReferences(References):
         return super().from_wire(wire)
 
 
+class GuestReferences:
+    """For what a restricted peer sends: it refers to what is at this daemon, and no further.
+
+    A reference to elsewhere would have the agent connect to wherever the peer likes; one to the
+    result of a call that the gate has not seen would be read with the agent's own rights.
+    """
+
+    def __init__(self, hosts: HostReferences) -> None:
+        self._hosts = hosts
+
+    def to_wire(self, obj: object) -> tuple[Any, ...] | None:
+        """As in the worker."""
+        return self._hosts.to_wire(obj)
+
+    def make_dataclass(self, module: str, qualname: str, values: dict[str, Any]) -> object:
+        """As in the worker."""
+        return self._hosts.make_dataclass(module, qualname, values)
+
+    def from_wire(self, wire: tuple[Any, ...]) -> object:
+        """Agents and files of this daemon, whatever the reference says of where they are."""
+        here = self._hosts.endpoint
+        match wire:
+            case ("file", token, agent, _endpoint, epoch, name, size):
+                return self._hosts.from_wire((FILE, token, agent, here, epoch, name, size))
+            case ("secret", _name):
+                return self._hosts.from_wire(wire)
+            case (bytes(agent), str(), str(), *_rest):
+                return self._hosts.from_wire((agent, here, "agent", None, None, None, None))
+        raise DecodeError("a reference to something that this client has not made known")
+
+
 class CallReferences:
     """While a call's payload is read: references to results are the results themselves."""
 
-    def __init__(self, hosts: HostReferences, outcomes: Mapping[bytes, Outcome]) -> None:
+    def __init__(
+        self,
+        hosts: HostReferences | GuestReferences,
+        outcomes: Mapping[bytes, Outcome],
+        terms: Terms = OWN,
+    ) -> None:
         self._hosts = hosts
         self._outcomes = outcomes
+        self._terms = terms
         self._values: dict[bytes, Any] = {}
 
     def to_wire(self, obj: object) -> tuple[Any, ...] | None:
         """As in the worker."""
         return self._hosts.to_wire(obj)
 
+    def make_dataclass(self, module: str, qualname: str, values: dict[str, Any]) -> object:
+        """As in the worker."""
+        return self._hosts.make_dataclass(module, qualname, values)
+
     def from_wire(self, wire: tuple[Any, ...]) -> object:
         """The value of the result, one object however often it is meant; else as in the worker."""
         if wire and wire[0] == RESULT and wire[1] in self._outcomes:
             key = wire[1]
             if key not in self._values:
-                self._values[key] = open_outcome(self._outcomes[key], self)
+                self._values[key] = open_outcome(
+                    self._outcomes[key], self, data_only=not self._terms.code
+                )
             return self._values[key]
         return self._hosts.from_wire(wire)
 
 
-def open_outcome(outcome: Outcome, refs: Any) -> Any:
+def open_outcome(outcome: Outcome, refs: Any, *, data_only: bool = False) -> Any:
     """The value; raises the error."""
     message, payload = outcome
     head, *buffers = payload or (b"",)
     if isinstance(message, Result):
-        return serialization.decode(message.codec, head, buffers, refs=refs, may_import=True)
+        return serialization.decode(
+            message.codec, head, buffers, refs=refs, data_only=data_only, may_import=True
+        )
     assert isinstance(message, Error)
     if message.code == "raised":
-        raise serialization.decode_error(message.facts, message.codec, head, buffers, refs=refs)
+        raise serialization.decode_error(
+            message.facts, message.codec, head, buffers, refs=refs, data_only=data_only
+        )
     error: AgentdError = from_wire(message.code, message.message, message.facts)
     raise error
+
+
+def _knows(home: str, cls: type) -> bool:
+    """Whether a module knows the class: by a name of its own, or as of the same package."""
+    if cls.__module__.partition(".")[0] == home.partition(".")[0]:
+        return True
+    names = vars(sys.modules[home]) if home in sys.modules else {}
+    return any(value is cls for value in list(names.values()))

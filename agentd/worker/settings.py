@@ -25,6 +25,12 @@ class Settings:
     parent: int
     heartbeat_s: float
     grace_s: float
+    max_message_bytes: int
+    max_queued_bytes: int
+    client_calls: int
+    client_bytes: int
+    daemon_calls: int
+    daemon_bytes: int
     secrets: dict[str, str] = field(default_factory=dict)
     secret_values: dict[str, str] = field(default_factory=dict, repr=False)
     limits: dict[str, int] = field(default_factory=dict)

@@ -27,7 +27,7 @@ __all__ = ["Seen", "Watcher", "Watchers"]
 class Watcher:
     """One who watches an attribute: gets the newest value whenever he takes one."""
 
-    __slots__ = ("credit", "name", "number", "over", "seen", "sent", "source")
+    __slots__ = ("credit", "name", "number", "over", "plain", "seen", "sent", "source")
 
     def __init__(
         self,
@@ -36,7 +36,11 @@ class Watcher:
         name: str,
         credit: int,
         over: Callable[[Message, list[Any]], None],
+        *,
+        plain: bool = False,
     ) -> None:
+        self.plain = plain
+        """He reads plain data only."""
         self.source = source
         self.number = number
         self.name = name
@@ -109,7 +113,7 @@ class Watchers:
             found = seen[name]
             if isinstance(found, Exception):
                 self.remove(watcher)
-                watcher.over(*_failure(watcher.number, found))
+                watcher.over(*_failure(watcher.number, found, data_only=watcher.plain))
             else:
                 self._tell(watcher, found)
 
@@ -120,7 +124,14 @@ class Watchers:
             watcher.credit -= 1
             watcher.seen = seen.version
             number, watcher.sent = watcher.sent, watcher.sent + 1
-        encoded = serialization.encode(tuple(seen), refs=references.active())
+        try:
+            encoded = serialization.encode(
+                tuple(seen), refs=references.active(), data_only=watcher.plain
+            )
+        except AgentdError as error:  # its watcher cannot read such a value
+            self.remove(watcher)
+            watcher.over(error_message(watcher.number, error), [])
+            return
         chunk = Chunk(watcher.number, number, 1, encoded.codec)
         if not watcher.source.answer(chunk, [encoded.head, *encoded.buffers]):
             self.lost(watcher)
@@ -156,8 +167,10 @@ class Watchers:
             watcher.over(error_message(watcher.number, error), [])
 
 
-def _failure(number: int, error: Exception) -> tuple[Error, list[Any]]:
-    facts, encoded = serialization.encode_error(error, redaction=redactions or None)
+def _failure(number: int, error: Exception, *, data_only: bool) -> tuple[Error, list[Any]]:
+    facts, encoded = serialization.encode_error(
+        error, redaction=redactions or None, data_only=data_only
+    )
     payload = [] if encoded is None else [encoded.head, *encoded.buffers]
     codec = "" if encoded is None else encoded.codec
     return Error(number, "raised", facts["message"], facts, codec), payload

@@ -112,8 +112,8 @@ class OpenStream(OpenCall):
         return step.run(agent_code, function, *args)
 
     def _operate(self) -> tuple[str, list[Any]]:
-        args, kwargs = arguments(self.call, self._payload, self._refs)
-        value = self._step(self.hosted.call, self.call.name, args, kwargs)
+        args, kwargs = arguments(self.call, self._payload, self._refs, self.terms)
+        value = self._step(self.hosted.method_for(self.terms), self.call.name, args, kwargs)
         step = self._step
         if coroutines.is_async(value):
             value = agent_code(coroutines.settle, value)
@@ -126,7 +126,7 @@ class OpenStream(OpenCall):
                 item = step(next, items, _DONE)
                 if item is _DONE:
                     break
-                codec, frames = encode_value(self.hosted, item, what, self._refs)
+                codec, frames = encode_value(self.hosted, item, what, self._refs, self.terms)
                 self._keep(codec, frames)
         finally:
             close: Callable[[], None] | None = getattr(items, "close", None)

@@ -30,7 +30,11 @@ CTL: Final = (
     Exit(5, "the agent could not be created", ("AgentCreationError",)),
     Exit(6, "the agent crashed, or the connection was lost", ("AgentCrashed", "ConnectionLost")),
     Exit(7, "not done in time", ("CallTimeout",)),
-    Exit(8, "not let in: a key is not known there, or not here", ("AuthenticationFailed",)),
+    Exit(
+        8,
+        "not let in: a key is not known there, or not here; or its role does not go so far",
+        ("AuthenticationFailed", "NotAllowed", "CodecNotAllowed"),
+    ),
     Exit(130, "interrupted by Ctrl-C"),
 )
 

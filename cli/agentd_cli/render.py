@@ -46,8 +46,8 @@ def is_terminal() -> bool:
 
 
 def status(info: Mapping[str, Any], *, styled: bool = False) -> str:
-    """Render ``Client.info()``: the daemon's facts, then a table of its workers."""
-    facts = {key: value for key, value in info.items() if key != "workers"}
+    """Render ``Client.info()``: the daemon's facts, its workers, its limits and what it counted."""
+    facts = {key: value for key, value in info.items() if key not in _TABLES}
     workers = info.get("workers") or []
     rows = [[_cell(w.get(key)) for key in _WORKER_COLUMNS] for w in workers]
     return "\n\n".join(
@@ -58,8 +58,33 @@ def status(info: Mapping[str, Any], *, styled: bool = False) -> str:
             )
             if rows
             else "No workers.",
+            *(
+                table([head, value], _amounts(info[key]), styled=styled)
+                for key, head, value in _FIGURES
+                if info.get(key)
+            ),
         ]
     )
+
+
+_TABLES: Final = ("workers", "limits", "counters")
+_FIGURES: Final = (("limits", "LIMIT", "AT MOST"), ("counters", "COUNTED", "SO FAR"))
+
+
+def _amounts(figures: Mapping[str, Any]) -> list[list[str]]:
+    return [[_cell(name), amount(name, value)] for name, value in figures.items()]
+
+
+def amount(name: str, value: Any) -> str:
+    """Write a figure with the unit that is in its name: ``512 MiB``, ``2 s``, ``16,384``."""
+    if type(value) not in (int, float):
+        return _cell(value)
+    if name.endswith("_bytes"):
+        for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+            if value >= size:
+                return f"{value / size:.4g} {unit}"
+        return f"{value:,} B"
+    return f"{value:g} s" if name.endswith("_s") else f"{value:,}"
 
 
 _WORKER_COLUMNS: Final = ("id", "pid", "state", "agents", "restarts")

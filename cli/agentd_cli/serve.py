@@ -64,6 +64,12 @@ def main() -> None:
     multiple=True,
     help="A folder that agents' classes can be imported from; may be given more than once.",
 )
+@click.option(
+    "--safe",
+    is_flag=True,
+    default=None,
+    help="No pickle anywhere: only plain data, and only agents that are registered.",
+)
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning, error or critical.")
 @click.option("--log-format", metavar="FORMAT", help="text or json.")
 @click.pass_context

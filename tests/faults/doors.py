@@ -35,9 +35,8 @@ class Door:
 
     def open(self, start: Callable[..., Daemon], host: str = "127.0.0.1", **settings: Any) -> str:
         """Start the daemon and trust it; its endpoint."""
-        self.daemon = start(wait=False, config_dir=self.server, workers=1, **settings)
-        self.daemon.settings["bind"] = (self.daemon.endpoint, f"tcp://{host}:0")
-        self.daemon.start()
+        also = (f"tcp://{host}:0",)
+        self.daemon = start(also=also, config_dir=self.server, workers=1, **settings)
         found = wait_until(
             lambda: re.search(r"tcp://[^\s,]+", self.daemon.said()), "the daemon to listen", LONG_S
         )

@@ -134,10 +134,11 @@ class Daemon(Place):
         "except AgentdError as error: sys.exit(f'{error.code}: {error}')"
     )
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, also: tuple[str, ...] = (), **settings: Any) -> None:
+        """``also``: endpoints beside the one of its place."""
         super().__init__()
         self.settings = {
-            "bind": (self.endpoint,),
+            "bind": (self.endpoint, *also),
             "run_dir": self.folder,
             "workers": 2,
             "heartbeat_s": 0.2,

@@ -97,8 +97,8 @@ def test_results_die_with_their_worker(start):
     user = Victim(to_dist={"endpoint": daemon.endpoint, "worker": "dedicated"})
     assert maker.add(0) + user.add(0) == 0
     result = maker.add.submit(5)
-    wire = pickle.dumps(result)
     maker.add(0)
+    wire = pickle.dumps(result)
     with pytest.raises(AgentCrashed):
         maker.kill()
     assert maker.add(1) == 1  # it is there again, and knows nothing of that

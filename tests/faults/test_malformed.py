@@ -106,7 +106,7 @@ def test_what_a_client_may_not_say_is_refused(peer):
             "vouch",
         }:
             continue
-        if kind in {"fetch", "attach", "cancel", "release", "credit", "read", "detach"}:
+        if kind in {"fetch", "attach", "cancel", "keep", "release", "credit", "read", "detach"}:
             continue  # carried to the agent's worker, or to nobody
         values = [_value(types) for _name, types, _default, _required in cls.fields]
         peer.send(pack(cls(*values)))

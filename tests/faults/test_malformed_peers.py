@@ -64,9 +64,9 @@ def door(tmp_path, monkeypatch, start_counting):
 COUNTING = """
 import agentd.server.router as router
 honest = router.unpack
-def unpack(frames, *limits):
+def unpack(*frames_and_limits):
     with open({count!r}, "ab") as file: file.write(b".")
-    return honest(frames, *limits)
+    return honest(*frames_and_limits)
 router.unpack = unpack
 """
 

@@ -48,6 +48,9 @@ class Victim(agentd.Agent):
     def big(self, size: int) -> bytes:
         return bytes(size)
 
+    def weigh(self, data: bytes) -> int:
+        return len(data)
+
     def leave(self, code: int) -> None:
         print("last words", file=sys.stderr)
         os._exit(code)

@@ -26,6 +26,14 @@ def message(frames: list[bytes]) -> bytes:
     return b"".join(frame(f, more=i < len(frames) - 1) for i, f in enumerate(frames))
 
 
+def introduction() -> Hello:
+    """What a client of this process says first."""
+    mine = local_versions()
+    pid = os.getpid()
+    versions = (mine.protocol, mine.agentd, mine.python)
+    return Hello(1, *versions, os.urandom(16), pid, host_identity(), process_start(pid))
+
+
 class RawPeer:
     """A connection by a plain socket."""
 
@@ -46,11 +54,7 @@ class RawPeer:
             self.socket.sendall(frame(READY, command=True))
             self.read_frame()
         if greet and hello:
-            mine = local_versions()
-            pid = os.getpid()
-            versions = (mine.protocol, mine.agentd, mine.python)
-            identity = (os.urandom(16), pid, host_identity(), process_start(pid))
-            self.socket.sendall(message(pack(Hello(1, *versions, *identity))))
+            self.socket.sendall(message(pack(introduction())))
             self.read_frame()
 
     def read(self, size: int) -> bytes:

@@ -31,11 +31,13 @@ from agentd.errors import (
     SerializationError,
 )
 from agentd.server.daemon import serve
+from tests.integration import gatekeeping
 from tests.integration.agents import Counter, Everything, Initialised, Maker, Registry, noted
 from tests.integration.callees import Callee, Crowded
 from tests.integration.conftest import LONG_S, ROOT, Daemon, environment, wait_until
 from tests.integration.filing import Filing
 from tests.integration.test_protocol import RawClient
+from tests.integration.test_roles import Canary, Doors
 
 
 def test_row_01_to_dist_keeps_what_was_done_to_the_object_since_construction():
@@ -56,6 +58,36 @@ def test_row_02_init_runs_once(tmp_path):
         agent = make(file)
         assert agent.value == 0
         assert [what for what, _pid in noted(file)].count("init") == 1
+
+
+def test_row_03_nobody_is_unpickled_without_being_allowed_to_run_code(tmp_path):
+    """Was: pickles of anybody were read in the create, sync and async paths (agentscope#635)."""
+    doors = Doors()
+    try:
+        (tmp_path / "nest").mkdir()
+        for role in ("caller", "submitter", "operator", "observer"):
+            client = RawClient(gatekeeping.endpoint(doors.folder, role))
+            try:
+                client.meet()
+                bird = pickle.dumps(((Canary(tmp_path / "nest" / role),), {}))
+                call = {"agent": doors.id("listed"), "epoch": 1, "op": "method", "name": "echo"}
+                made = {"agent": os.urandom(16), "cls": "clerk"}
+                for kind, fields in (
+                    ("create", {**made, "mode": "spec"}),
+                    ("create", {**made, "mode": "live"}),
+                    ("create", {**made, "mode": "registered"}),
+                    ("call", call),
+                    ("call", {**call, "hold": True, "key": os.urandom(24)}),
+                    ("call", {**call, "oneway": True}),
+                ):
+                    header, _ = client.ask(kind, [bird, bird], codec="pickle", by="*", **fields)
+                    assert header["kind"] == "error", (role, kind)
+            finally:
+                client.close()
+        assert doors.agents["listed"].echo(1) == 1
+        assert not list((tmp_path / "nest").iterdir())
+    finally:
+        doors.close()
 
 
 def test_row_06_concurrent_calls_lose_no_update():

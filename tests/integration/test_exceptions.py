@@ -295,7 +295,6 @@ def test_a_result_of_a_class_that_is_not_known_here(foreign):
     [
         ("no_such_module:Agent", "no_such_module"),
         ("only_over_there:Nothing", "Nothing"),
-        ("only_over_there", "package.module:Class"),
         ("only_over_there:FOREIGN", "FOREIGN"),
         (":", "package.module:Class"),
     ],
@@ -303,6 +302,12 @@ def test_a_result_of_a_class_that_is_not_known_here(foreign):
 def test_a_class_that_is_not_there_either(foreign, path, said):
     agent = foreign.client.create(path)
     with pytest.raises(agentd.errors.AgentCreationError, match=said):
+        agentd.handle(agent).wait(30)
+
+
+def test_a_name_that_is_not_registered(foreign):
+    agent = foreign.client.create("only_over_there")
+    with pytest.raises(agentd.errors.ConfigError, match=r"not registered.*package.module:Class"):
         agentd.handle(agent).wait(30)
 
 

@@ -314,11 +314,13 @@ async def wait(result: agentd.AsyncResult[int]) -> int:
 
 
 class Thinker(agentd.Agent):
+    @agentd.expose
     @agentd.readonly
     def look(self) -> str:
         call = agentd.current_call()
         return call.trace_id if call is not None and not call.cancelled else ""
 
+    @agentd.expose
     @agentd.idempotent
     async def think(self, n: int) -> int:
         return n

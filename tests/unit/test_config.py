@@ -218,3 +218,36 @@ class TestServerConfig:
         told = describe()
         assert [s.key for s in told] == [f.name for f in dataclasses.fields(ServerConfig)]
         assert all(s.why.endswith(".") and s.variable == f"AGENTD_{s.key.upper()}" for s in told)
+
+
+@pytest.mark.parametrize(
+    "text", ['specs = { a = "m:C", b-2 = "p.q:C.D" }', '[specs]\na = "m:C"\n"b-2" = "p.q:C.D"']
+)
+def test_registered_agents(tmp_path, text):
+    file = tmp_path / "agentd.toml"
+    file.write_text(f"safe = true\n{text}\n")
+    config = load(file, env={})
+    assert (config.safe, config.specs) == (True, {"a": "m:C", "b-2": "p.q:C.D"})
+    assert load(env={"AGENTD_SPECS": "a=m:C, b-2=p.q:C.D"}).specs == config.specs
+
+
+@pytest.mark.parametrize(
+    "spec", ["a", "a=", "=m:C", "a=m", "a=m:", "a=m:C()", "a=m.:C", "a=m:C;x", "a.b=m:C"]
+)
+def test_what_registers_no_class(spec):
+    with pytest.raises(ConfigError, match=r":.*Co?"):
+        load(env={"AGENTD_SPECS": spec})
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("1", True), ("TRUE", True), ("no", False), ("0", False)]
+)
+def test_true_and_false_in_the_environment(text, found):
+    assert load(env={"AGENTD_SAFE": text}).safe is found
+
+
+def test_neither_true_nor_false():
+    with pytest.raises(ConfigError, match="true or false"):
+        load(env={"AGENTD_SAFE": "perhaps"})
+    with pytest.raises(ConfigError, match="true or false"):
+        ServerConfig(safe=1)

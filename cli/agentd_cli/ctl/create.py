@@ -23,7 +23,7 @@ _TAKEN: Final = frozenset({"self", "path", "options"})
 
 
 @click.command(cls=MethodCommand)
-@click.argument("path", metavar="PKG.MOD:CLASS", type=sendable)
+@click.argument("path", metavar="PKG.MOD:CLASS|NAME", type=sendable)
 @method_arguments
 @click.option("--name", metavar="NAME", type=sendable, help="A name, unique in its daemon.")
 @click.option(
@@ -59,11 +59,14 @@ def create(
 ) -> None:
     """Create an agent, wait until it is ready, and print its id.
 
-    The daemon imports the class, so its folder must be known there: agentd serve --path DIR.
+    The daemon imports the class, so its folder must be known there: agentd serve --path DIR. Where
+    it takes no code from you, the class has to be registered; NAME is one that is.
     """
     module, colon, cls = path.partition(":")
-    if not (module and colon and cls):
-        raise click.UsageError(f"{path}: expected PKG.MOD:CLASS, like shop.stock:Counter")
+    if not module or (colon and not cls) or (not colon and "." in path):
+        raise click.UsageError(
+            f"{path}: expected PKG.MOD:CLASS, like shop.stock:Counter, or a registered name"
+        )
     if get_if_exists and name is None:
         raise click.UsageError("--get-if-exists needs --name NAME")
     kwargs = {**keywords(pairs, taken=_TAKEN), **secrets(secret_pairs)}

@@ -119,12 +119,16 @@ class TestCreate:
         done = ctl("create", "a:B", "--get-if-exists")
         assert (done.exit_code, "needs --name" in done.stderr) == (2, True)
 
-    @pytest.mark.parametrize("path", ["Counter", "shop.stock.Counter", ":Counter", "shop:"])
+    @pytest.mark.parametrize("path", ["", "shop.stock.Counter", ":Counter", "shop:"])
     def test_a_path_that_is_none(self, ctl, fake, path):
         done = ctl("create", path)
         assert done.exit_code == 2
         assert "expected PKG.MOD:CLASS" in done.stderr
         assert fake.calls == []
+
+    def test_a_name_is_one_that_is_registered(self, ctl, fake):
+        assert ctl("create", "counter", "5").exit_code == 0
+        assert "counter" in fake.calls[1]
 
     @pytest.mark.parametrize("keyword", ["options", "path", "self"])
     def test_a_keyword_that_agentd_uses(self, ctl, keyword):

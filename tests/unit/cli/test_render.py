@@ -21,6 +21,12 @@ INSPECTED = EVIL | {
 }
 
 
+FIGURES = {
+    "limits": {"max_message_bytes": 512 << 20, "client_calls": 16_384, "handshake_s": 2.0},
+    "counters": {"connections": 3, "memory_bytes": 43_650_000, "refused_client_calls": 0},
+}
+
+
 def golden(name, text):
     file = GOLDEN / f"{name}.txt"
     if os.environ.get("UPDATE_GOLDEN"):
@@ -33,6 +39,7 @@ VIEWS = {
     "agents": lambda styled: render.agents([TALLY, EVIL], now=NOW, styled=styled),
     "status": lambda styled: render.status(INFO, styled=styled),
     "status-no-workers": lambda styled: render.status(INFO | {"workers": []}, styled=styled),
+    "status-limits": lambda styled: render.status(INFO | FIGURES, styled=styled),
     "inspect": lambda styled: render.record(INSPECTED, styled=styled),
 }
 
@@ -55,6 +62,22 @@ def test_styled_says_the_same(view):
 def test_nothing_of_an_agent_reaches_the_terminal_raw(view, styled):
     text = re.sub(r"\x1b\[[0-9;]*m", "", VIEWS[view](styled)).replace("\n", "")
     assert text.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("max_memory_bytes", 2 << 30, "2 GiB"),
+        ("open_bytes", 1536, "1.5 KiB"),
+        ("open_bytes", 0, "0 B"),
+        ("handshake_s", 0.5, "0.5 s"),
+        ("connections", 4096, "4,096"),
+        ("odd", "\x1b[2J", "\\x1b[2J"),
+        ("odd", None, "-"),
+    ],
+)
+def test_figures_have_their_unit(name, value, text):
+    assert render.amount(name, value) == text
 
 
 def test_a_narrow_terminal_cuts_nothing_off(monkeypatch):

@@ -329,6 +329,14 @@ def test_abstract_class_by_value_refuses_instances(receiver):
         receiver.ask("v()")
 
 
+def test_a_class_that_was_registered_stays_it_while_nobody_else_has_it(receiver_with_path):
+    """An ABC itself refers weakly to what was registered."""
+    receiver_with_path.put(encode(Base), "base")
+    receiver_with_path.ask("__import__('gc').collect()")
+    receiver_with_path.put(encode(Virtual()))
+    assert receiver_with_path.ask("isinstance(v, base)")
+
+
 def test_two_payloads_share_one_class(receiver):
     receiver.put(encode(Point(1)), "a")
     receiver.put(encode(Point(2)), "b")

@@ -14,7 +14,7 @@ import weakref
 import msgpack
 import pytest
 
-from agentd.errors import DecodeError, SerializationError, VersionMismatch
+from agentd.errors import CodecNotAllowed, DecodeError, SerializationError, VersionMismatch
 from agentd.serialization import (
     Encoded,
     decode,
@@ -267,7 +267,7 @@ def test_data_only_reads_nothing_else(value):
             return pytest.fail, ("code ran",)
 
     for encoded in (encode(value), Encoded("pickle", pickle.dumps(Bomb()), [])):
-        with pytest.raises(DecodeError, match="plain data"):
+        with pytest.raises(CodecNotAllowed, match="plain data"):
             decode(*encoded, data_only=True)
 
 

@@ -10,9 +10,11 @@ from agentd.errors import (
     ConnectionLost,
     Draining,
     NameTaken,
+    Overloaded,
 )
 from agentd.protocol.messages import Create, Drop, Ready, StartFailed
 from agentd.server.lifecycle import State
+from tests.unit.server.fakes import World
 
 
 def asked(one, agent):
@@ -270,3 +272,17 @@ def test_while_it_drains_nothing_new_is_taken_and_nothing_restarts(world):
 
     assert agent.state is State.RESTARTING
     assert one.supervisor.workers == {}
+
+
+def test_there_are_only_so_many_agents(tmp_path):
+    world = World(tmp_path, max_agents=2)
+    try:
+        world.create(1)
+        agent = world.create(2, name="second")
+        with pytest.raises(Overloaded, match="max_agents = 2") as told:
+            world.create(3)
+        assert (told.value.limit, told.value.setting) == (2, "max_agents")
+        spec = Create(4, bytes(16), "m:C", "spec", "data", name="second", get_if_exists=True)
+        assert world.hosting.create(spec, [b"payload"], b"s" * 16) == (agent, True)
+    finally:
+        world.close()

@@ -14,6 +14,7 @@ class Book(list):
         super().__init__(Connection(fd, 0) for fd in range(4))
         self.sending = set()
         self.ended = []
+        self.asked = []
 
     def look(self, connection):
         if connection.messages != connection.seen:
@@ -58,7 +59,7 @@ def book():
 
 @pytest.fixture
 def dog(loop, book, memory):
-    return Watchdog(loop, book, 100, memory, memory.give_back)
+    return Watchdog(loop, book, 100, book.asked.append, memory, memory.give_back)
 
 
 def test_with_enough_memory_nobody_is_looked_at(dog, loop, book):
@@ -115,14 +116,39 @@ def test_after_one_was_disconnected_there_is_time_for_its_memory_to_come_back(
     assert len(book.ended) == 1
 
 
-def test_if_nobody_is_seen_to_be_at_fault_that_is_told(dog, loop, book, memory, caplog):
+def test_one_who_stopped_in_the_middle_is_found_by_asking(dog, loop, book, memory, caplog):
     memory.used = 101
-    loop.pass_time(25)
+    first, second, third, fourth = book
+    loop.pass_time(2)
+    assert book.asked == [first, second, third, fourth]
+    assert [r.action for r in caplog.records] == ["memory_high"]
+    for connection in (first, third, fourth):
+        connection.messages += 1  # the answer
+    loop.pass_time(2)
+    assert book.ended == [1]
+
+
+def test_of_those_who_are_silent_the_ones_that_were_seen_sending_go_first(dog, loop, book, memory):
+    memory.used = 60
+    book.sending = {2}
+    loop.pass_time(0.51)
+    book.sending = set()
+    memory.used = 101
+    loop.pass_time(4)
+    assert book.ended == [2]
+
+
+def test_if_it_is_nobody_it_is_told_again_once_in_a_while(dog, loop, book, memory, caplog):
+    memory.used = 101
+    for _ in range(300):
+        for connection in book:
+            connection.messages += 1
+        loop.pass_time(0.1)
     told = [r for r in caplog.records if r.action == "memory_high"]
-    assert len(told) in (2, 3)  # once in ten seconds
+    assert len(told) in (2, 3, 4)
     assert book.ended == []
 
 
 def test_no_limit_watches_nothing(loop, book):
-    Watchdog(loop, book, 0, lambda: 10**15, lambda: None)
+    Watchdog(loop, book, 0, memory=lambda: 10**15)
     assert loop.timers == []

@@ -13,6 +13,7 @@ from agentd.worker.hosted import Hosted
 from agentd.worker.outcomes import Outcomes
 from agentd.worker.phases import StreamState
 from agentd.worker.streams import Streams
+from agentd.worker.terms import OWN
 from agentd.worker.turns import TurnOptions
 
 LONG_S = 20
@@ -225,8 +226,14 @@ class Host:
         if stream._stage is StreamState.STALLED:
             self._executor.rest()
 
-    def resolving(self, _found):
+    def resolving(self, _found, _terms):
         return references.active()
+
+    def on_terms(self, _terms):
+        return references.active()
+
+    def terms(self, _source, _call):
+        return OWN
 
     def fetch_needs(self, _needs, have):
         self.needs.append(have)

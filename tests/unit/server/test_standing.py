@@ -1,0 +1,90 @@
+"""Every limit and counter is shown, and told of in docs/limits.md."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from agentd.config import ServerConfig, load
+from agentd.errors import Overloaded
+from agentd.protocol.budgets import Budgets, Room
+from agentd.server.delivery import Delivery
+from agentd.server.standing import LIMITS, standing
+from agentd.transport.connections import SPARE, Connections, most_connections
+
+DOCS = (Path(__file__).parents[3] / "docs/limits.md").read_text()
+
+
+@pytest.fixture
+def stands():
+    room = Room(1, 10)
+    router = SimpleNamespace(
+        budgets=Budgets(room, room, room, lambda: 0.0),
+        delivery=Delivery(10),
+        malformed=1,
+        too_large=2,
+        disconnected_unread=3,
+        undelivered=4,
+    )
+    connections = Connections(7, lambda: 0.0)
+    return router, standing(ServerConfig(), router, connections, SimpleNamespace(disconnected=5))
+
+
+def test_each_limit_and_counter_is_in_the_documentation(stands):
+    _router, shown = stands
+    for name in (*LIMITS, *(set(shown["counters"]) - {"undelivered"})):
+        assert f"`{name}`" in DOCS, name
+
+
+def test_what_is_in_the_documentation_is_shown(stands):
+    _router, shown = stands
+    table = DOCS[DOCS.index("|---|") : DOCS.index("`Overloaded` names")]
+    names = set(re.findall(r"`([a-z_]+)`", table))
+    assert names <= set(LIMITS) | set(shown["counters"])
+
+
+def test_limits_are_those_that_hold(stands):
+    _router, shown = stands
+    assert shown["limits"]["max_connections"] == 7
+    assert shown["limits"]["max_message_bytes"] == ServerConfig().max_message_bytes
+
+
+def test_refusals_are_counted_by_setting(stands):
+    router, shown = stands
+    assert shown["counters"]["refused_client_calls"] == 0
+    router.budgets.take(1, "c", None, 1)
+    with pytest.raises(Overloaded):
+        router.budgets.take(2, "c", None, 1)
+    connections = Connections(7, lambda: 0.0)
+    again = standing(ServerConfig(), router, connections, SimpleNamespace(disconnected=0))
+    assert again["counters"]["refused_client_calls"] == 1
+    assert again["counters"]["open_calls"] == 1
+
+
+def test_the_strict_settings_of_the_documentation_are_settings(tmp_path):
+    [block] = re.findall(r"```toml\n(.*?)```", DOCS, re.DOTALL)
+    file = tmp_path / "strict.toml"
+    file.write_text(block)
+    strict = load(file, env={})
+    for line in block.splitlines():
+        key = line.split(" = ")[0]
+        assert getattr(strict, key) < getattr(ServerConfig(), key)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "most"),
+    [
+        (65_536, 4_096),
+        (4_000, 2_900),
+        (2_600, 1_500),
+        (2_200, 1_100),
+        (256, 51),
+        (3, 1),
+        (-1, 4_096),
+    ],
+)
+def test_connections_leave_room(monkeypatch, allowed, most):
+    monkeypatch.setattr("resource.getrlimit", lambda _what: (allowed, allowed))
+    assert most_connections(4_096) == most
+    assert 0 <= allowed < 2 * SPARE or allowed < 0 or most + SPARE <= allowed
