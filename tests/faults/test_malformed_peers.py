@@ -76,11 +76,11 @@ def start_counting(tmp_path):
     """A daemon that notes each message it decodes."""
     made = []
 
-    def build(**settings):
+    def build(*, wait, **settings):
         daemon = Daemon(**settings)
         daemon.PROGRAM = COUNTING.format(count=str(tmp_path / "decoded")) + daemon.PROGRAM
         made.append(daemon)
-        return daemon.start()
+        return daemon  # the door starts it
 
     yield build
     for one in made:
