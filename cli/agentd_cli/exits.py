@@ -32,7 +32,7 @@ CTL: Final = (
     Exit(7, "not done in time", ("CallTimeout",)),
     Exit(
         8,
-        "not let in: a key is not known there, or not here; or its role does not go so far",
+        "not let in: a key or role does not go so far, here or there",
         ("AuthenticationFailed", "NotAllowed", "CodecNotAllowed"),
     ),
     Exit(130, "interrupted by Ctrl-C"),

@@ -487,10 +487,15 @@ class TestPeople:
         assert not has_escapes(done.err)
 
     def test_wrong_usage(self, ctl, stock):
-        for args in (("nope",), ("call", stock), ("create", "NoColon"), ("agents", "extra")):
+        for args in (("nope",), ("call", stock), ("agents", "extra")):
             done = ctl(*args)
             assert (done.code, done.out) == (2, "")
             assert done.err.splitlines()[-1].startswith("Error: ")
+
+    def test_a_name_that_is_not_registered(self, ctl):
+        done = ctl("create", "NoColon")
+        assert (done.code, done.out) == (2, "")
+        assert "'NoColon' is not registered" in done.err
 
     def test_plain_ascii_terminals(self, ctl, stock):
         assert ctl("call", stock, "echo", "日本", LC_ALL="C").code == 0

@@ -565,7 +565,7 @@ with zmq.Context() as context, context.socket(zmq.DEALER) as peer:
     peer.connect({endpoint!r})
     def say(kind, **keys):
         peer.send(b"AGD1" + msgpack.packb({{"kind": kind, "id": 1, **keys}}))
-        if peer.poll(5_000 if kind == "hello" else 300):
+        if peer.poll(20_000 if kind == "hello" else 300):
             answer = msgpack.unpackb(peer.recv_multipart()[0][4:])
             print(answer["kind"], answer.get("code"))
     say("hello", protocol=1, agentd="x", python="x", dill=None, session=os.urandom(16),
