@@ -1,7 +1,8 @@
 """Workers that fall silent: hung and stopped ones are told from those that are merely busy.
 
 Code that holds Python's lock for long keeps its worker's loop from answering, and is no fault: the
-process uses its processor meanwhile. One that neither answers nor works is stopped, or hangs.
+process uses its processor meanwhile, or stands in line for one on a machine that is overloaded.
+One that neither answers nor works is stopped, or hangs.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class _Asked:
 
     at: float
     used: float
-    """Processor seconds the worker had used by then."""
+    """Seconds that the worker had worked, or wanted to, by then (see ``activity``)."""
     tell: list[Tell] = field(default_factory=list)
 
 

@@ -126,10 +126,6 @@ class LocalPort:
         """Whether the connection has ended, as far as ``receive`` has seen."""
         return bool(self.broken)
 
-    def wait_connected(self, _seconds: float) -> bool:
-        """It is, from the beginning."""
-        return not self.broken
-
     def close(self, linger_ms: int = 0) -> None:
         """Close it; what waits in the outbox is kept for ``linger_ms`` at most."""
         with self.lock:

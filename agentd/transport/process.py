@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 from typing import Final
@@ -52,14 +53,34 @@ def process_start(pid: int) -> str:
 
 
 def activity(pid: int) -> tuple[str, float] | None:
-    """The state of a process (a letter, see proc(5)) and the processor seconds it has used."""
+    """The state of a process (a letter, see proc(5)) and the seconds it has worked or wanted to.
+
+    That is the processor time it has used, and for how long its threads stood in line for one: on
+    a machine that is overloaded a process gets little, and is no less at work for that.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             fields = stat.read().rpartition(b")")[2].split()
     except OSError:
         return None
     ticks = int(fields[11]) + int(fields[12])
-    return fields[0].decode(), ticks / os.sysconf("SC_CLK_TCK")
+    return fields[0].decode(), ticks / os.sysconf("SC_CLK_TCK") + _in_line(pid)
+
+
+def _in_line(pid: int) -> float:
+    """Seconds that the threads it has now have waited for a processor; 0 where nobody counts.
+
+    The second number of ``schedstat`` (Documentation/scheduler/sched-stats.rst of Linux).
+    """
+    waited = 0
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with (
+                contextlib.suppress(OSError),  # it has just ended
+                open(f"/proc/{pid}/task/{thread}/schedstat", "rb") as stat,
+            ):
+                waited += int(stat.read().split()[1])
+    return waited / 1e9
 
 
 def host_identity() -> str:

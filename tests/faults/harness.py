@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,25 @@ def wait_until(condition: Callable[[], Any], what: str, limit: float = LONG_S) -
         assert time.monotonic() < deadline, f"waited {limit:g} s for {what}"
         time.sleep(0.01)
     return found
+
+
+@contextlib.contextmanager
+def open_to_all(path: str | Path) -> Iterator[None]:
+    """As if somebody loosened a socket, again and again: its daemon closes it, and it is opened."""
+    over = threading.Event()
+
+    def loosen() -> None:
+        while not over.is_set():
+            Path(path).chmod(0o666)
+            over.wait(0.01)
+
+    thread = threading.Thread(target=loosen)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 class Place:

@@ -20,7 +20,7 @@ from agentd.errors import AuthenticationFailed, ConfigError, DaemonNotFound, Tra
 from agentd.keys import Grant, Role
 from agentd.transport.curve import new_pair
 from tests.faults.doors import Door
-from tests.faults.harness import LONG_S, ROOT, Thread, measured, wait_until
+from tests.faults.harness import LONG_S, ROOT, Thread, measured, open_to_all, wait_until
 
 LEDGER = "tests.faults.ledger:Ledger"
 
@@ -344,5 +344,5 @@ def test_another_user_of_this_host_needs_a_grant(door, start):
         Path(shared, "s").chmod(0o666)
         keys.remove_grant(door.server, "nobody")
         wait_until(lambda: not Path(shared, "s").stat().st_mode & 0o002, "the door to close")
-        Path(shared, "s").chmod(0o666)  # even if it stood open
-        assert come() == "error"
+        with open_to_all(Path(shared, "s")):
+            assert come() == "error"

@@ -2,12 +2,16 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 import agentd
 from agentd.errors import CallTimeout, ConnectionLost, TransportError
+from agentd.transport.process import activity
 from tests.faults.harness import Thread, measured, wait_until
 from tests.faults.victims import Victim
 
@@ -207,3 +211,24 @@ def test_a_paused_client_keeps_its_agents(start):
     process.kill()
     process.wait()
     wait_until(lambda: not daemon.client.agents(), "its agent to end")
+
+
+def test_a_process_that_gets_no_processor_is_at_work():
+    """On an overloaded machine little processor time does not mean that a worker hangs."""
+    one = min(os.sched_getaffinity(0))
+    program = f"import os; os.sched_setaffinity(0, {{{one}}})\nwhile True: pass"
+    crowd = [subprocess.Popen([sys.executable, "-S", "-c", program]) for _ in range(4)]
+    try:
+        pid = crowd[0].pid
+        os.setpriority(os.PRIO_PROCESS, pid, 19)  # the others get nearly all of it
+
+        def starves():
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+            ticks = sum(map(int, fields[11:13]))
+            return activity(pid)[1] > 5 * (ticks / os.sysconf("SC_CLK_TCK") + 0.1)
+
+        wait_until(starves, "it to have stood in line for most of its life")
+    finally:
+        for process in crowd:
+            process.kill()
+            process.wait()

@@ -140,8 +140,8 @@ def test_a_small_value_comes_at_once(pair, received):
 
 
 def test_more_than_is_kept_comes_at_once_and_none_is_lost(pair):
-    results = [pair[0].big.submit(16 * MIB) for _ in range(10)]  # 8 of them fill half of the room
-    assert [len(result.result()) for result in results] == [16 * MIB] * 10
+    results = [pair[0].big.submit(16 * MIB) for _ in range(24)]
+    assert [len(result.result()) for result in results] == [16 * MIB] * 24
 
 
 def test_the_tools_of_futures(pair):
