@@ -27,6 +27,13 @@ FIGURES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch):
+    """One that knows colours, whatever the tests run in."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
 def golden(name, text):
     file = GOLDEN / f"{name}.txt"
     if os.environ.get("UPDATE_GOLDEN"):
