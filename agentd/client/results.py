@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import contextmanager
@@ -274,6 +275,8 @@ class Sending:
         self._again = False
         """It was sent, and the connection broke."""
         self._place: Ready | None = None
+        self._came = 0.0
+        """Since when it waits to be sent, this time."""
         self._kept = not out.hold
         """There is nothing to release."""
         self._given_up = False
@@ -302,6 +305,7 @@ class Sending:
         self._find()
 
     def _find(self) -> None:
+        self._came = time.monotonic()
         agent, session = self._aim.agent, self._session
         place = session.known_place(agent)
         # Who has to connect first does so where the line moves, so that nobody overtakes him.
@@ -378,7 +382,7 @@ class Sending:
             raise CancelledError
         self._place = place
         try:
-            link = self._session.worker(place)
+            link = self._session.worker(place, self._came)
             make = partial(
                 self._out.message,
                 place.epoch,
@@ -449,7 +453,11 @@ class Sending:
             self._session.fate_later(place, self._fate)
             return
         self._again = True
-        self._after_a_pause(lambda: self._send(place))
+        self._after_a_pause(lambda: self._send_again(place))
+
+    def _send_again(self, place: Ready) -> None:
+        self._came = time.monotonic()
+        self._send(place)
 
     def _after_a_pause(self, step: Callable[[], None]) -> None:
         timer = threading.Timer(self._breaks.pause, self._guarded, (step,))

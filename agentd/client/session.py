@@ -76,6 +76,8 @@ WORKER_TIMEOUT_S = 1.75
 DOUBTED_TIMEOUT_S = 0.25
 """How long one may take that is well, as the daemon says, though its connection was silent: what
 was found until then took almost three heartbeats."""
+SHARED_S = 1.0
+"""For so long a peer that could not be met is not tried again for those who waited meanwhile."""
 AVOID_S = 5.0
 """How long the daemon relays for a worker that did not answer."""
 RETURN_S = 2.0
@@ -196,13 +198,16 @@ class Session:
     def _once(self, endpoint: str, came: float, meet: Callable[[], Link]) -> Link:
         """Meet the peer. Who waited for somebody else to do so, and ``came`` before, fails too."""
         at, refusal = self._refused.get(endpoint, (0.0, None))
-        if refusal is not None and at >= came:
+        # Only just now: who has waited for long for something else finds out anew.
+        if refusal is not None and at >= came and time.monotonic() - at < SHARED_S:
             raise type(refusal)(refusal.message, **refusal.facts)
         try:
-            return meet()
+            link = meet()
         except AgentdError as error:
             self._refused[endpoint] = time.monotonic(), error
             raise
+        self._refused.pop(endpoint, None)
+        return link
 
     def _open(self, endpoint: str, dial: Callable[[float], Any], timeout: float) -> Link:
         """A connection that breaks meanwhile is made again, within the time."""
@@ -234,16 +239,17 @@ class Session:
             mine.dill,
         )
 
-    def worker(self, place: Ready) -> Link:
+    def worker(self, place: Ready, came: float | None = None) -> Link:
         """The way to a worker: its own socket, else the daemon.
 
-        Raises ``LinkDown`` if it is gone, ``ConnectionLost`` if it stands still.
+        Raises ``LinkDown`` if it is gone, ``ConnectionLost`` if it stands still. ``came``: see
+        ``connect``.
         """
         address = place.address
         link = self._workers.get(address)
         if link is not None and link.down is None:
             return link
-        came = time.monotonic()
+        came = time.monotonic() if came is None else came
         with self._lock:
             link = self._workers.get(address)
             if link is not None and link.down is None:
@@ -544,12 +550,13 @@ class Session:
         sent: Ready | None = None
         breaks = Breaks()
         while True:
+            came = time.monotonic()
             try:
                 place = sent or self.place(out.agent, out.deadline)
             except CallTimeout:
                 raise out.timed_out("agent") from None
             try:
-                message, answer = self._call_at(place, out, again=sent is not None)
+                message, answer = self._call_at(place, out, came, again=sent is not None)
             except LinkDown as error:
                 if error.facts.get("sent"):
                     sent = place
@@ -600,12 +607,12 @@ class Session:
         return rundir.is_listening(rundir.worker_path(place.address))
 
     def _call_at(
-        self, place: Ready, out: Outgoing, *, again: bool
+        self, place: Ready, out: Outgoing, came: float, *, again: bool
     ) -> tuple[Message, Sequence[Any]]:
         # The worker tells when the deadline is over; we do so only if it does not.
         deadline = None if out.deadline is None else out.deadline + LATE_S
         try:
-            link = self.worker(place)
+            link = self.worker(place, came)
             plain = not self.reader.trusted
             make = partial(out.message, place.epoch, link.ahead, again=again, plain=plain)
             pending = link.submit(make, out.payload)

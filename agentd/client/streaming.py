@@ -164,12 +164,13 @@ class Stream:
 
     def _send(self) -> None:
         for _ in range(MOVES):
+            came = time.monotonic()
             place = self._place = self._session.place(self._aim.agent, self._out.deadline)
             if self._lost_at is not None and place.epoch != self._lost_at.epoch:
                 self._over = True
                 raise self._session.fate(self._lost_at)
             try:
-                link = self._link = self._session.worker(place)
+                link = self._link = self._session.worker(place, came)
                 self._pending = link.submit(self._message(place, link), self._payload())
             except LinkDown:
                 self._session.forget(place)

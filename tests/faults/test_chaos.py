@@ -300,13 +300,12 @@ def test_silence_is_told_in_three_heartbeats_and_forgotten_when_it_ends(road, pa
     assert max(asked.times_run()) <= 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "silence"),
     cases(
+        "direct: the worker is stopped",
         """relay: nothing arrives
-        relay: the daemon is stopped
-        direct: the worker is stopped"""
+        relay: the daemon is stopped""",
     ),
 )
 def test_calls_to_one_known_to_be_silent_are_told_so_too(road, path, silence):

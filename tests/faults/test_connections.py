@@ -128,7 +128,7 @@ def test_an_answer_that_is_not_kept_any_more_is_outcome_unknown(tally, monkeypat
     # When
     session = session_of(target(tally))
     with pytest.raises(OutcomeUnknown) as caught:
-        session._call_at(session.place(calls[0].agent), calls[0], again=True)
+        session._call_at(session.place(calls[0].agent), calls[0], time.monotonic(), again=True)
     # Then
     assert caught.value.started is True
     assert tally.count == 19
