@@ -218,9 +218,10 @@ class Session:
                 link = Link(port, endpoint, self._runtime.pump.arm, self._clock)
                 link.open(self._hello, max(0.0, deadline - time.monotonic()))
             except LinkDown as error:
-                if time.monotonic() > deadline:
+                pause = backoff(attempt)
+                if time.monotonic() + pause > deadline:
                     raise ConnectionLost(error.message, endpoint=endpoint) from None
-                time.sleep(backoff(attempt))
+                time.sleep(pause)
             else:
                 break
         return link

@@ -126,8 +126,8 @@ class Worker(agentd.Agent):
 
     def spin(self, name: str, mark: str = "") -> str:
         """Python code for long."""
-        self._begins(name, mark)
         try:
+            self._begins(name, mark)  # from here on somebody may cancel it
             deadline = time.monotonic() + LONG_S
             while time.monotonic() < deadline:
                 pass
@@ -139,10 +139,10 @@ class Worker(agentd.Agent):
 
     def looks(self, name: str, mark: str = "") -> str:
         """Looks itself whether it is wanted, out of reach of an exception until then."""
-        self._begins(name, mark)
         call = agentd.current_call()
         assert call is not None
         try:
+            self._begins(name, mark)
             deadline = time.monotonic() + LONG_S
             while not call.cancelled and time.monotonic() < deadline:
                 time.sleep(0.005)
