@@ -72,6 +72,7 @@ class CurrentCall:
         "code",
         "deadline",
         "epoch",
+        "gives_way",
         "guard",
         "key",
         "method",
@@ -106,6 +107,8 @@ class CurrentCall:
         """The bundle of modules that came along with the agent."""
         self.guard: Guard | None = None
         """Keeps the cancelling exception out of our own code; see ``undisturbed``."""
+        self.gives_way: Callable[[], None] = _nothing
+        """To be called before it waits for another call: its thread may be wanted for that one."""
         self._me = me
         self._on_wait = on_wait
         self._lock = threading.Lock()  # protects the two below
@@ -135,6 +138,7 @@ class CurrentCall:
     @contextmanager
     def waits(self, key: bytes, needs: Sequence[Any]) -> Iterator[None]:
         """While this call waits for the call ``key``, and so for those whose outcomes it needs."""
+        self.gives_way()
         keys = self._needed(key, needs)
         for each in keys:
             self._on_wait(each, True)  # noqa: FBT003 - it begins
@@ -183,6 +187,10 @@ class CurrentCall:
             children, self._children = self._children, {}
         for cancel, _needs in children.values():
             cancel()
+
+
+def _nothing() -> None:
+    """Nobody wants the thread."""
 
 
 running: ContextVar[CurrentCall | None] = ContextVar("agentd_running", default=None)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from agentd.client.context import undisturbed
+from agentd.client.context import running, undisturbed
 from agentd.errors import (
     AgentdError,
     CallTimeout,
@@ -319,6 +319,9 @@ class Link:
                 if deadline is not None and now >= deadline:
                     raise CallTimeout("no answer in time", timeout=deadline - now)
                 if me is None:
+                    call = running.get()
+                    if call is not None:
+                        call.gives_way()
                     me = pending.waiter = _Waiter()
                 limit = None if deadline is None else deadline - now
                 if settled:

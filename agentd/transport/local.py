@@ -184,6 +184,8 @@ class LocalRouter:
         self._by_fd: dict[int, _Peer] = {}
         self._ready: dict[int, int] = {}  # descriptors that have had no turn yet
         self._next = 0
+        self._holder = 0
+        self._held: set[_Peer] = set()
         self.refused = 0
         """Connections of users who may not come."""
         self.cut_off = 0
@@ -198,21 +200,45 @@ class LocalRouter:
         peer = self._peers.get(bytes(frames[0]))
         if peer is None:
             raise Unreachable("it has gone")
+        hold = threading.get_ident() == self._holder
         with peer.lock:
             try:
-                peer.wire.send(frames[1:])
+                peer.wire.send(frames[1:], hold=hold)
             except Broken as error:
                 raise Unreachable(str(error)) from None
-            if peer.wire.queued and not peer.writing:
-                peer.writing = True
-                with contextlib.suppress(OSError):  # it was closed just now
-                    self._epoll.modify(peer.fd, _INOUT)
+            if hold:
+                self._held.add(peer)
+            elif peer.wire.queued:
+                self._later(peer)
             behind = peer.wire.queued > self._most_queued
         if behind:
             self.cut_off += 1
             self._hang_up(peer)
             raise Unreachable("it does not read what it asked for")
         return False
+
+    def _later(self, peer: _Peer) -> None:
+        """Send the rest when the socket takes more. Under the peer's lock."""
+        if not peer.writing:
+            peer.writing = True
+            with contextlib.suppress(OSError):  # it was closed just now
+                self._epoll.modify(peer.fd, _INOUT)
+
+    def hold_back(self) -> None:
+        """What this thread sends from now on waits for ``let_go``, and leaves together."""
+        self._holder = threading.get_ident()
+
+    def let_go(self) -> None:
+        """Send what was held back. From any thread."""
+        self._holder = 0
+        while self._held:
+            try:
+                peer = self._held.pop()
+            except KeyError:
+                return
+            with peer.lock, contextlib.suppress(Broken):  # the loop finds it broken
+                if not peer.wire.flush():
+                    self._later(peer)
 
     def _hang_up(self, peer: _Peer) -> None:
         """End a connection, from any thread: the loop finds it ended."""

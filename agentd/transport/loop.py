@@ -22,6 +22,8 @@ __all__ = ["AnyPort", "Loop", "Timer"]
 AnyPort = Port | LocalPort | LocalRouter
 """What the loop serves: sockets of ZeroMQ, and those of this host."""
 
+_Served = tuple[AnyPort, Callable[[list[Any]], None]]
+
 log = logging.getLogger("agentd.transport")
 
 BATCH = 100
@@ -52,8 +54,11 @@ class Loop:
         self.clock = clock
         self._epoll = select.epoll()
         self._readers: dict[int, Callable[[], None]] = {}
-        self._ports: dict[int, tuple[AnyPort, Callable[[list[Any]], None]]] = {}
+        self._ports: dict[int, _Served] = {}
         self._hot: set[int] = set()
+        self._inbox: deque[tuple[_Served, list[Any]]] = deque()
+        self.after: Callable[[], bool] | None = None
+        """Called after each message: False if this thread does not run the loop any more."""
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._running = True
@@ -86,11 +91,16 @@ class Loop:
         served = self._ports.get(port.fd)
         if served is None:
             return
+        before = list(self._inbox)
+        self._inbox.clear()
+        self._inbox.extend(each for each in before if each[0] is not served)
+        mine = [message for whose, message in before if whose is served]
         more = True
         while more:
             messages, more = port.receive(BATCH)
-            for message in messages:
-                _done(served[1], message)
+            mine.extend(messages)
+        for message in mine:
+            _done(served[1], message)
         del self._ports[port.fd]
         self._hot.discard(port.fd)
         self._epoll.unregister(port.fd)
@@ -145,12 +155,34 @@ class Loop:
 
     def run(self) -> None:
         """Until ``stop``, in this thread."""
-        self._thread = threading.get_ident()
+        self.lead()
         while self._running:
             self.turn()
 
-    def turn(self) -> None:
-        """Wait for something, do it, run the timers that are due."""
+    def lead(self) -> None:
+        """This thread runs the turns from now on; the one before it runs none any more."""
+        self._thread = threading.get_ident()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not been stopped."""
+        return self._running
+
+    def turn(self) -> bool:
+        """Wait for something, do it, run the timers that are due.
+
+        False if this thread lost the loop meanwhile (see ``after``): the next one goes on with what
+        has come.
+        """
+        if not self._inbox:
+            self._collect()
+        if not self._deliver():
+            return False
+        self._run_timers()
+        return True
+
+    def _collect(self) -> None:
+        """Wait for something; what it was is in the inbox then."""
         wait = self._wait()
         if wait:
             self._cpu_before = time.process_time()
@@ -168,13 +200,24 @@ class Loop:
             served = self._ports.get(fd)
             if served is None:
                 continue
-            port, deliver = served
-            messages, more = port.receive(BATCH)
+            messages, more = served[0].receive(BATCH)
             if more:
                 self._hot.add(fd)
-            for message in messages:
-                _done(deliver, message)
-        self._run_timers()
+            self._inbox.extend([(served, message) for message in messages])
+
+    def _deliver(self) -> bool:
+        inbox, after = self._inbox, self.after
+        while inbox:
+            served, message = inbox.popleft()
+            _done(served[1], message)
+            if after is not None and not after():
+                return False
+        return True
+
+    @property
+    def backlog(self) -> int:
+        """How many messages have come and wait."""
+        return len(self._inbox)
 
     def was_held_up(self, seconds: float) -> bool:
         """Whether this process worked for most of the last ``seconds`` since the loop last slept.

@@ -34,7 +34,9 @@ def main() -> None:
     from agentd.transport.loop import Loop
     from agentd.transport.process import raise_file_limit
     from agentd.transport.recorder import Recorder
+    from agentd.worker.executor import Executor
     from agentd.worker.host import Host
+    from agentd.worker.leading import Leading
     from agentd.worker.output import capture
 
     if told.safe:
@@ -46,16 +48,18 @@ def main() -> None:
     if "files" not in told.limits:
         raise_file_limit()
     loop = Loop()
-    loop.on_signal(signal.SIGTERM, loop.stop)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: loop.call_soon(loop.stop))
     front = LocalRouter(
         adopt(told.listener), most=told.max_message_bytes, most_queued=told.max_queued_bytes
     )
     back = LocalPort(adopt(told.back))
-    Host(told, loop, front, back, Recorder(told.recorder))
+    executor = Executor()
+    leading = Leading(loop, executor, front)
+    Host(told, loop, front, back, Recorder(told.recorder), executor, leading.gives_way)
     mine = local_versions()
     enlist = Enlist(told.worker, os.getpid(), told.address, mine.agentd, mine.python, mine.dill)
     loop.send(back, [b"", *pack(enlist)])
-    loop.run()
+    leading.run()
     front.close(linger_ms=DELIVER_MS)  # answers on their way; leaving waits for them
     back.close(linger_ms=DELIVER_MS)
 

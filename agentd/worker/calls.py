@@ -73,6 +73,7 @@ class OpenCall:
         flags = hosted.flags(call.name) if call.op in ("method", "stream") else 0
         self.readonly = bool(flags & READONLY)
         self.on_loop = bool(flags & COROUTINE) and call.op == "method"
+        self.quick = call.op == "method" and hosted.pace.is_quick(call.name)
         self.ended = False
         self.handed_on = False
         """Its value goes to others; its caller fetches it if he asks for it."""
@@ -152,7 +153,9 @@ class OpenCall:
     def _run(self) -> None:
         running.set(self.current)
         self.current.guard = self._work
+        self.current.gives_way = self._host.gives_way
         slot = self._host.recorder.enter(self.hosted.id)
+        began = time.monotonic()
         message: Message
         try:
             codec, frames = self._run_code()
@@ -160,8 +163,13 @@ class OpenCall:
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
             message, frames = self._failed(error)
         finally:
+            self._note(time.monotonic() - began)
             self._end_turn(slot)
         self._finish(message, frames)
+
+    def _note(self, seconds: float) -> None:
+        if self.call.op == "method":
+            self.hosted.pace.note(self.call.name, seconds)
 
     def _end_turn(self, slot: int) -> None:
         flush()

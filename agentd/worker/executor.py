@@ -18,16 +18,48 @@ IDLE_S = 10.0
 
 
 class Executor:
-    """Runs every task at once: on an idle thread, else on a new one."""
+    """Runs every task at once: on an idle thread, else on a new one.
+
+    Quick tasks that one thread submits may be collected instead: it runs them itself (see
+    ``agentd.worker.leading``).
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # protects the three below
+        self._lock = threading.Lock()  # protects all below
         self._tasks: deque[Callable[[], None]] = deque()
         self._idle: list[threading.Lock] = []  # each held by a sleeping thread; release wakes it
         self._started = 0  # and have not ended
+        self._collector = 0
+        self._collected: deque[Callable[[], None]] = deque()
 
-    def submit(self, task: Callable[[], None]) -> None:
-        """Run ``task`` on a thread; it must not raise. From any thread."""
+    def submit(self, task: Callable[[], None], *, quick: bool = False) -> None:
+        """Run ``task``; it must not raise. From any thread. ``quick``: it may be collected."""
+        if quick and threading.get_ident() == self._collector:
+            with self._lock:
+                if threading.get_ident() == self._collector:
+                    self._collected.append(task)
+                    return
+        self.start(task)
+
+    def collect(self) -> None:
+        """Collect the quick tasks that this thread submits, from now on."""
+        with self._lock:
+            self._collector = threading.get_ident()
+
+    def collected(self) -> Callable[[], None] | None:
+        """The next of those."""
+        return self._collected.popleft() if self._collected else None
+
+    def dismiss(self) -> None:
+        """Nobody collects any more; what was not run is run by others."""
+        with self._lock:
+            self._collector = 0
+            left, self._collected = self._collected, deque()
+        for task in left:
+            self.start(task)
+
+    def start(self, task: Callable[[], None]) -> None:
+        """Run ``task`` on another thread; it must not raise. From any thread."""
         with self._lock:
             self._tasks.append(task)
             if self._idle:

@@ -102,13 +102,17 @@ class Host:
         front: LocalRouter,
         back: LocalPort,
         recorder: Recorder,
+        executor: Executor,
+        gives_way: Callable[[], None] = lambda: None,
     ) -> None:
+        """``gives_way``: called where an agent's code begins to wait for another call."""
         self._settings = settings
         self.loop = loop
         self._front = front
         self._back = back
         self.recorder = recorder
-        self._executor = Executor()
+        self._executor = executor
+        self.gives_way = gives_way
         self._readers = AFew(self._executor, READERS)
         self.references = HostReferences(settings.daemon)
         install(self.references)

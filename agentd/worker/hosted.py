@@ -11,6 +11,7 @@ from agentd.errors import AgentdError, AgentNotFound
 from agentd.ids import show
 from agentd.worker.executor import Executor
 from agentd.worker.iterators import Iterators
+from agentd.worker.pace import Pace
 from agentd.worker.state import Seen, Watchers
 from agentd.worker.terms import Terms
 from agentd.worker.turns import Item, TurnOptions, Turns
@@ -45,6 +46,8 @@ class Hosted:
         """Why it takes no more calls; empty while it does."""
         self.turns = Turns(agent, executor, options)
         self.watchers = Watchers(self.look)
+        self.pace = Pace()
+        """Which of its methods are quick."""
 
     def post(self, task: Callable[[], None]) -> None:
         """Run ``task`` after all that was posted before, whatever the limits."""
@@ -158,6 +161,7 @@ class _Task:
     guests: Collection[Any] = ()
     readonly = False
     on_loop = False
+    quick = False
     ended = True
     """Calls come when the agent has been built, which is told from within that turn."""
 

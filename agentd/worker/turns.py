@@ -21,6 +21,7 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 from agentd.errors import AgentdError, Overloaded, WouldDeadlock
@@ -46,6 +47,8 @@ class Item(Protocol):
     readonly: bool
     on_loop: bool
     """It runs as a task of the event loop, not on a thread."""
+    quick: bool
+    """It takes less time, as far as can be known, than handing it to another thread."""
     ended: bool
     """It is about to leave its turn: whoever has its answer and calls again finds no busy agent."""
 
@@ -187,9 +190,10 @@ class Turns:
         if item.on_loop:
             item.begin(lambda: self._ended(item))
         else:
-            self._executor.submit(lambda: self._run(item))
+            self._executor.submit(partial(self._run, item), quick=item.quick)
 
     def _run(self, item: Item) -> None:
+        quick = item.quick
         for _ in range(IN_A_ROW):
             try:
                 item.run()
@@ -198,11 +202,12 @@ class Turns:
             following = self._next(item)
             if following is None:
                 return
-            if following.on_loop:
+            # A thread that was taken for a quick call may be the one that others wait for.
+            if following.on_loop or quick:
                 self._start(following)
                 return
             item = following
-        self._executor.submit(lambda: self._run(item))
+        self._executor.submit(partial(self._run, item), quick=item.quick)
 
     def _ended(self, item: Item) -> None:
         following = self._next(item)

@@ -1,0 +1,127 @@
+"""Who runs the loop of a worker: one thread at a time, which also runs short calls itself.
+
+Handing a call to another thread and back costs more than most calls do. So the thread that runs the
+loop (the *leader*; after leader/followers, Schmidt et al., PLoP 2000) runs what has always been
+quick itself, and its answers leave together. Nobody waits for it: where a call takes longer than it
+used to, a *watch* has another thread lead within hundredths of a second, as Go's ``sysmon`` takes a
+processor from a goroutine that is in a system call; where it begins to wait for another call, the
+thread gives the lead away at once. Either way the call goes on where it is.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from agentd.transport.local import LocalRouter
+from agentd.transport.loop import Loop
+from agentd.worker.executor import Executor
+
+__all__ = ["Leading"]
+
+TICK_S: Final = 0.01
+"""A call keeps the leader for less than two of these. The watch needs the interpreter lock at each:
+more often would be felt by every hundredth call."""
+REST_TICKS: Final = 10
+"""Ticks without a task after which the watch sleeps until there is one."""
+HELD_S: Final = 0.0005
+"""Answers wait so long at most for those that leave with them, while calls are quick."""
+
+
+class Leading:
+    """Runs the loop of a worker, on threads of its executor."""
+
+    def __init__(self, loop: Loop, executor: Executor, front: LocalRouter) -> None:
+        self._loop = loop
+        self._executor = executor
+        self._front = front
+        self._lock = threading.Lock()  # protects who leads
+        self._leader = 0
+        self._busy = False  # the leader runs a task
+        self._tasks = 0  # run by leaders so far
+        self._held = 0.0  # since when answers are held back; 0: they are not
+        self._watching = False
+        self._bed = threading.Lock()  # the watch sleeps on it
+        self._bed.acquire()
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Until the loop is stopped. The calling thread only waits, so that it can take signals."""
+        self._loop.after = self._after
+        threading.Thread(target=self._watch, name="agentd-watch", daemon=True).start()
+        self._executor.start(self._lead)
+        self._over.wait()
+
+    def gives_way(self) -> None:
+        """The running task begins to wait for something that may take the loop to come."""
+        if threading.get_ident() == self._leader:
+            self._take_over(self._tasks)
+
+    def _lead(self) -> None:
+        with self._lock:
+            self._leader = threading.get_ident()
+            self._loop.lead()
+            self._executor.collect()
+        while self._loop.running:
+            if not self._loop.turn():
+                return
+            self._let_go()
+        self._over.set()
+
+    def _after(self) -> bool:
+        """A message has been delivered: run what is quick; whether this thread still leads."""
+        while (task := self._executor.collected()) is not None:
+            if not self._run(task):
+                return False
+        return True
+
+    def _run(self, task: Callable[[], None]) -> bool:
+        if not self._held and self._loop.backlog:
+            self._front.hold_back()
+            self._held = time.monotonic()
+        self._tasks += 1
+        if not self._watching:
+            self._watching = True
+            self._bed.release()
+        self._busy = True
+        task()
+        with self._lock:
+            if self._leader != threading.get_ident():
+                return False
+            self._busy = False
+        if self._held and time.monotonic() - self._held > HELD_S:
+            self._let_go()
+        return True
+
+    def _let_go(self) -> None:
+        if self._held:
+            self._held = 0.0
+            self._front.let_go()
+
+    def _watch(self) -> None:
+        while True:
+            self._bed.acquire()
+            rest, seen = 0, -1
+            while rest < REST_TICKS:
+                before, seen = seen, self._tasks
+                if self._busy and seen == before:
+                    self._take_over(seen)
+                rest = rest + 1 if seen == before else 0
+                time.sleep(TICK_S)
+            self._watching = False
+            if self._tasks != seen and not self._watching:  # it came just now, and saw us awake
+                self._watching = True
+                self._bed.release()
+
+    def _take_over(self, seen: int) -> None:
+        """The leader is in that task for too long: have another thread lead."""
+        with self._lock:
+            if not self._busy or self._tasks != seen:
+                return
+            self._busy = False
+            self._leader = 0
+            self._let_go()
+            self._executor.dismiss()
+        self._executor.start(self._lead)

@@ -1,0 +1,43 @@
+"""Which methods of an agent are quick: those that have been so for a while."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["QUICK_S", "Pace"]
+
+QUICK_S: Final = 0.001
+"""What a call may take to count as quick, in seconds: about ten times what it costs to hand it to
+a thread and back."""
+PROOF: Final = 8
+"""So many quick calls in a row, and a method counts as quick."""
+LONGEST_PROOF: Final = 4096
+"""After each call that took long twice as many as the last time, up to this."""
+FORGIVEN: Final = 10_000
+"""After so many quick calls in a row it is as if there had been none that took long."""
+
+
+class Pace:
+    """By name of the method. From any thread; what two of them note at once may count as one."""
+
+    __slots__ = ("_needed", "_proof")
+
+    def __init__(self) -> None:
+        self._needed: dict[str, int] = {}  # quick calls until it counts as quick; below: since then
+        self._proof: dict[str, int] = {}
+
+    def is_quick(self, name: str) -> bool:
+        """Whether the method may be expected to be quick."""
+        return self._needed.get(name, PROOF) <= 0
+
+    def note(self, name: str, seconds: float) -> None:
+        """A call of it took so long."""
+        if seconds > QUICK_S:
+            proof = min(2 * self._proof.get(name, PROOF), LONGEST_PROOF)
+            self._proof[name] = self._needed[name] = proof
+            return
+        needed = self._needed.get(name, PROOF) - 1
+        if needed < -FORGIVEN:
+            self._proof.pop(name, None)
+            needed = 0
+        self._needed[name] = needed
