@@ -68,6 +68,7 @@ class Pending:
         "done",
         "failure",
         "id",
+        "lazy",
         "message",
         "on_change",
         "oneway",
@@ -90,6 +91,8 @@ class Pending:
         self.on_change: Callable[[], None] | None = None
         """Called once, at the next item or the end."""
         self.done = False
+        self.lazy = False
+        """Nobody is to be told at once: whoever wants to know comes and looks."""
         self.waiter: _Waiter | None = None
 
     @classmethod
@@ -128,8 +131,12 @@ class Link:
         endpoint: str,
         arm: Callable[[Link], None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        watch: Callable[[Link], None] = lambda _link: None,
     ) -> None:
-        """``arm`` asks the pump to read this link as nobody else does."""
+        """``arm`` asks the pump to read this link as nobody else does, ``watch`` to do so if nobody
+        else does for a while.
+        """
         self.endpoint = endpoint
         self.welcome: Welcome | None = None
         self._most = 0
@@ -137,6 +144,11 @@ class Link:
         self._marks: list[int] = []
         """Pings of the peer that are to be answered."""
         self._arm = arm
+        self._watch = watch
+        self._watched = False
+        self._lazy = 0
+        """Open requests that are so."""
+        self._reads = 0
         self._clock = clock
         self._armed = False
         """The pump has been asked, and has not read since."""
@@ -219,10 +231,12 @@ class Link:
         make: Callable[[int], Message],
         payload: Sequence[Any] = (),
         callback: Callable[[Pending], None] | None = None,
+        *,
+        lazy: bool = False,
     ) -> Pending:
         """Send ``make(id)``; the request to wait for, or one that calls ``callback``.
 
-        Raises ``LinkDown`` if the connection is broken: then nothing was sent.
+        ``lazy``: nobody waits for ``callback``, until ``hurry`` says so. Raises ``LinkDown`` if the connection is broken: then nothing was sent.
         """
         settled: Calls = []
         failure: LinkDown | None = None
@@ -239,18 +253,51 @@ class Link:
             try:
                 waiting = self._port.send_locked(frames)
             except Unreachable as error:
-                del self._pending[pending.id]
+                self._pending.pop(pending.id)
                 self._break(f"the connection to {self.endpoint} is gone ({error})", settled)
                 failure = LinkDown(str(error), endpoint=self.endpoint, sent=False)
             else:
-                if waiting:
-                    self._read(settled)
+                if lazy:
+                    pending.lazy = True
+                    self._lazy += 1
+                    if not self._watched:
+                        self._watched = True
+                        self._watch(self)
                 elif callback is not None and self._leader is None:
                     self._ask_pump()
+                if waiting:
+                    self._read(settled)
         _call_back(settled)
         if failure is not None:
             raise failure
         return pending
+
+    @undisturbed
+    def hurry(self, pending: Pending) -> None:
+        """Somebody is to be told of the answer at once, by the callback."""
+        with self._lock:
+            if not pending.done:
+                self._hurry(pending)
+
+    def _hurry(self, pending: Pending) -> None:
+        if pending.lazy:
+            pending.lazy = False
+            self._lazy -= 1
+        if self._leader is None:
+            self._ask_pump()
+
+    def unread(self, reads: int) -> int | None:
+        """For the pump: how often it was read so far; ``None`` if no answers are awaited.
+
+        Where that was ``reads`` already, it is armed.
+        """
+        with self._lock:
+            if self.down is not None or not self._pending:
+                self._watched = False
+                return None
+            if self._reads == reads and self._leader is None:
+                self._ask_pump()
+            return self._reads
 
     @undisturbed
     def when_done(self, pending: Pending, callback: Callable[[Pending], None]) -> None:
@@ -259,8 +306,7 @@ class Link:
             if not pending.done:
                 before = pending.callback
                 pending.callback = callback if before is None else partial(_both, before, callback)
-                if self._leader is None:
-                    self._ask_pump()
+                self._hurry(pending)
                 return
         callback(pending)
 
@@ -270,8 +316,7 @@ class Link:
         with self._lock:
             if not pending.done and not pending.chunks:
                 pending.on_change = callback
-                if self._leader is None:
-                    self._ask_pump()
+                self._hurry(pending)
                 return
         callback()
 
@@ -279,7 +324,11 @@ class Link:
     def drop(self, pending: Pending) -> None:
         """Nobody wants the answer any more."""
         with self._lock:
-            self._pending.pop(pending.id, None)
+            self._forget(pending)
+
+    def _forget(self, pending: Pending) -> None:
+        if self._pending.pop(pending.id, None) is not None and pending.lazy:
+            self._lazy -= 1
 
     def _ask_pump(self) -> None:
         if not self._armed:
@@ -373,7 +422,7 @@ class Link:
             return
         if self._followers:
             self._rouse(self._followers.pop(0))
-        elif self._pending:
+        elif len(self._pending) > self._lazy:
             self._ask_pump()
 
     def _rouse(self, waiter: _Waiter) -> None:
@@ -393,9 +442,18 @@ class Link:
         _call_back(settled)
         return further
 
+    @undisturbed
+    def look(self) -> None:
+        """Read what is there, for one who does not wait."""
+        settled: Calls = []
+        with self._lock:
+            self._read(settled)
+        _call_back(settled)
+
     def _read(self, settled: Calls) -> None:
         if self.down is not None:
             return
+        self._reads += 1
         port = self._port
         # Looked at first: what came before it broke is read below, and counts.
         broken = port.has_broken()
@@ -446,7 +504,7 @@ class Link:
                 if pending.waiter is not None:
                     self._rouse(pending.waiter)
                 return
-        del self._pending[number]
+        self._forget(pending)
         pending.message = message
         pending.payload = frames[1:]
         if isinstance(message, Error) and message.code != "raised":
@@ -470,6 +528,7 @@ class Link:
     def _break(self, why: str, settled: Calls, *, for_good: bool = False) -> None:
         self.down = LinkDown(why, endpoint=self.endpoint)
         pending, self._pending = self._pending, {}
+        self._lazy = 0
         for request in pending.values():
             request.failure = (
                 ConnectionLost(why, endpoint=self.endpoint)
@@ -483,6 +542,7 @@ class Link:
     def _shut_out(self, refusal: AgentdError, settled: Calls) -> None:
         """The peer has no grant for us (any more): not of one request, of them all."""
         pending, self._pending = self._pending, {}
+        self._lazy = 0
         for request in pending.values():
             request.failure = refusal
             self._settle(request, settled)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import select
 import threading
 import weakref
@@ -14,6 +15,11 @@ __all__ = ["Pump"]
 
 log = logging.getLogger("agentd.client")
 
+LOOK_S = 0.01
+"""How often it is looked whether somebody reads what is watched."""
+QUIET_LOOKS = 50
+"""So many looks at nothing, and there are none until something is to be watched."""
+
 
 class Pump:
     """Started with the first session; ends with the process, or with ``stop``."""
@@ -24,6 +30,11 @@ class Pump:
         self._links: dict[int, weakref.ref[Link]] = {}
         self._tick_s = tick_s
         self._tick = tick
+        self._watched: dict[weakref.ref[Link], int] = {}
+        """Links whose answers nobody waits for at the moment, and how often each was read."""
+        self._asleep = False
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._wake, select.EPOLLIN)
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="agentd-pump", daemon=True)
         self._thread.start()
@@ -52,6 +63,12 @@ class Pump:
             except FileNotFoundError:
                 self._epoll.register(fd, select.EPOLLIN | select.EPOLLONESHOT)
 
+    def watch(self, link: Link) -> None:
+        """Read this link if nobody else has for ``LOOK_S``, as long as answers are to come."""
+        self._watched[weakref.ref(link)] = -1
+        if self._asleep:
+            os.eventfd_write(self._wake, 1)
+
     def stop(self) -> None:
         """End the thread after its present turn."""
         self._stopped = True
@@ -60,15 +77,40 @@ class Pump:
         import time
 
         due = time.monotonic() + self._tick_s
+        quiet = 0
         while not self._stopped:
-            for fd, _events in self._epoll.poll(max(0.0, due - time.monotonic())):
+            wait = max(0.0, due - time.monotonic())
+            quiet = 0 if self._watched else quiet + 1
+            if quiet < QUIET_LOOKS:
+                wait = min(wait, LOOK_S)
+            else:  # who comes from now on has to wake us
+                self._asleep = True
+                if self._watched:
+                    wait = 0.0
+            events = self._epoll.poll(wait)
+            self._asleep = False
+            for fd, _events in events:
+                if fd == self._wake:
+                    os.eventfd_read(fd)
+                    quiet = 0
+                    continue
                 known = self._links.get(fd)
                 link = known() if known is not None else None
                 if link is not None and link.pump():
                     self.arm(link)
+            if self._watched:
+                self._look()
             if time.monotonic() >= due:
                 try:
                     self._tick()
                 except Exception:  # out of descriptors, say: the next one may go well
                     log.exception("a heartbeat failed")
                 due = time.monotonic() + self._tick_s
+
+    def _look(self) -> None:
+        for known, reads in list(self._watched.items()):
+            del self._watched[known]  # a link that is not watched any more may ask for it again
+            link = known()
+            seen = None if link is None else link.unread(reads)
+            if seen is not None:
+                self._watched[known] = seen

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import CancelledError, Future, InvalidStateError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
@@ -17,7 +17,7 @@ from agentd.client.context import current
 from agentd.client.farewell import leave
 from agentd.client.fetching import Outcome, fetch
 from agentd.client.held import Held
-from agentd.client.link import LinkDown, Pending
+from agentd.client.link import Link, LinkDown, Pending
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import RpcObject, announce, session_of, target
 from agentd.client.retry import Retry
@@ -25,6 +25,7 @@ from agentd.client.session import LATE_S, Session, is_elsewhere
 from agentd.errors import (
     AgentdError,
     AgentNotFound,
+    CallTimeout,
     ConnectionLost,
     DaemonNotFound,
     ProtocolError,
@@ -36,6 +37,17 @@ from agentd.protocol.messages import Error, Ready, Result
 __all__ = ["AsyncResult", "Sending"]
 
 T = TypeVar("T")
+
+_PENDING, _FINISHED, _CANCELLED, _NOTIFIED = (
+    "PENDING",
+    "FINISHED",
+    "CANCELLED",
+    "CANCELLED_AND_NOTIFIED",
+)
+_OVER = frozenset({_FINISHED, _CANCELLED, _NOTIFIED})
+"""The states of a future, as ``concurrent.futures`` calls them."""
+_making = threading.Lock()
+"""Protects the making of conditions, and the end of results that have none."""
 
 
 class AsyncResult(Future[T], Generic[T]):
@@ -49,7 +61,12 @@ class AsyncResult(Future[T], Generic[T]):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        # Not by ``Future.__init__``: its condition is most of what a result costs, see ``Lazily``.
+        self._state = _PENDING
+        self._result: Any = None
+        self._exception = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Callable[[Future[T]], Any]] = []
         self._agentd_lock = threading.Lock()  # protects the rest
         self._agentd_notified = False
         self._agentd_value: Any = None
@@ -60,6 +77,21 @@ class AsyncResult(Future[T], Generic[T]):
         self._agentd_lent = 0
         self._agentd_sending: Sending | None = None
         self._agentd_wire: tuple[Any, ...] | None = None
+
+    # -- as a future -------------------------------------------------------------------------------
+    def done(self) -> bool:
+        """Whether it has its outcome, or was cancelled."""
+        if self._state not in _OVER and self._agentd_sending is not None:
+            self._agentd_sending.look()
+        return self._state in _OVER
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self._state in (_CANCELLED, _NOTIFIED)
+
+    def running(self) -> bool:
+        """Never: it waits for others who run."""
+        return False
 
     # -- the value ---------------------------------------------------------------------------------
     def result(self, timeout: float | None = None) -> T:
@@ -82,7 +114,7 @@ class AsyncResult(Future[T], Generic[T]):
         if self._agentd_opened:
             return
         with self.awaited():
-            sealed: Any = super().result(timeout)
+            sealed = self._wait(timeout)
             if isinstance(sealed, Held):
                 sealed.wait()  # the call is done: no part of ``timeout``
         with self._agentd_lock:
@@ -93,6 +125,17 @@ class AsyncResult(Future[T], Generic[T]):
                     self._agentd_error = error
                 self._agentd_opened = True
         self._release_if_done()
+
+    def _wait(self, timeout: float | None) -> Any:
+        sending = self._agentd_sending
+        if self._state not in _OVER and sending is not None:
+            until = None if timeout is None else time.monotonic() + timeout
+            sending.lead(until)
+            if until is not None:
+                timeout = max(0.0, until - time.monotonic())
+        if self._state == _FINISHED:
+            return self._result
+        return super().result(timeout)
 
     def held(self) -> Held | None:
         """The value that is still where it was made, if it is; once the call is done."""
@@ -207,6 +250,16 @@ class AsyncResult(Future[T], Generic[T]):
 
     def settle(self, sealed: Callable[[], Any]) -> None:
         """``sealed()`` gives the value or raises; it is called by whoever asks first."""
+        with _making:
+            others = "_condition" in self.__dict__
+            if not others:
+                if self._state in _OVER:
+                    return
+                self._result, self._state = sealed, _FINISHED
+        if not others:
+            if self._done_callbacks:
+                self._invoke_callbacks()
+            return
         try:
             self.set_result(cast(T, sealed))
         except InvalidStateError:
@@ -233,6 +286,28 @@ class AsyncResult(Future[T], Generic[T]):
 
         fetch(wire, take)
         return result
+
+
+class _Lazily:
+    """The condition of a future, made when somebody needs one: most are never waited for so.
+
+    Whoever takes it wants to be told when the result is there.
+    """
+
+    def __get__(self, result: Any, cls: type) -> Any:
+        if result is None:
+            return self
+        with _making:
+            condition = result.__dict__.get("_condition")
+            if condition is None:
+                condition = result.__dict__["_condition"] = threading.Condition()
+        sending = result._agentd_sending
+        if sending is not None:
+            sending.hurry()
+        return condition
+
+
+AsyncResult._condition = _Lazily()  # type: ignore[assignment]
 
 
 def open_outcome(session: Session, outcome: Outcome, *, direct: bool = True) -> Any:
@@ -275,6 +350,9 @@ class Sending:
         self._again = False
         """It was sent, and the connection broke."""
         self._place: Ready | None = None
+        self._link: Link | None = None
+        self._pending: Pending | None = None
+        self._hurried = False
         self._came = 0.0
         """Since when it waits to be sent, this time."""
         self._kept = not out.hold
@@ -334,6 +412,27 @@ class Sending:
             self.cancel()
             self._fail(self._out.timed_out("agent"))
 
+    # -- who wants to know -------------------------------------------------------------------------
+    def lead(self, until: float | None) -> None:
+        """Wait for the answer in this thread, until then at most; there may be none after it."""
+        link, pending = self._link, self._pending
+        if link is not None and pending is not None:
+            with suppress(CallTimeout):
+                link.wait(pending, until)
+
+    def look(self) -> None:
+        """Take the answer, if it is there."""
+        link, pending = self._link, self._pending
+        if link is not None and pending is not None and not pending.done:
+            link.look()
+
+    def hurry(self) -> None:
+        """Somebody is to be told as soon as it is done."""
+        self._hurried = True
+        link, pending = self._link, self._pending
+        if link is not None and pending is not None:
+            link.hurry(pending)
+
     def _unwanted(self) -> bool:
         return self._given_up
 
@@ -390,7 +489,11 @@ class Sending:
                 again=self._again,
                 plain=not self._session.trusted,
             )
-            link.submit(make, self._out.payload, self._answered)
+            self._pending = None
+            pending = link.submit(make, self._out.payload, self._answered, lazy=not self._hurried)
+            self._link, self._pending = link, pending
+            if self._hurried and pending.lazy:
+                link.hurry(pending)
         except DaemonNotFound as error:
             if not self._again:
                 raise

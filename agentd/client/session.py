@@ -215,7 +215,8 @@ class Session:
         for attempt in itertools.count():
             try:
                 port = dial(max(0.0, deadline - time.monotonic()))
-                link = Link(port, endpoint, self._runtime.pump.arm, self._clock)
+                pump = self._runtime.pump
+                link = Link(port, endpoint, pump.arm, self._clock, watch=pump.watch)
                 link.open(self._hello, max(0.0, deadline - time.monotonic()))
             except LinkDown as error:
                 pause = backoff(attempt)
