@@ -289,15 +289,16 @@ class Link:
     def unread(self, reads: int) -> int | None:
         """For the pump: how often it was read so far; ``None`` if no answers are awaited.
 
-        Where that was ``reads`` already, it is armed.
+        Where that was ``reads`` already, it is read now.
         """
+        settled: Calls = []
         with self._lock:
-            if self.down is not None or not self._pending:
-                self._watched = False
-                return None
             if self._reads == reads and self._leader is None:
-                self._ask_pump()
-            return self._reads
+                self._read(settled)
+            self._watched = self.down is None and bool(self._pending)
+            seen = self._reads if self._watched else None
+        _call_back(settled)
+        return seen
 
     @undisturbed
     def when_done(self, pending: Pending, callback: Callable[[Pending], None]) -> None:
@@ -422,8 +423,12 @@ class Link:
             return
         if self._followers:
             self._rouse(self._followers.pop(0))
-        elif len(self._pending) > self._lazy:
+        elif self._is_wanted():
             self._ask_pump()
+
+    def _is_wanted(self) -> bool:
+        """Whether somebody who does not read himself is to be told at once."""
+        return len(self._pending) > self._lazy
 
     def _rouse(self, waiter: _Waiter) -> None:
         if waiter is self._leader:
@@ -437,7 +442,7 @@ class Link:
         settled: Calls = []
         with self._lock:
             self._read(settled)
-            further = self.down is None and bool(self._pending) and self._leader is None
+            further = self.down is None and self._is_wanted() and self._leader is None
             self._armed = further
         _call_back(settled)
         return further
