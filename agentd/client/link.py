@@ -46,6 +46,8 @@ __all__ = ["Link", "LinkDown", "Pending", "no_answer"]
 
 CLOCK_S = 0.1
 """A round trip that is longer tells too little about the peer's clock, once a shorter one told."""
+IN_A_ROW = 64
+"""After so many requests that nobody waits for, who sends the next one reads what has come."""
 MAX_FOLLOW_S = 1.0
 """A follower looks at least this often whether it has to lead."""
 
@@ -149,6 +151,8 @@ class Link:
         self._lazy = 0
         """Open requests that are so."""
         self._reads = 0
+        self._since = 0
+        """Lazy requests that were sent since it was read."""
         self._clock = clock
         self._armed = False
         """The pump has been asked, and has not read since."""
@@ -260,6 +264,8 @@ class Link:
                 if lazy:
                     pending.lazy = True
                     self._lazy += 1
+                    self._since += 1
+                    waiting = waiting or self._since >= IN_A_ROW
                     if not self._watched:
                         self._watched = True
                         self._watch(self)
@@ -459,6 +465,7 @@ class Link:
         if self.down is not None:
             return
         self._reads += 1
+        self._since = 0
         port = self._port
         # Looked at first: what came before it broke is read below, and counts.
         broken = port.has_broken()
