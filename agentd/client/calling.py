@@ -42,6 +42,9 @@ class CallOptions(NamedTuple):
 DEFAULT = CallOptions()
 
 
+_NONE: list[Any] = []
+
+
 class Packed(NamedTuple):
     """Arguments ready to travel."""
 
@@ -62,6 +65,9 @@ def pack_arguments(proxy: RpcObject, args: tuple[Any, ...], kwargs: dict[str, An
     """Encode; raises ``SerializationError`` that names the argument."""
     from agentd import serialization
 
+    head = serialization.plain_call(args, kwargs)
+    if head is not None:
+        return Packed("data", [head], _NONE, _NONE)
     return _packed(*encoded_for(proxy, partial(serialization.encode_call, args, kwargs)))
 
 
@@ -111,7 +117,8 @@ def call(
     try:
         return _blocking(proxy, "method", name, packed, options)
     finally:
-        packed.give_back()
+        if packed.lent:
+            packed.give_back()
 
 
 def operate(proxy: RpcObject, op: str, name: str, *value: Any) -> Any:
@@ -174,7 +181,15 @@ def _compose(
     if timeout is not None and not (type(timeout) in (int, float) and timeout > 0):
         raise ConfigError(f"timeout is a number of seconds above 0, not {timeout!r}")
     out = compose(
-        aim.agent, op, name, packed.codec, packed.payload, packed.needs, timeout=timeout, **more
+        session_of(aim).prefix,
+        aim.agent,
+        op,
+        name,
+        packed.codec,
+        packed.payload,
+        packed.needs,
+        timeout=timeout,
+        **more,
     )
     if options.key is not None:
         digest = hashlib.blake2b(aim.agent + options.key.encode(), digest_size=24).digest()
@@ -200,7 +215,7 @@ def submit(
     packed = pack_arguments(proxy, args, kwargs)
     out = _compose(proxy, "method", name, packed, options, hold=True, lazy=lazy)
     result: AsyncResult[Any] = AsyncResult()
-    sending = Sending(proxy, out, packed.give_back)
+    sending = Sending(proxy, out, packed.give_back if packed.lent else None)
     if options.key is not None:
         sending.keep()
     retry = options.retry or target(proxy).retry
@@ -243,8 +258,15 @@ def stream(
 
 def flags(proxy: RpcObject, name: str, timeout: float | None = None) -> int:
     """What kind of method it is (see ``agentd.client.about``); asks if nothing is known yet."""
-    methods = offered(proxy, timeout)
-    return int(methods[name]) if name in methods else 0
+    return int(target(proxy).methods[name]) if has_method(proxy, name, timeout) else 0
+
+
+def has_method(proxy: RpcObject, name: str, timeout: float | None = None) -> bool:
+    """Whether the agent's class has that method; asks if nothing is known yet."""
+    aim = target(proxy)
+    if aim.methods is None or name not in aim.methods:  # the class may have got another one
+        aim.methods = offered(proxy, timeout)
+    return name in aim.methods
 
 
 def offered(proxy: RpcObject, timeout: float | None = None) -> Any:

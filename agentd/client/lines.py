@@ -30,6 +30,10 @@ class Lines:
         self._lock = threading.Lock()  # protects the lines
         self._lines: dict[bytes, _Line] = {}
 
+    def __contains__(self, agent: bytes) -> bool:
+        """Whether somebody waits for that agent to be found."""
+        return agent in self._lines
+
     def join(self, agent: bytes, step: Step, *, known: bool) -> bool | None:
         """Have ``step`` called in its turn, with what ``move`` is given.
 

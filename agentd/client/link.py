@@ -37,6 +37,7 @@ from agentd.protocol.messages import (
     Message,
     Ping,
     Pong,
+    Result,
     Welcome,
 )
 from agentd.transport.local import LocalPort
@@ -136,8 +137,9 @@ class Link:
         *,
         watch: Callable[[Link], None] = lambda _link: None,
     ) -> None:
-        """``arm`` asks the pump to read this link as nobody else does, ``watch`` to do so if nobody
-        else does for a while.
+        """``arm`` asks the pump to read this link as nobody else does.
+
+        ``watch`` asks it to do so if nobody else does for a while.
         """
         self.endpoint = endpoint
         self.welcome: Welcome | None = None
@@ -153,7 +155,7 @@ class Link:
         self._reads = 0
         self._since = 0
         """Lazy requests that were sent since it was read."""
-        self._clock = clock
+        self.clock = clock
         self._armed = False
         """The pump has been asked, and has not read since."""
         self._port = port
@@ -169,8 +171,10 @@ class Link:
             self._poll.register(fd, select.POLLIN)
         self.down: AgentdError | None = None
         """Why it is of no use any more."""
-        self.heard = self._clock()
+        self.heard = self.clock()
         """When something last arrived, on the monotonic clock."""
+        self._came = self.heard
+        """When it was last read."""
         self.pinged: float | None = None
         """Since when a ping has had no answer, nor anything else arrived."""
         self.doubted: float | None = None
@@ -186,8 +190,8 @@ class Link:
 
         Raises ``DaemonNotFound`` or ``VersionMismatch``, ``LinkDown`` if the connection broke.
         """
-        deadline = self._clock() + timeout
-        sent = self._clock()
+        deadline = self.clock() + timeout
+        sent = self.clock()
         try:
             pending = self.submit(hello)
             message, _payload = self.wait(pending, deadline).outcome()
@@ -207,7 +211,9 @@ class Link:
 
     def _check_size(self, message: Message, frames: list[Any]) -> None:
         """The peer would end the connection, and not say why."""
-        size = sum(memoryview(frame).nbytes for frame in frames)
+        size = 0
+        for frame in frames:
+            size += len(frame) if type(frame) is bytes else memoryview(frame).nbytes
         if size > self._most:
             raise PayloadTooLarge(
                 f"this {message.kind!r} has {size:,} bytes; {self.endpoint} takes {self._most:,} "
@@ -223,7 +229,7 @@ class Link:
         Assumed is that the way there took no time (cf. Cristian, "Probabilistic clock
         synchronization", 1989, who assumes the half): see ``ahead``.
         """
-        trip = self._clock() - sent
+        trip = self.clock() - sent
         if theirs and (self._trip is None or trip <= max(self._trip, CLOCK_S)):
             self._trip = trip
             self.ahead = theirs - sent
@@ -240,7 +246,8 @@ class Link:
     ) -> Pending:
         """Send ``make(id)``; the request to wait for, or one that calls ``callback``.
 
-        ``lazy``: nobody waits for ``callback``, until ``hurry`` says so. Raises ``LinkDown`` if the connection is broken: then nothing was sent.
+        ``lazy``: nobody waits for ``callback``, until ``hurry`` says so. Raises ``LinkDown`` if the
+        connection is broken: then nothing was sent.
         """
         settled: Calls = []
         failure: LinkDown | None = None
@@ -371,7 +378,7 @@ class Link:
                 self._read(settled)
                 if until(pending):
                     return pending
-                now = self._clock()
+                now = self.clock()
                 if deadline is not None and now >= deadline:
                     raise CallTimeout("no answer in time", timeout=deadline - now)
                 if me is None:
@@ -466,6 +473,7 @@ class Link:
             return
         self._reads += 1
         self._since = 0
+        self._came = self.clock()
         port = self._port
         # Looked at first: what came before it broke is read below, and counts.
         broken = port.has_broken()
@@ -489,12 +497,17 @@ class Link:
         return waiting
 
     def _take(self, frames: list[Any], settled: Calls) -> None:
-        self.heard = self._clock()
+        self.heard = self._came
         self.pinged = self.doubted = None
         try:
             message = unpack(frames)
         except ProtocolError:
             return  # an answer that cannot be read has no id to blame; its caller times out
+        if type(message) is Result:  # what nearly all of them are
+            pending = self._pending.get(message[0])
+            if pending is not None:
+                self._done(pending, message, frames, settled)
+            return
         number = getattr(message, "id", 0)
         if isinstance(message, Ping):  # has this side read what came before?
             self._marks.append(number)
@@ -516,6 +529,11 @@ class Link:
                 if pending.waiter is not None:
                     self._rouse(pending.waiter)
                 return
+        self._done(pending, message, frames, settled)
+
+    def _done(
+        self, pending: Pending, message: Message, frames: list[Any], settled: Calls
+    ) -> None:
         self._forget(pending)
         pending.message = message
         pending.payload = frames[1:]
@@ -578,7 +596,7 @@ class Link:
     @undisturbed
     def ping(self) -> None:
         """Ask for a sign of life; ``heard`` tells when one came."""
-        sent = self._clock()
+        sent = self.clock()
         if self.pinged is None:
             self.pinged = sent
         try:

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from agentd.client.context import CurrentCall, current
 from agentd.client.farewell import say_all
-from agentd.client.runtime import runtime
 from agentd.errors import CallTimeout
 from agentd.protocol.messages import Call
 
 __all__ = ["Outgoing", "compose"]
 
+_NONE: list[Any] = []
 _numbers = itertools.count(1)
 
 
@@ -83,12 +83,13 @@ class Outgoing(NamedTuple):
 
 
 def compose(
+    prefix: bytes,
     agent: bytes,
     op: str,
     name: str,
     codec: str = "",
-    payload: Any = (),
-    needs: Any = (),
+    payload: list[Any] = _NONE,
+    needs: list[Any] = _NONE,
     *,
     timeout: float | None = None,
     hold: bool = False,
@@ -96,13 +97,16 @@ def compose(
     credit: int = 0,
     lazy: bool = False,
 ) -> Outgoing:
-    """Complete a call with what it inherits from the call in whose code it is made."""
+    """Complete a call with what it inherits from the call in whose code it is made.
+
+    ``prefix``: of the keys of this process. It is random and the number never repeats: a key is
+    unique for ever.
+    """
     say_all()
     maker = current()
-    # A key is unique for ever: the session of the process is random, the number never repeats.
-    key = runtime().session + next(_numbers).to_bytes(8, "little")
+    key = prefix + next(_numbers).to_bytes(8, "little")
     deadline = None if timeout is None else time.monotonic() + timeout
-    chain: list[Any] = []
+    chain: list[Any] = _NONE
     trace = b""
     if maker is not None:
         chain = [*maker.chain, (maker.agent, key)]
@@ -114,8 +118,8 @@ def compose(
         op,
         name,
         codec,
-        list(payload),
-        list(needs),
+        payload,
+        needs,
         key,
         deadline,
         timeout,

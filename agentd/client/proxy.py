@@ -47,11 +47,11 @@ class RpcObject:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise _private(self, name)
-        from agentd.client.calling import offered, operate
-        from agentd.client.method import RemoteMethod
+        from agentd.client.calling import has_method, operate
 
-        methods = offered(self)
-        if name in methods:
+        if has_method(self, name):
+            from agentd.client.method import RemoteMethod
+
             return RemoteMethod(self, name)
         if name == "to_dist":
             return _already_hosted(self)
@@ -206,9 +206,12 @@ def _restore(wire: tuple[Any, ...]) -> RpcObject:
 # -- using them ------------------------------------------------------------------------------------
 def session_of(aim: Target) -> Session:
     """This process's dealings with the agent's daemon."""
-    from agentd.client.runtime import runtime
+    session: Session | None = aim.session
+    if session is None or not session.alive:
+        from agentd.client.runtime import runtime
 
-    return runtime().session_at(aim.endpoint, direct=aim.direct)
+        session = aim.session = runtime().session_at(aim.endpoint, direct=aim.direct)
+    return session
 
 
 def ensure_ready(aim: Target, deadline: float | None = None) -> Ready:

@@ -113,10 +113,14 @@ class AsyncResult(Future[T], Generic[T]):
     def _open(self, timeout: float | None) -> None:
         if self._agentd_opened:
             return
-        with self.awaited():
-            sealed = self._wait(timeout)
-            if isinstance(sealed, Held):
-                sealed.wait()  # the call is done: no part of ``timeout``
+        if self._state == _FINISHED and type(self._result) is not Held:
+            self._agentd_asked = True
+            sealed = self._result
+        else:
+            with self.awaited():
+                sealed = self._wait(timeout)
+                if type(sealed) is Held:
+                    sealed.wait()  # the call is done: no part of ``timeout``
         with self._agentd_lock:
             if not self._agentd_opened:
                 try:
@@ -129,10 +133,10 @@ class AsyncResult(Future[T], Generic[T]):
     def _wait(self, timeout: float | None) -> Any:
         sending = self._agentd_sending
         if self._state not in _OVER and sending is not None:
-            until = None if timeout is None else time.monotonic() + timeout
-            sending.lead(until)
-            if until is not None:
-                timeout = max(0.0, until - time.monotonic())
+            began = time.monotonic()
+            sending.lead(timeout)
+            if timeout is not None:
+                timeout = max(0.0, timeout - (time.monotonic() - began))
         if self._state == _FINISHED:
             return self._result
         return super().result(timeout)
@@ -223,7 +227,7 @@ class AsyncResult(Future[T], Generic[T]):
 
     def __del__(self) -> None:
         sending = self.__dict__.get("_agentd_sending")
-        if sending is not None and self._agentd_lent == 0:
+        if sending is not None and not sending.released and self._agentd_lent == 0:
             leave(sending.release)
 
     # -- for those who settle it -------------------------------------------------------------------
@@ -324,6 +328,10 @@ def open_outcome(session: Session, outcome: Outcome, *, direct: bool = True) -> 
     raise from_wire(message.code, message.message, message.facts)
 
 
+def _nobody(sealed: Callable[[], Any]) -> None:
+    """Nobody wants the outcome."""
+
+
 def _raise(error: BaseException) -> Any:
     raise error
 
@@ -339,43 +347,47 @@ def _restore(wire: tuple[Any, ...]) -> Any:
 class Sending:
     """One call on its way, moved along by the answers that come; it never waits for the agent."""
 
-    def __init__(self, proxy: RpcObject, out: Outgoing, done: Callable[[], None]) -> None:
+    _again = False
+    """It was sent, and the connection broke."""
+    _place: Ready | None = None
+    _link: Link | None = None
+    _pending: Pending | None = None
+    _breaks: Breaks | None = None
+    _hurried = False
+    """Somebody is to be told as soon as it is done."""
+    _came = 0.0
+    """Since when it waits to be sent, this time."""
+    _given_up = False
+    _over = False
+    _handed_on = False
+    released = False
+    """Nobody here will ask for the outcome again."""
+    _sent = False
+    error: AgentdError | None = None
+    """What ended the last attempt, if it was not the agent's own code."""
+
+    def __init__(
+        self, proxy: RpcObject, out: Outgoing, done: Callable[[], None] | None = None
+    ) -> None:
         """``done`` is called when the call is over, whatever came of it."""
         self._proxy = proxy
         self._aim = target(proxy)
         self._session = session_of(self._aim)
         self._out = out
         self._done = done
-        self._breaks = Breaks()
-        self._again = False
-        """It was sent, and the connection broke."""
-        self._place: Ready | None = None
-        self._link: Link | None = None
-        self._pending: Pending | None = None
-        self._hurried = False
-        self._came = 0.0
-        """Since when it waits to be sent, this time."""
         self._kept = not out.hold
         """There is nothing to release."""
-        self._given_up = False
-        self._lock = threading.Lock()  # protects the next four
-        self._over = False
-        self._handed_on = False
-        self._released = False
-        self._sent = False
-        self._finish: Callable[[Callable[[], Any]], None] = lambda _sealed: None
-        self.error: AgentdError | None = None
-        """What ended the last attempt, if it was not the agent's own code."""
+        self._lock = threading.Lock()  # protects what was told, and whether it is over
+        self._finish: Callable[[Callable[[], Any]], None] = _nobody
         self.key = out.key
         self.needs = out.needs
 
     def begin(self, finish: Callable[[Callable[[], Any]], None]) -> None:
         """Find the agent, then send; ``finish`` gets what opens the outcome, once."""
         self._finish = finish
-        self._over = False
-        self._breaks = Breaks()
-        self._again = False
-        self.error = None
+        if self._over:  # once more
+            self._over = self._again = False
+            self._breaks = self.error = None
         if self._out.maker is not None:
             self._out.maker.adopt(self.key, self.cancel, self.needs)
         if self._out.deadline is not None:
@@ -383,15 +395,17 @@ class Sending:
         self._find()
 
     def _find(self) -> None:
-        self._came = time.monotonic()
         agent, session = self._aim.agent, self._session
         place = session.known_place(agent)
         # Who has to connect first does so where the line moves, so that nobody overtakes him.
         known = place is not None and session.is_open(place.address)
+        if known and agent not in session.lines:
+            self._guarded(self._send, place)
+            return
+        self._came = time.monotonic()
         first = session.lines.join(agent, self._located, known=known)
         if first is None:
-            assert place is not None
-            self._guarded(partial(self._send, place))
+            self._guarded(self._send, place)
         elif first:
             session.find(agent, self._aim.creation)
 
@@ -413,12 +427,12 @@ class Sending:
             self._fail(self._out.timed_out("agent"))
 
     # -- who wants to know -------------------------------------------------------------------------
-    def lead(self, until: float | None) -> None:
-        """Wait for the answer in this thread, until then at most; there may be none after it."""
+    def lead(self, timeout: float | None) -> None:
+        """Wait for the answer in this thread, so long at most; there may be none after it."""
         link, pending = self._link, self._pending
         if link is not None and pending is not None:
             with suppress(CallTimeout):
-                link.wait(pending, until)
+                link.wait(pending, None if timeout is None else link.clock() + timeout)
 
     def look(self) -> None:
         """Take the answer, if it is there."""
@@ -451,14 +465,14 @@ class Sending:
     def release(self) -> None:
         """Nobody here will ask for the outcome again; told as soon as the call is sent."""
         with self._lock:
-            tell = self._sent and not self._released
-            self._released = True
+            tell = self._sent and not self.released
+            self.released = True
         if tell and not self._kept:
             self._session.release(self._aim.agent, self.key)
 
     def _was_sent(self) -> None:
         with self._lock:
-            tell = self._released and not self._sent
+            tell = self.released and not self._sent
             self._sent = True
             handed_on = self._handed_on
         if handed_on:
@@ -509,21 +523,27 @@ class Sending:
         if self._unwanted():
             self._session.cancel(self._aim.agent, self.key)
 
+    def _broke(self) -> Breaks:
+        if self._breaks is None:
+            self._breaks = Breaks()
+        return self._breaks
+
     def _moved(self, error: AgentdError) -> None:
         assert self._place is not None
         self._session.forget(self._place)
         if self._again:  # it was sent, to a place where the agent is no more
             self._session.fate_later(self._place, self._fate)
             return
-        if not self._breaks.one_more():
+        breaks = self._broke()
+        if not breaks.one_more():
             self._fail(error)
-        elif self._breaks.number == 1:
+        elif breaks.number == 1:
             self._find()
         else:
             self._after_a_pause(self._find)
 
     def _answered(self, pending: Pending) -> None:
-        self._guarded(lambda: self._take(pending))
+        self._guarded(self._take, pending)
 
     def _take(self, pending: Pending) -> None:
         place = self._place
@@ -551,7 +571,7 @@ class Sending:
 
     def _ask_again(self, place: Ready) -> None:
         """The connection broke: if the worker lives, it knows what became of the call."""
-        if not self._breaks.one_more() or not self._session.is_there(place):
+        if not self._broke().one_more() or not self._session.is_there(place):
             self._session.forget(place)
             self._session.fate_later(place, self._fate)
             return
@@ -563,7 +583,7 @@ class Sending:
         self._send(place)
 
     def _after_a_pause(self, step: Callable[[], None]) -> None:
-        timer = threading.Timer(self._breaks.pause, self._guarded, (step,))
+        timer = threading.Timer(self._broke().pause, self._guarded, (step,))
         timer.daemon = True
         timer.start()
 
@@ -574,10 +594,10 @@ class Sending:
 
         self._guarded(tell)
 
-    def _guarded(self, step: Callable[[], None]) -> None:
+    def _guarded(self, step: Callable[..., None], *args: Any) -> None:
         """Do a step; whatever it raises is the outcome, as nobody else would see it."""
         try:
-            step()
+            step(*args)
         except LinkDown as error:
             self._fail(ConnectionLost(error.message, endpoint=self._session.endpoint))
         except BaseException as error:  # noqa: BLE001 - as said
@@ -592,8 +612,10 @@ class Sending:
             if self._over:
                 return
             self._over = True
-        self._session.limited.discard(self)
+        if self._out.deadline is not None:
+            self._session.limited.discard(self)
         if self._out.maker is not None:
             self._out.maker.disown(self.key)
         self._finish(sealed)
-        self._done()
+        if self._done is not None:
+            self._done()

@@ -96,6 +96,11 @@ class Runtime:
             except Exception:  # out of descriptors, say: no reason to lose the other leases
                 log.exception("a heartbeat for %s failed", session.endpoint)
 
+    def forget(self) -> None:
+        """It belongs to the process that this one was forked from."""
+        for session in list(self._sessions.values()):
+            session.alive = False
+
     def close(self) -> None:
         """Say good-bye to every daemon; an embedded one ends. Called at exit."""
         with self._lock:
@@ -121,6 +126,15 @@ def runtime() -> Runtime:
                 _runtime = Runtime()
                 atexit.register(_close, _runtime)
     return _runtime
+
+
+def _forked() -> None:
+    """In a forked child: what the parent had is not ours."""
+    if _runtime is not None:
+        _runtime.forget()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def _close(one: Runtime) -> None:

@@ -116,7 +116,8 @@ class Session:
         self._way = way_to(endpoint)
         self._runtime = runtime
         self._clock = clock
-        self._pid = os.getpid()
+        self.alive = True
+        """Neither closed, nor of the process that this one was forked from."""
         self.direct = direct and self._way.local
         self._lock = threading.RLock()  # protects the links and places
         self._daemon: Link | None = None
@@ -634,7 +635,7 @@ class Session:
 
     def cancel(self, agent: bytes, key: bytes) -> None:
         """Have the worker give a call up, if it can be reached."""
-        if self._pid != os.getpid():
+        if not self.alive:
             return  # the call of the process that we were forked from
         link = self._open_link(agent)
         if link is not None:
@@ -651,7 +652,7 @@ class Session:
 
     def keep(self, agent: bytes, key: bytes) -> None:
         """The outcome is for others: it is to stay where it is made."""
-        if self._pid != os.getpid():
+        if not self.alive:
             return  # as below
         link = self._open_link(agent)
         if link is not None:
@@ -662,7 +663,7 @@ class Session:
 
         The call has been sent: a worker forgets what it is told of calls that have not come.
         """
-        if self._pid != os.getpid():
+        if not self.alive:
             return  # it is the result of the process that we were forked from
         with self._release_lock:
             keys = self._released.setdefault(agent, [])
@@ -826,8 +827,14 @@ class Session:
         finally:
             self._lock.release()
 
+    @property
+    def prefix(self) -> bytes:
+        """With what the keys of this process's calls begin."""
+        return self._runtime.session
+
     def close(self) -> None:
         """Say good-bye: agents that live as long as their client end."""
+        self.alive = False
         with self._lock:
             daemon, self._daemon = self._daemon, None
             workers, self._workers = self._workers, {}

@@ -313,7 +313,9 @@ def attach(proxy: RpcObject, stream: str, offset: int, credit: int = 64) -> Stre
         key = bytes.fromhex(stream)
     except ValueError:
         raise ConfigError(f"{stream!r} is not the id of a stream") from None
-    out = compose(target(proxy).agent, "stream", "stream", credit=credit)._replace(key=key)
+    aim = target(proxy)
+    out = compose(session_of(aim).prefix, aim.agent, "stream", "stream", credit=credit)
+    out = out._replace(key=key)
     return Stream(proxy, out, offset=offset)
 
 

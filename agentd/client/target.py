@@ -28,6 +28,10 @@ class Target:
     """Seconds a call may take, if it does not say so itself."""
     retry: Any = None
     """A ``Retry`` for calls that do not say so themselves."""
+    methods: Any = field(default=None, repr=False)
+    """Those of the class, with their flags, as they were last looked up."""
+    session: Any = field(default=None, repr=False)
+    """This process's dealings with the daemon, once somebody needed them."""
     creation: Any = field(default=None, repr=False)
     """The open request that makes it; only in the process that made it."""
 

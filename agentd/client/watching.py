@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentd.client.calling import operate
 from agentd.client.outgoing import compose
-from agentd.client.proxy import RpcObject, target
+from agentd.client.proxy import RpcObject, session_of, target
 from agentd.client.streaming import Stream
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ class Watch(Stream):
 
 def watch(proxy: RpcObject, name: str) -> Watch:
     """Watch an attribute."""
-    return Watch(proxy, compose(target(proxy).agent, "watch", name, credit=1), now=False)
+    aim = target(proxy)
+    out = compose(session_of(aim).prefix, aim.agent, "watch", name, credit=1)
+    return Watch(proxy, out, now=False)
 
 
 def look(proxy: RpcObject, name: str) -> Seen:

@@ -11,13 +11,16 @@ message with ``ProtocolError``: it is the only place where bytes of a stranger a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import compress
+from operator import ne
 from typing import Any, Final
 
 import msgpack
 
 from agentd.errors import ProtocolError
-from agentd.protocol.messages import KINDS, Message
-from agentd.protocol.scan import HeaderLimits, check_values, scan
+from agentd.protocol.messages import KINDS, NOTHING, Message
+from agentd.protocol.scan import HeaderLimits, check_pair, scan
 
 __all__ = ["MAGIC", "MAX_FRAMES", "MAX_HEADER_BYTES", "Frames", "pack", "unpack"]
 
@@ -44,18 +47,16 @@ _unpackb: Callable[..., Any] = msgpack.unpackb
 
 def pack(message: Message, payload: Sequence[Any] = ()) -> Frames:
     """The frames of a message; the payload's frames are taken as they are."""
-    kind = message.kind
-    header: dict[str, Any] = {"kind": kind}
-    for (name, _types, default, required), value in zip(message.fields, message, strict=True):
-        if required or value != default:
-            header[name] = value
-    packed = _packb(header)
-    if len(MAGIC) + len(packed) > MAX_HEADER_BYTES:
+    header: dict[str, Any] = {"kind": message.kind}
+    fields = zip(message.names, message, strict=True)
+    header.update(compress(fields, map(ne, message, message.unsent)))
+    packed = MAGIC + _packb(header)
+    if len(packed) > MAX_HEADER_BYTES:
         raise ProtocolError(
-            f"the header of {kind!r} would have {len(MAGIC) + len(packed):,} bytes; "
+            f"the header of {message.kind!r} would have {len(packed):,} bytes; "
             f"at most {MAX_HEADER_BYTES:,} may be sent"
         )
-    return [MAGIC + packed, *payload]
+    return [packed, *payload]
 
 
 def unpack(frames: Sequence[Any], limits: HeaderLimits = DEFAULT) -> Message:
@@ -66,10 +67,12 @@ def unpack(frames: Sequence[Any], limits: HeaderLimits = DEFAULT) -> Message:
     """
     if not frames or len(frames) > limits.frames:
         raise ProtocolError(f"a message has 1 to {limits.frames} frames, not {len(frames)}")
-    size = memoryview(frames[0]).nbytes  # before anything is copied
+    raw = frames[0]
+    size = len(raw) if type(raw) is bytes else memoryview(raw).nbytes  # before anything is copied
     if size > limits.bytes:
         raise ProtocolError(f"header of {size:,} bytes; at most {limits.bytes:,} are read")
-    raw = bytes(frames[0])
+    if type(raw) is not bytes:
+        raw = bytes(raw)
     if raw[:4] != MAGIC:
         raise ProtocolError("not an agentd message: it does not start with AGD1")
     header = _header(raw, limits)
@@ -77,53 +80,51 @@ def unpack(frames: Sequence[Any], limits: HeaderLimits = DEFAULT) -> Message:
     cls = KINDS.get(kind) if type(kind) is str else None
     if cls is None:
         raise ProtocolError("unknown kind of message")
-    values = []
-    for name, types, default, required in cls.fields:
-        value = header.get(name, _MISSING)
-        if value is _MISSING:
-            if required:
-                raise ProtocolError(f"{kind!r} lacks {name!r}")
-            value = default
-        elif type(value) not in types or value != value:  # noqa: PLR0124 - NaN is not itself
+    values = list(cls.unsent)
+    places = cls.places
+    for name, value in header.items():
+        place = places.get(name)
+        if place is None:
+            check_pair(name, value, limits)  # of a newer version, or nonsense: not for us
+            continue
+        index, types = place
+        found = type(value)
+        if found not in types or (found is float and value != value):  # noqa: PLR0124 - NaN
             raise ProtocolError(f"{name!r} of {kind!r} has the wrong type")
-        values.append(value)
+        if found is list or found is dict:
+            check_pair(name, value, limits)
+        values[index] = value
+    if NOTHING in values:
+        raise ProtocolError(f"{kind!r} lacks {cls.names[values.index(NOTHING)]!r}")
     return cls.from_values(values)
 
 
 _MISSING: Final = object()
 
 
-def _header(raw: bytes, limits: HeaderLimits) -> dict[str, Any]:
+def _header(raw: bytes, limits: HeaderLimits) -> dict[Any, Any]:
     header: Any = _MISSING
-    small = len(raw) <= (SMALL if limits.frugal else SMALL_OF_OURS)
-    if small:
+    if len(raw) <= (SMALL if limits.frugal else SMALL_OF_OURS):
         try:
-            header = _built(raw, SMALL_LIST)
+            header = _build_small(raw[len(MAGIC) :])
         except Exception:  # noqa: BLE001 - what is wrong with it, if anything, the scan tells
             header = _MISSING
     if header is _MISSING:
         scan(raw, len(MAGIC), limits)
         try:
-            header = _built(raw, limits.items)
+            header = _build(
+                memoryview(raw)[len(MAGIC) :],  # a large one is not copied
+                max_array_len=limits.items,
+                max_map_len=limits.items,
+            )
         except Exception as error:  # text that is not UTF-8, say
             raise ProtocolError(f"header is not msgpack: {type(error).__name__}") from error
     if type(header) is not dict:
         raise ProtocolError("header is not a map")
-    if small:
-        check_values(header, limits)
     if len(header) != _announced(raw):
         # Two readers might take two different ones for what was said.
         raise ProtocolError("a key comes twice in the header")
     return header
-
-
-def _built(raw: bytes, most: int) -> Any:
-    return _unpackb(
-        memoryview(raw)[len(MAGIC) :],
-        ext_hook=_no_extension,
-        max_array_len=most,
-        max_map_len=most,
-    )
 
 
 def _announced(raw: bytes) -> int:
@@ -137,3 +138,7 @@ def _announced(raw: bytes) -> int:
 
 def _no_extension(code: int, _data: bytes) -> Any:
     raise ProtocolError(f"extension type {code} in a header")
+
+
+_build: Final = partial(_unpackb, ext_hook=_no_extension)
+_build_small: Final = partial(_build, max_array_len=SMALL_LIST, max_map_len=SMALL_LIST)

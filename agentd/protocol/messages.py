@@ -62,6 +62,10 @@ class Field(tuple[str, tuple[type, ...], Any, bool]):
     __slots__ = ()
 
 
+NOTHING = object()
+"""What a required field has instead of a default."""
+
+
 @dataclass_transform(frozen_default=True, eq_default=True)
 class Message(tuple[Any, ...]):
     """A named, immutable value; subclasses list their fields as annotations.
@@ -73,6 +77,11 @@ class Message(tuple[Any, ...]):
     __slots__ = ()
     kind: ClassVar[str]
     fields: ClassVar[tuple[Field, ...]]
+    names: ClassVar[tuple[str, ...]]
+    unsent: ClassVar[tuple[Any, ...]]
+    """What is not sent, by field: its default, or something that no value equals."""
+    places: ClassVar[dict[str, tuple[int, tuple[type, ...]]]]
+    """Where a field belongs, and its types, by its name."""
     _defaults: ClassVar[dict[str, Any]]
 
     def __init_subclass__(cls) -> None:
@@ -82,6 +91,9 @@ class Message(tuple[Any, ...]):
             Field((name, _accepted(hint), cls._defaults.get(name), name not in cls._defaults))
             for name, hint in names.items()
         )
+        cls.names = tuple(names)
+        cls.unsent = tuple(NOTHING if f[3] else f[2] for f in cls.fields)
+        cls.places = {f[0]: (index, f[1]) for index, f in enumerate(cls.fields)}
         for index, name in enumerate(names):
             setattr(cls, name, _tuplegetter(index, None))
         cls.kind = "".join(

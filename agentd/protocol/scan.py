@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from agentd.errors import ProtocolError
 
-__all__ = ["EXPANSION", "HeaderLimits", "check_values", "scan"]
+__all__ = ["EXPANSION", "HeaderLimits", "check_pair", "scan"]
 
 EXPANSION: Final = 4
 """What a header becomes in memory is at most so many times the longest header."""
@@ -176,9 +176,12 @@ class _Walk:
 _PLAIN: Final = frozenset((str, int, float, bool, bytes, type(None)))
 
 
-def check_values(header: dict[Any, Any], limits: HeaderLimits) -> None:
-    """The same for what was built already, being small: its depth, its keys and types."""
-    _check_map(header, limits.depth)
+def check_pair(key: Any, value: Any, limits: HeaderLimits) -> None:
+    """The same for a field that was built already, its header being small: depth, keys, types."""
+    if type(key) is not str:
+        raise ProtocolError("the keys of a header are text")
+    if type(value) not in _PLAIN:
+        _check_parts((value,), limits.depth)
 
 
 def _check_map(found: dict[Any, Any], depth: int) -> None:

@@ -8,6 +8,7 @@ functions are safe to call from many threads at once. What cannot travel is a
 from __future__ import annotations
 
 from agentd.serialization.contract import Encoded, Redaction, References, Refusal
+from agentd.serialization.data import unpack as unpack_data
 from agentd.serialization.payloads import (
     decode,
     decode_call,
@@ -17,6 +18,7 @@ from agentd.serialization.payloads import (
     encode_object,
     encode_spec,
     import_class,
+    plain_call,
 )
 from agentd.serialization.records import construct_dataclass, loaded, loaded_dataclass
 from agentd.serialization.reports import decode_error, encode_error
@@ -42,4 +44,6 @@ __all__ = [
     "import_class",
     "loaded",
     "loaded_dataclass",
+    "plain_call",
+    "unpack_data",
 ]

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
+import msgpack
+
 from agentd.errors import DecodeError
 from agentd.serialization.contract import Encoded, References
 from agentd.serialization.data import Form
 from agentd.serialization.importable import digest_of, lookup
 from agentd.serialization.ladder import climb, pickled, read
+from agentd.serialization.plain import INT_END, INT_MIN
 
 __all__ = [
     "decode",
@@ -21,8 +24,12 @@ __all__ = [
     "encode_object",
     "encode_spec",
     "import_class",
+    "plain_call",
 ]
 
+GLANCE: Final = 8
+SHORT: Final = 1024
+_packb = msgpack.packb
 _NOTHING: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
@@ -74,6 +81,29 @@ def encode_call(
         roots=lambda: _named(args, kwargs),
         data_only=data_only,
     )
+
+
+def plain_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
+    """The head of a call in ``data``, if a glance tells that it needs nothing else.
+
+    As `encode_call` makes it, for the most common of calls: a few short scalars.
+    """
+    if kwargs or len(args) > GLANCE:
+        return None
+    for value in args:
+        kind = type(value)
+        if kind is str or kind is bytes:
+            if len(value) > SHORT:
+                return None
+        elif kind is int:
+            if not INT_MIN <= value < INT_END:
+                return None
+        elif kind is not float and kind is not bool and value is not None:
+            return None
+    try:
+        return bytes(_packb((args, kwargs)))
+    except UnicodeEncodeError:
+        return None
 
 
 def decode_call(

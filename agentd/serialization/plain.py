@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-__all__ = ["BUFFER_FROM", "is_plain"]
+__all__ = ["BUFFER_FROM", "INT_END", "INT_MIN", "is_plain"]
 
 NODES: Final = 200
 """Up to here the walk (about 50 ns a node) costs less than setting up a pickler."""
@@ -17,8 +17,8 @@ NODES: Final = 200
 BUFFER_FROM: Final = 64 * 1024
 """Bytes from this length on travel in a frame of their own instead of being copied."""
 
-_INT_MIN: Final = -(1 << 63)
-_INT_END: Final = 1 << 64
+INT_MIN: Final = -(1 << 63)
+INT_END: Final = 1 << 64
 
 
 def is_plain(value: Any) -> bool:
@@ -32,7 +32,7 @@ def is_plain(value: Any) -> bool:
         if kind is str or kind is float or kind is bool or kind is bytes or item is None:
             continue
         if kind is int:
-            if _INT_MIN <= item < _INT_END:
+            if INT_MIN <= item < INT_END:
                 continue
             return False
         if kind is not list and kind is not dict:

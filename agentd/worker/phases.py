@@ -34,7 +34,13 @@ class IllegalTransition(Exception):
 
 
 # -- calls -----------------------------------------------------------------------------------------
-class CallState(Enum):
+class _ById(Enum):
+    """Its members are what they are by identity: looked up often, they need no hash of a name."""
+
+    __hash__ = object.__hash__
+
+
+class CallState(_ById):
     """Where a call is in its life."""
 
     WAITING = "waiting for results it needs"
@@ -46,7 +52,7 @@ class CallState(Enum):
     DONE = "done"
 
 
-class CallEvent(Enum):
+class CallEvent(_ById):
     """What can happen to it."""
 
     NEEDS_THERE = "the results it needs are there"
@@ -124,7 +130,7 @@ def call_after(state: CallState, event: CallEvent) -> CallState:
 
 
 # -- streams ---------------------------------------------------------------------------------------
-class StreamState(Enum):
+class StreamState(_ById):
     """Where a stream is in its life."""
 
     NEW = "not begun"
@@ -138,7 +144,7 @@ class StreamState(Enum):
     FORGOTTEN = "forgotten"
 
 
-class StreamEvent(Enum):
+class StreamEvent(_ById):
     """What can happen to it."""
 
     TURN = "its turn came"

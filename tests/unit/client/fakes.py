@@ -157,7 +157,7 @@ class World:
         self.worker = self.daemon.place = self.peer("worker")
         self.runtime = SimpleNamespace(
             context=None,
-            pump=SimpleNamespace(arm=lambda _link: None),
+            pump=SimpleNamespace(arm=lambda _link: None, watch=lambda _link: None),
             session=bytes(16),
             aside=self.aside,
         )

@@ -25,7 +25,7 @@ class Later:
     def __init__(self):
         self.tasks = deque()
 
-    def submit(self, task):
+    def submit(self, task, *, quick=False):
         self.tasks.append(task)
 
     def run(self):
@@ -42,6 +42,7 @@ class Call:
         self.guests = {who}
         self.readonly = readonly
         self.on_loop = on_loop
+        self.quick = False
         self.ended = False
         self.chain = chain
         self.does = does
@@ -205,6 +206,9 @@ class Host:
     """What calls and streams need of a worker, around one agent."""
 
     grace_s = 10.0
+
+    def gives_way(self):
+        """Nobody wants the thread."""
 
     def __init__(self, agent, executor, **options):
         self.loop = Loop()
