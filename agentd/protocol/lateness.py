@@ -46,7 +46,7 @@ class Lateness:
         Once something late has come from ``who``, all that it sent before now is in doubt: it gives
         up a connection as a whole.
         """
-        if not at:
+        if not at or (not self._doubted and now - at <= self._limit):
             return False
         if now - at > self._limit and not self._excused(now - at):
             self._doubted[who] = now

@@ -19,6 +19,7 @@ from agentd.serialization.payloads import (
     encode_spec,
     import_class,
     plain_call,
+    plain_value,
 )
 from agentd.serialization.records import construct_dataclass, loaded, loaded_dataclass
 from agentd.serialization.reports import decode_error, encode_error
@@ -45,5 +46,6 @@ __all__ = [
     "loaded",
     "loaded_dataclass",
     "plain_call",
+    "plain_value",
     "unpack_data",
 ]

@@ -25,6 +25,7 @@ __all__ = [
     "encode_spec",
     "import_class",
     "plain_call",
+    "plain_value",
 ]
 
 GLANCE: Final = 8
@@ -90,20 +91,29 @@ def plain_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
     """
     if kwargs or len(args) > GLANCE:
         return None
-    for value in args:
-        kind = type(value)
-        if kind is str or kind is bytes:
-            if len(value) > SHORT:
-                return None
-        elif kind is int:
-            if not INT_MIN <= value < INT_END:
-                return None
-        elif kind is not float and kind is not bool and value is not None:
-            return None
+    if not all(map(_is_short, args)):
+        return None
     try:
         return bytes(_packb((args, kwargs)))
     except UnicodeEncodeError:
         return None
+
+
+def plain_value(value: Any) -> bytes | None:
+    """The head of a value in ``data``, if a glance tells that it needs nothing else."""
+    try:
+        return bytes(_packb(value)) if _is_short(value) else None
+    except UnicodeEncodeError:
+        return None
+
+
+def _is_short(value: Any) -> bool:
+    kind = type(value)
+    if kind is str or kind is bytes:
+        return len(value) <= SHORT
+    if kind is int:
+        return INT_MIN <= value < INT_END
+    return kind is float or kind is bool or value is None
 
 
 def decode_call(
@@ -118,7 +128,7 @@ def decode_call(
     """Rebuild what `encode_call` made: ``(args, kwargs)``."""
     found = read(codec, head, buffers, refs=refs, data_only=data_only, may_import=may_import)
     match found:
-        case [list() | tuple() as args, dict() as kwargs] if _are_names(kwargs):
+        case [list() | tuple() as args, dict() as kwargs] if not kwargs or _are_names(kwargs):
             return tuple(args), kwargs
     raise DecodeError("the payload should hold the arguments of a call.")
 

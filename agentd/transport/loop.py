@@ -209,7 +209,10 @@ class Loop:
         inbox, after = self._inbox, self.after
         while inbox:
             served, message = inbox.popleft()
-            _done(served[1], message)
+            try:
+                served[1](message)
+            except Exception:
+                log.exception("a defect: %r failed", served[1], extra={"action": "defect"})
             if after is not None and not after():
                 return False
         return True

@@ -67,7 +67,9 @@ class OpenCall:
         self._timer: Any = None
         self._task: Any = None
         self._work = Interruptible()
-        self.chain = tuple((bytes(agent), bytes(key)) for agent, key in call.chain)
+        self.chain: tuple[tuple[bytes, bytes], ...] = ()
+        if call.chain:
+            self.chain = tuple((bytes(agent), bytes(key)) for agent, key in call.chain)
         self.who = source.who
         self.guests: Collection[Any] = ()
         flags = hosted.flags(call.name) if call.op in ("method", "stream") else 0

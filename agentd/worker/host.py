@@ -77,7 +77,7 @@ from agentd.worker.references import HostReferences, open_outcome
 from agentd.worker.settings import Settings
 from agentd.worker.source import Source
 from agentd.worker.streams import KEEP_S, OpenStream, Streams
-from agentd.worker.terms import Terms
+from agentd.worker.terms import OWN, Terms
 from agentd.worker.turns import TurnOptions
 
 __all__ = ["Host"]
@@ -442,6 +442,8 @@ class Host:
 
     def terms(self, source: Source, call: Call) -> Terms:
         """On what terms the call is read and answered."""
+        if source.port is self._front and not call.plain and not self._settings.safe:
+            return OWN
         return Terms.of(
             call.by,
             plain=call.plain,

@@ -149,6 +149,11 @@ def value_of(
     hosted: Hosted, value: Any, what: str, refs: Any, terms: Terms
 ) -> tuple[str, list[Any]]:
     """The codec and frames of a value; coroutines are awaited, iterators stay."""
+    kind = type(value)
+    if kind is str or kind is int or value is None:  # what most of them are: a glance will do
+        head = serialization.plain_value(value)
+        if head is not None:
+            return "data", [head]
     if coroutines.is_async(value):
         value = agent_code(coroutines.settle, value)
     # Where only plain data is read, none of them would arrive as what it is.

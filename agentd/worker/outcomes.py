@@ -63,8 +63,10 @@ class Outcomes:
         One that was refused as there was no room has not been started, and is new each time.
         """
         with self._lock:
-            self._shed()
             found = self._done.get(key)
+            if found is not None and found[2] < self._clock() - MAX_AGE_S:
+                self._let_go(key)
+                found = None
             if found is not None and getattr(found[0].message, "code", "") == Overloaded.code:
                 self._drop(key)
             if key in self._open or key in self._done:
@@ -89,8 +91,10 @@ class Outcomes:
                 if (handed_on or (lazy and size > LAZY_BYTES)) and self._may_stay(size):
                     self._undelivered[key] = size
                     self._undelivered_bytes += size
-                self._shed()
-                self._arm()
+                if len(self._done) > MAX_COUNT or self._bytes > MAX_BYTES:
+                    self._shed()
+                if not self._timer:
+                    self._arm()
             stays = key in self._undelivered
         for take in takers:
             take(outcome)
