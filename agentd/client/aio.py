@@ -13,9 +13,11 @@ import types
 import weakref
 from collections import deque
 from collections.abc import Generator
+from functools import partial
 from typing import Any, cast
 
 from agentd.client.about import GENERATOR
+from agentd.client.attending import attend
 from agentd.client.calling import DEFAULT, CallOptions, flags, stream, submit
 from agentd.client.client import Client
 from agentd.client.client import connect as blocking_connect
@@ -29,9 +31,17 @@ __all__ = ["AioAgent", "AioClient", "aio", "connect", "read", "wait_in_loop", "w
 def wait_in_loop(result: Any) -> Generator[Any, None, Any]:
     """``await`` for a ``concurrent.futures.Future``; many that are done wake the loop once."""
     loop = asyncio.get_running_loop()
-    if not result.done():
+    if not result.settled:
         woken = loop.create_future()
-        result.add_done_callback(lambda _result: _waker(loop).wake(woken))
+        thread = threading.get_ident()
+
+        def wake(_result: Any) -> None:
+            if threading.get_ident() != thread:
+                _waker(loop).wake(woken)
+            elif not woken.done():
+                woken.set_result(None)
+
+        result.tell(wake, partial(attend, loop=loop))
         try:
             with result.awaited():
                 yield from woken

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentd.client.context import running, undisturbed
 from agentd.errors import (
@@ -42,6 +42,9 @@ from agentd.protocol.messages import (
 )
 from agentd.transport.local import LocalPort
 from agentd.transport.sockets import DealerPort, Unreachable
+
+if TYPE_CHECKING:
+    from agentd.client.attending import Attending
 
 __all__ = ["Link", "LinkDown", "Pending", "no_answer"]
 
@@ -171,6 +174,8 @@ class Link:
             self._poll.register(fd, select.POLLIN)
         self.down: AgentdError | None = None
         """Why it is of no use any more."""
+        self.attending: Attending | None = None
+        """The event loop that reads it, if one does."""
         self.heard = self.clock()
         """When something last arrived, on the monotonic clock."""
         self._came = self.heard
@@ -557,6 +562,7 @@ class Link:
 
     def _break(self, why: str, settled: Calls, *, for_good: bool = False) -> None:
         self.down = LinkDown(why, endpoint=self.endpoint)
+        self.stop_attending()
         pending, self._pending = self._pending, {}
         self._lazy = 0
         for request in pending.values():
@@ -568,6 +574,12 @@ class Link:
             self._settle(request, settled)
         for follower in self._followers:
             self._rouse(follower)
+
+    def stop_attending(self) -> None:
+        """There is nothing to be read any more."""
+        attending, self.attending = self.attending, None
+        if attending is not None:
+            attending.stop()
 
     def _shut_out(self, refusal: AgentdError, settled: Calls) -> None:
         """The peer has no grant for us (any more): not of one request, of them all."""

@@ -85,6 +85,11 @@ class AsyncResult(Future[T], Generic[T]):
             self._agentd_sending.look()
         return self._state in _OVER
 
+    @property
+    def settled(self) -> bool:
+        """As ``done``, by what this process knows already."""
+        return self._state in _OVER
+
     def cancelled(self) -> bool:
         """Whether it was cancelled."""
         return self._state in (_CANCELLED, _NOTIFIED)
@@ -141,11 +146,21 @@ class AsyncResult(Future[T], Generic[T]):
             return self._result
         return super().result(timeout)
 
+    def tell(self, told: Callable[[Any], None], attend: Callable[[Link], bool]) -> None:
+        """``add_done_callback``, for an event loop that reads the connection itself, if it can."""
+        sending = self._agentd_sending
+        if sending is not None and sending.read_by(attend):
+            with _making:
+                if self._state not in _OVER and "_condition" not in self.__dict__:
+                    self._done_callbacks.append(told)
+                    return
+        self.add_done_callback(told)
+
     def held(self) -> Held | None:
         """The value that is still where it was made, if it is; once the call is done."""
         if self._agentd_opened or self.cancelled():
             return None
-        sealed: Any = super().result()
+        sealed: Any = self._result
         return sealed if isinstance(sealed, Held) else None
 
     @contextmanager
@@ -440,6 +455,11 @@ class Sending:
         if link is not None and pending is not None and not pending.done:
             link.look()
 
+    def read_by(self, attend: Callable[[Link], bool]) -> bool:
+        """Whether an event loop takes the answer from the connection it comes by."""
+        link, pending = self._link, self._pending
+        return link is not None and pending is not None and pending.lazy and attend(link)
+
     def hurry(self) -> None:
         """Somebody is to be told as soon as it is done."""
         self._hurried = True
@@ -612,10 +632,12 @@ class Sending:
             if self._over:
                 return
             self._over = True
+            # The result has us: it would live until the garbage is collected.
+            finish, self._finish = self._finish, _nobody
         if self._out.deadline is not None:
             self._session.limited.discard(self)
         if self._out.maker is not None:
             self._out.maker.disown(self.key)
-        self._finish(sealed)
+        finish(sealed)
         if self._done is not None:
             self._done()

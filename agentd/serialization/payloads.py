@@ -112,7 +112,7 @@ def _is_short(value: Any) -> bool:
     if kind is str or kind is bytes:
         return len(value) <= SHORT
     if kind is int:
-        return INT_MIN <= value < INT_END
+        return bool(INT_MIN <= value < INT_END)
     return kind is float or kind is bool or value is None
 
 
