@@ -189,21 +189,28 @@ class AsyncResult(Future[T], Generic[T]):
         self._agentd_sending = sending
         if retry is None:
             sending.begin(self.settle)
+        else:
+            self._attempt(sending, retry, flags, 1)
+
+    def _attempt(self, sending: Sending, retry: Retry, flags: int, number: int) -> None:
+        sending.begin(partial(self._attempted, sending, retry, flags, number))
+
+    def _attempted(
+        self,
+        sending: Sending,
+        retry: Retry,
+        flags: int,
+        number: int,
+        sealed: Callable[[], Any],
+    ) -> None:
+        error = sending.error
+        if error is None or number > retry.times or not retry.applies(error, flags):
+            self.settle(sealed)
             return
-        attempts = 0
-
-        def finish(sealed: Callable[[], Any]) -> None:
-            nonlocal attempts
-            error = sending.error
-            attempts += 1
-            if error is None or attempts > retry.times or not retry.applies(error, flags):
-                self.settle(sealed)
-                return
-            timer = threading.Timer(retry.delay(attempts), sending.begin, (finish,))
-            timer.daemon = True
-            timer.start()
-
-        sending.begin(finish)
+        again = (sending, retry, flags, number + 1)
+        timer = threading.Timer(retry.delay(number), self._attempt, again)
+        timer.daemon = True
+        timer.start()
 
     def settle(self, sealed: Callable[[], Any]) -> None:
         """``sealed()`` gives the value or raises; it is called by whoever asks first."""
@@ -211,6 +218,8 @@ class AsyncResult(Future[T], Generic[T]):
             self.set_result(cast(T, sealed))
         except InvalidStateError:
             pass  # it was cancelled in the meantime
+        if self._agentd_sending is not None:
+            self._agentd_sending.leave()
 
     def fail(self, error: BaseException) -> None:
         """It has no value, but this error."""
@@ -265,7 +274,7 @@ class Sending:
     """One call on its way, moved along by the answers that come; it never waits for the agent."""
 
     def __init__(self, proxy: RpcObject, out: Outgoing, done: Callable[[], None]) -> None:
-        """``done`` is called when the call is over, whatever came of it."""
+        """``done`` is called when the call is over, whatever came of it: after its last attempt."""
         self._proxy = proxy
         self._aim = target(proxy)
         self._session = session_of(self._aim)
@@ -285,7 +294,7 @@ class Sending:
         self._handed_on = False
         self._released = False
         self._sent = False
-        self._finish: Callable[[Callable[[], Any]], None] = lambda _sealed: None
+        self._finish: Callable[[Callable[[], Any]], None] = _nothing
         self.error: AgentdError | None = None
         """What ended the last attempt, if it was not the agent's own code."""
         self.key = out.key
@@ -489,8 +498,20 @@ class Sending:
             if self._over:
                 return
             self._over = True
+            # It refers to the result, which refers to this: no work for the garbage collector,
+            # who may come late to a value of megabytes, here or where it was made.
+            finish, self._finish = self._finish, _nothing
         self._session.limited.discard(self)
         if self._out.maker is not None:
             self._out.maker.disown(self.key)
-        self._finish(sealed)
-        self._done()
+        finish(sealed)
+
+    def leave(self) -> None:
+        """It will not be sent again: its arguments need not live as long as its result."""
+        done, self._done = self._done, _nothing
+        self._out.payload.clear()
+        done()
+
+
+def _nothing(*_: Any) -> None:
+    """It is over already."""
