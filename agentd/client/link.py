@@ -277,9 +277,12 @@ class Link:
 
     @undisturbed
     def drop(self, pending: Pending) -> None:
-        """Nobody wants the answer any more."""
+        """Nobody wants the answer any more; who waits for it is woken, and looks why."""
+        settled: Calls = []
         with self._lock:
-            self._pending.pop(pending.id, None)
+            if self._pending.pop(pending.id, None) is not None:
+                self._changed(pending, settled)
+        _call_back(settled)
 
     def _ask_pump(self) -> None:
         if not self._armed:
