@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, cast
 from agentd.client import references
 from agentd.client.breaks import Breaks
 from agentd.client.calling import decode_value
-from agentd.client.context import current
+from agentd.client.context import current, undisturbed
 from agentd.client.farewell import leave
 from agentd.client.fetching import Outcome, fetch
 from agentd.client.held import Held
@@ -174,6 +174,7 @@ class AsyncResult(Future[T], Generic[T]):
         self.lend()  # for good: nobody tells when a pickle is read
         return _restore, (wire,)
 
+    @undisturbed
     def _release_if_done(self) -> None:
         if self._agentd_opened and self._agentd_lent == 0 and self._agentd_sending is not None:
             self._agentd_sending.release()

@@ -5,10 +5,12 @@ import threading
 import time
 import weakref
 from concurrent.futures import TimeoutError as NotYet
+from contextvars import Context
 from types import SimpleNamespace
 
 import pytest
 
+from agentd.client.context import CurrentCall, running
 from agentd.client.farewell import leave, say_all
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import make_proxy
@@ -17,8 +19,9 @@ from agentd.client.retry import Retry
 from agentd.client.runtime import Runtime
 from agentd.client.session import DOUBTED_TIMEOUT_S, LATE_S
 from agentd.client.target import Target
-from agentd.errors import CallTimeout, ConnectionLost, DaemonNotFound
+from agentd.errors import CallCancelled, CallTimeout, ConnectionLost, DaemonNotFound
 from agentd.protocol.messages import Error, Result
+from agentd.worker.interrupt import Interruptible
 from tests.unit.client.fakes import AGENT
 
 LONG_S = 30.0
@@ -248,6 +251,34 @@ def test_a_release_reaches_an_agent_whose_place_was_forgotten(world, submit):
     world.beats(session, 1)
 
     assert [message.keys for message in world.daemon.of_kind("release")] == [[KEY]]
+
+
+def test_a_cancelled_call_releases_what_it_has_fetched(world, submit, monkeypatch):
+    session = world.session()
+    session.connect()
+    result = submit(session)
+    read(session, world)
+    answer(world.worker)
+    read(session, world)
+    call = CurrentCall(AGENT, 1)
+    work = call.guard = Interruptible()
+    release = Sending.release
+
+    def cancelled_meanwhile(sending):
+        work.stop()
+        time.sleep(0)
+        release(sending)
+
+    def code():
+        running.set(call)
+        result.result(0)
+
+    monkeypatch.setattr(Sending, "release", cancelled_meanwhile)
+    with pytest.raises(CallCancelled):
+        work.run(Context().run, code)
+    world.beats(session, 1)
+
+    assert [message.keys for message in world.worker.of_kind("release")] == [[KEY]]
 
 
 def test_a_call_that_is_never_sent_has_nothing_to_release(world, submit):
