@@ -10,6 +10,8 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
+from agentd.client.context import undisturbed
+
 __all__ = ["leave", "say_all"]
 
 log = logging.getLogger("agentd.client")
@@ -24,6 +26,14 @@ def leave(note: Callable[[], None]) -> None:
 
 def say_all() -> None:
     """Call all that is noted."""
+    if _notes:
+        _say_all()
+
+
+@undisturbed
+def _say_all() -> None:
+    # The call in whose code this runs may be cancelled now: a note would be lost half way, and the
+    # cancellation be taken for its failure.
     while _notes:
         try:
             note = _notes.popleft()

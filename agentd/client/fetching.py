@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from agentd.client.breaks import Breaks
 from agentd.client.link import LinkDown, Pending
 from agentd.errors import AgentdError, AgentNotFound, ConnectionLost, ResultExpired
 from agentd.protocol.messages import Error, Fetch, Message, Ready
@@ -80,22 +81,27 @@ class _Fetching:
         self._session: Session = runtime().session_at(endpoint)
         self._take = take
         self._moves = 0
+        self._breaks = Breaks()
 
     def begin(self) -> None:
+        self._guarded(self._find)
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Do a step; what it raises is the outcome, as nobody else would see it."""
         try:
-            place = self._session.known_place(self._agent)
-            if place is None:
-                self._session.locate_later(self._agent, self._located)
-            else:
-                self._ask(place)
+            step()
         except AgentdError as error:
             self._take(error)
 
+    def _find(self) -> None:
+        place = self._session.known_place(self._agent)
+        if place is None:
+            self._session.locate_later(self._agent, self._located)
+        else:
+            self._ask(place)
+
     def _located(self, pending: Pending) -> None:
-        try:
-            self._ask(self._session.located(pending))
-        except AgentdError as error:
-            self._take(error)
+        self._guarded(lambda: self._ask(self._session.located(pending)))
 
     def _ask(self, place: Ready) -> None:
         if self._epoch and self._epoch != place.epoch:
@@ -106,7 +112,7 @@ class _Fetching:
         if self._session.is_open(place.address):
             self._send(place)
         else:  # we may be the pump, or the loop of somebody's asyncio
-            self._session.aside(place.address, partial(self._send, place))
+            self._session.aside(place.address, partial(self._guarded, partial(self._send, place)))
 
     def _send(self, place: Ready) -> None:
         try:
@@ -117,13 +123,13 @@ class _Fetching:
                 partial(self._answer, place),
             )
         except LinkDown as error:
-            self._lost(place, error)
+            self._broke(place, error)
 
     def _answer(self, place: Ready, pending: Pending) -> None:
         try:
             message, payload = pending.outcome()
         except LinkDown as error:
-            self._lost(place, error)
+            self._broke(place, error)
         except ResultExpired as error:
             self._expired(place, error)
         except AgentNotFound as error:
@@ -158,6 +164,16 @@ class _Fetching:
             self._moves += 1
             self._session.forget(place)
             self.begin()
+
+    def _broke(self, place: Ready, error: LinkDown) -> None:
+        """The connection did; if the worker is there it is asked again, as that changes nothing."""
+        if not self._breaks.one_more() or not self._session.is_there(place):
+            self._lost(place, error)
+            return
+        step = partial(self._send, place)
+        timer = threading.Timer(self._breaks.pause, self._guarded, (step,))
+        timer.daemon = True
+        timer.start()
 
     def _lost(self, place: Ready, error: AgentdError) -> None:
         self._session.forget(place)

@@ -341,13 +341,18 @@ class Link:
 
     @undisturbed
     def drop(self, pending: Pending) -> None:
-        """Nobody wants the answer any more."""
+        """Nobody wants the answer any more; who waits for it is woken, and looks why."""
+        settled: Calls = []
         with self._lock:
-            self._forget(pending)
+            if self._forget(pending):
+                self._changed(pending, settled)
+        _call_back(settled)
 
-    def _forget(self, pending: Pending) -> None:
-        if self._pending.pop(pending.id, None) is not None and pending.lazy:
+    def _forget(self, pending: Pending) -> bool:
+        known = self._pending.pop(pending.id, None) is not None
+        if known and pending.lazy:
             self._lazy -= 1
+        return known
 
     def _ask_pump(self) -> None:
         if not self._armed:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, cast
 from agentd.client import references
 from agentd.client.breaks import Breaks
 from agentd.client.calling import decode_value
-from agentd.client.context import current
+from agentd.client.context import current, undisturbed
 from agentd.client.farewell import leave
 from agentd.client.fetching import Outcome, fetch
 from agentd.client.held import Held
@@ -236,6 +236,7 @@ class AsyncResult(Future[T], Generic[T]):
         self.lend()  # for good: nobody tells when a pickle is read
         return _restore, (wire,)
 
+    @undisturbed
     def _release_if_done(self) -> None:
         if self._agentd_opened and self._agentd_lent == 0 and self._agentd_sending is not None:
             self._agentd_sending.release()
@@ -251,38 +252,43 @@ class AsyncResult(Future[T], Generic[T]):
         self._agentd_sending = sending
         if retry is None:
             sending.begin(self.settle)
+        else:
+            self._attempt(sending, retry, flags, 1)
+
+    def _attempt(self, sending: Sending, retry: Retry, flags: int, number: int) -> None:
+        sending.begin(partial(self._attempted, sending, retry, flags, number))
+
+    def _attempted(
+        self,
+        sending: Sending,
+        retry: Retry,
+        flags: int,
+        number: int,
+        sealed: Callable[[], Any],
+    ) -> None:
+        error = sending.error
+        if error is None or number > retry.times or not retry.applies(error, flags):
+            self.settle(sealed)
             return
-        attempts = 0
-
-        def finish(sealed: Callable[[], Any]) -> None:
-            nonlocal attempts
-            error = sending.error
-            attempts += 1
-            if error is None or attempts > retry.times or not retry.applies(error, flags):
-                self.settle(sealed)
-                return
-            timer = threading.Timer(retry.delay(attempts), sending.begin, (finish,))
-            timer.daemon = True
-            timer.start()
-
-        sending.begin(finish)
+        again = (sending, retry, flags, number + 1)
+        timer = threading.Timer(retry.delay(number), self._attempt, again)
+        timer.daemon = True
+        timer.start()
 
     def settle(self, sealed: Callable[[], Any]) -> None:
         """``sealed()`` gives the value or raises; it is called by whoever asks first."""
         with _making:
-            others = "_condition" in self.__dict__
-            if not others:
-                if self._state in _OVER:
-                    return
+            alone = "_condition" not in self.__dict__  # nobody can wait for it in a thread
+            first = alone and self._state not in _OVER
+            if first:
                 self._result, self._state = sealed, _FINISHED
-        if not others:
-            if self._done_callbacks:
-                self._invoke_callbacks()
-            return
-        try:
-            self.set_result(cast(T, sealed))
-        except InvalidStateError:
-            pass  # it was cancelled in the meantime
+        if first and self._done_callbacks:
+            self._invoke_callbacks()
+        if not alone:
+            with suppress(InvalidStateError):  # it was cancelled in the meantime
+                self.set_result(cast(T, sealed))
+        if self._agentd_sending is not None:
+            self._agentd_sending.leave()
 
     def fail(self, error: BaseException) -> None:
         """It has no value, but this error."""
@@ -343,10 +349,6 @@ def open_outcome(session: Session, outcome: Outcome, *, direct: bool = True) -> 
     raise from_wire(message.code, message.message, message.facts)
 
 
-def _nobody(sealed: Callable[[], Any]) -> None:
-    """Nobody wants the outcome."""
-
-
 def _raise(error: BaseException) -> Any:
     raise error
 
@@ -384,7 +386,7 @@ class Sending:
     def __init__(
         self, proxy: RpcObject, out: Outgoing, done: Callable[[], None] | None = None
     ) -> None:
-        """``done`` is called when the call is over, whatever came of it."""
+        """``done`` is called when the call is over, whatever came of it: after its last attempt."""
         self._proxy = proxy
         self._aim = target(proxy)
         self._session = session_of(self._aim)
@@ -393,7 +395,7 @@ class Sending:
         self._kept = not out.hold
         """There is nothing to release."""
         self._lock = threading.Lock()  # protects what was told, and whether it is over
-        self._finish: Callable[[Callable[[], Any]], None] = _nobody
+        self._finish: Callable[[Callable[[], Any]], None] = _nothing
         self.key = out.key
         self.needs = out.needs
 
@@ -632,12 +634,22 @@ class Sending:
             if self._over:
                 return
             self._over = True
-            # The result has us: it would live until the garbage is collected.
-            finish, self._finish = self._finish, _nobody
+            # It refers to the result, which refers to this: no work for the garbage collector,
+            # who may come late to a value of megabytes, here or where it was made.
+            finish, self._finish = self._finish, _nothing
         if self._out.deadline is not None:
             self._session.limited.discard(self)
         if self._out.maker is not None:
             self._out.maker.disown(self.key)
         finish(sealed)
-        if self._done is not None:
-            self._done()
+
+    def leave(self) -> None:
+        """It will not be sent again: its arguments need not live as long as its result."""
+        done, self._done = self._done, None
+        self._out.payload.clear()
+        if done is not None:
+            done()
+
+
+def _nothing(*_: Any) -> None:
+    """It is over already."""

@@ -206,7 +206,7 @@ class Stream:
         deadline = None if self._out.deadline is None else self._out.deadline + LATE_S
         try:
             with self._awaited():
-                link.wait(pending, deadline, lambda p: p.done or bool(p.chunks))
+                link.wait(pending, deadline, lambda p: p.done or bool(p.chunks) or self._over)
         except CallTimeout:
             self.close()
             raise self._out.timed_out(self._aim.cls) from None
@@ -256,6 +256,8 @@ class Stream:
             change: asyncio.Future[None] = loop.create_future()
             assert self._link is not None
             self._link.on_change(self._pending, partial(_set_in_loop, loop, change))
+            if self._over:  # closed just now, in another thread
+                raise StopAsyncIteration
             try:
                 with self._awaited():
                     await asyncio.wait_for(change, self._left())
@@ -277,7 +279,10 @@ class Stream:
 
     # -- leaving -----------------------------------------------------------------------------------
     def close(self) -> None:
-        """Read no more; the generator in the agent is closed and runs its ``finally``."""
+        """Read no more; the generator in the agent is closed and runs its ``finally``.
+
+        Who waits for an item just now, in another thread or task, finds the stream ended.
+        """
         if self._over:
             return
         self._over = True

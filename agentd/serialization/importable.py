@@ -161,13 +161,21 @@ def module_here(module_name: str, digest: bytes, *, may_import: bool) -> Any:
     """The module of that name in this process, if it was made from that source."""
     if not digest:
         return None
-    if module_name not in sys.modules and not (may_import and _load(module_name, digest)):
-        return None
-    return sys.modules.get(module_name) if digest_of(module_name) == digest else None
+    if may_import:
+        there = _is_loaded(module_name) or _load(module_name, digest)
+    else:  # what there is of it: whoever imports it may wait for this very thread
+        there = module_name in sys.modules
+    return sys.modules.get(module_name) if there and digest_of(module_name) == digest else None
+
+
+def _is_loaded(module_name: str) -> bool:
+    """Whether the module is here, and whole: another thread may be importing it just now."""
+    spec = getattr(sys.modules.get(module_name), "__spec__", None)
+    return module_name in sys.modules and not getattr(spec, "_initializing", False)
 
 
 def _load(module_name: str, digest: bytes) -> bool:
-    """Import the module if its source has that digest, before and after."""
+    """Import the module, or wait for who does, if its source has that digest."""
     import importlib.util
 
     try:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from agentd.client.fetching import Outcome
 from agentd.errors import AgentdError, OutcomeUnknown, Overloaded, ResultExpired
+from agentd.transport.process import give_memory_back
 
 __all__ = ["Outcomes"]
 
@@ -27,6 +28,9 @@ LAZY_BYTES: Final = 64 * 1024
 second trip would cost more than it."""
 LATE_S: Final = 1.0
 """How much later than its time memory may be given back."""
+RETURN_BYTES: Final = 32 * 1024 * 1024
+"""When so many were let go, the system gets their memory back. The C library may keep it for ever:
+all that lies in an arena below something small that is still used."""
 EARLY_S: Final = 5.0
 """A reference may be quicker than the call that it refers to; so long is an unknown one awaited."""
 
@@ -41,13 +45,17 @@ class Outcomes:
         self,
         later: Callable[[float, Callable[[], None]], Any],
         clock: Callable[[], float] = time.monotonic,
+        give_back: Callable[[], None] = give_memory_back,
     ) -> None:
         self._later = later
         self._clock = clock
+        self._give_back = give_back
         self._lock = threading.Lock()  # protects all below
         self._open: set[bytes] = set()
         self._done: OrderedDict[bytes, tuple[Outcome, int, float]] = OrderedDict()
         self._bytes = 0
+        self._let_go_bytes = 0
+        """Since memory was last given back."""
         self._undelivered: dict[bytes, int] = {}
         self._undelivered_bytes = 0
         self._timer = False
@@ -168,7 +176,15 @@ class Outcomes:
         found = self._done.pop(key, None)
         if found is not None:
             self._bytes -= found[1]
+            before, self._let_go_bytes = self._let_go_bytes, self._let_go_bytes + found[1]
+            if before < RETURN_BYTES <= self._let_go_bytes:
+                self._later(LATE_S, self._return)
         self._undelivered_bytes -= self._undelivered.pop(key, 0)
+
+    def _return(self) -> None:
+        with self._lock:
+            self._let_go_bytes = 0
+        self._give_back()
 
     def _arm(self) -> None:
         """Have the oldest one go when its time is over, though nothing else may come."""

@@ -46,7 +46,7 @@ def test_twenty_thousand_submits_leave_memory_flat(start, fetched):
 
 
 def test_big_results_that_nobody_wants_are_let_go(start):
-    """Twice what a worker may hold at most: told before the bound has to."""
+    """Less than a worker may hold: they go as it is told, not as the bound has to."""
     daemon = start()
     agent = Victim(to_dist=daemon.endpoint)
     worker = agent.pid()
@@ -56,6 +56,20 @@ def test_big_results_that_nobody_wants_are_let_go(start):
         agent.big.submit(8 << 20).result(LONG_S)
     gc.collect()
     wait_until(lambda: resident(worker) - before < 64 << 20, "the worker to let go")
+
+
+def test_what_is_small_keeps_no_memory_of_big_results_that_went(start):
+    """They are let go, and yet the worker would be as big as ever."""
+    daemon = start()
+    agent = Victim(to_dist=daemon.endpoint)
+    worker = agent.pid()
+    before = resident(worker)
+    results = [agent.big_below_small.submit(8 << 20) for _ in range(12)]
+    agent.add()  # after those
+    assert resident(worker) - before > 80 << 20
+    del results
+    gc.collect()
+    wait_until(lambda: resident(worker) - before < 48 << 20, "the worker to shrink")
 
 
 def test_a_released_result_has_expired_and_is_never_empty(start):

@@ -21,6 +21,7 @@ class Victim(agentd.Agent):
 
     def __init__(self, start: int = 0, init_s: float = 0.0) -> None:
         self.value = start
+        self.small: list[bytes] = []
         time.sleep(init_s)
 
     def add(self, n: int = 1) -> int:
@@ -46,7 +47,14 @@ class Victim(agentd.Agent):
         return self.value
 
     def big(self, size: int) -> bytes:
-        return bytes(size)
+        return b"x" * size  # zeros would take no memory before somebody writes to it
+
+    def big_below_small(self, size: int) -> bytes:
+        """As above, and something small stays behind it in the same arena of the C library."""
+        bytes(31 << 20)  # from then on what is shorter comes from arenas: see mallopt(3)
+        value = self.big(size)
+        self.small.append(bytes(100_000))
+        return value
 
     def weigh(self, data: bytes) -> int:
         return len(data)

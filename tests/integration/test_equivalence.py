@@ -398,6 +398,13 @@ def test_operators_of_two_agents(place):
     assert three == host(place, Everything, 3)
 
 
+def test_the_first_two_of_their_module_are_of_one_class(start_daemon):
+    """The worker still imports the module for one of them when the other one comes."""
+    daemon = start_daemon(workers=1)
+    three, four = (Everything(n).to_dist(endpoint=daemon.endpoint) for n in (3, 4))
+    assert operator.add(three, four) == 7
+
+
 def test_an_agent_calls_an_agent_that_calls_a_third(place):
     first, second, third = (host(place, Counter, n) for n in (1, 2, 3))
     assert first.ask(second, "ask", third, "add", 10) == 13

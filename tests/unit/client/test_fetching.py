@@ -1,16 +1,18 @@
 """Outcomes that are fetched through a daemon, which may know sooner that an agent has moved."""
 
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from agentd.client.fetching import Outcome, fetch
 from agentd.client.references import RESULT
-from agentd.errors import AgentCrashed, AgentNotFound
+from agentd.errors import AgentCrashed, AgentNotFound, ConnectionLost
 from agentd.protocol.messages import Error, Result
 from tests.unit.client.fakes import AGENT
 
 KEY = b"k" * 24
+LONG_S = 30.0
 
 
 @pytest.fixture
@@ -73,3 +75,50 @@ def test_one_that_keeps_moving_is_given_up(world, begin):
 
     [error] = taken
     assert isinstance(error, AgentNotFound)
+
+
+# -- connections -----------------------------------------------------------------------------------
+@pytest.fixture
+def direct(world, monkeypatch):
+    """A fetch on its way to the worker itself, which was not met before: session and outcome."""
+    session = world.session()
+    daemon = session.connect()
+    runtime = SimpleNamespace(session_at=lambda _endpoint: session)
+    monkeypatch.setattr("agentd.client.runtime.runtime", lambda: runtime)
+    taken = []
+    fetch((RESULT, KEY, AGENT, session.endpoint, 1), taken.append)
+    daemon.pump()
+    return session, taken
+
+
+def test_that_the_worker_cannot_be_met_is_told(world, direct, monkeypatch):
+    """It is found out in a thread in which nobody sees what is raised."""
+    session, taken = direct
+    lost = ConnectionLost("it stands still")
+
+    def meet(_place):
+        raise lost
+
+    monkeypatch.setattr(session, "worker", meet)
+    world.aside.run()
+
+    assert taken == [lost]
+
+
+def test_a_connection_that_breaks_is_made_again_and_the_worker_asked_anew(world, direct):
+    session, taken = direct
+    world.aside.run()
+    [link] = session._workers.values()
+    assert len(world.worker.of_kind("fetch")) == 1
+
+    world.worker.connections[-1].break_off()
+    link.pump()
+    until = time.monotonic() + LONG_S
+    while len(world.worker.of_kind("fetch")) < 2 and time.monotonic() < until:
+        time.sleep(0.001)
+    tell(world.worker, "fetch", lambda n: Result(n, "data"))
+    [link] = session._workers.values()
+    link.pump()
+
+    assert [type(found) for found in taken] == [Outcome]
+    assert len(world.worker.connections) == 2

@@ -1,21 +1,27 @@
 """A session with a daemon that does just what the test says, at times that the test says."""
 
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import TimeoutError as NotYet
+from contextvars import Context
 from types import SimpleNamespace
 
 import pytest
 
+from agentd.client.context import CurrentCall, running
 from agentd.client.farewell import leave, say_all
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import make_proxy
 from agentd.client.results import AsyncResult, Sending
+from agentd.client.retry import Retry
 from agentd.client.runtime import Runtime
 from agentd.client.session import DOUBTED_TIMEOUT_S, LATE_S
 from agentd.client.target import Target
-from agentd.errors import CallTimeout, ConnectionLost, DaemonNotFound
-from agentd.protocol.messages import Result
+from agentd.errors import CallCancelled, CallTimeout, ConnectionLost, DaemonNotFound
+from agentd.protocol.messages import Error, Result
+from agentd.worker.interrupt import Interruptible
 from tests.unit.client.fakes import AGENT
 
 LONG_S = 30.0
@@ -50,11 +56,11 @@ def answer(peer, number=-1):
 def submit(monkeypatch):
     """``submit(session, out)``: a call that nobody waits for in a thread."""
 
-    def send(session, out=None):
+    def send(session, out=None, done=lambda: None, retry=None):
         monkeypatch.setattr("agentd.client.results.session_of", lambda _aim: session)
         proxy = make_proxy(Target(AGENT, session.endpoint, "m:T", about={"methods": {"m": 0}}))
         result = AsyncResult()
-        result.send(Sending(proxy, out or outgoing(), lambda: None), None, 0)
+        result.send(Sending(proxy, out or outgoing(), done), retry, 0)
         return result
 
     return send
@@ -247,6 +253,34 @@ def test_a_release_reaches_an_agent_whose_place_was_forgotten(world, submit):
     assert [message.keys for message in world.daemon.of_kind("release")] == [[KEY]]
 
 
+def test_a_cancelled_call_releases_what_it_has_fetched(world, submit, monkeypatch):
+    session = world.session()
+    session.connect()
+    result = submit(session)
+    read(session, world)
+    answer(world.worker)
+    read(session, world)
+    call = CurrentCall(AGENT, 1)
+    work = call.guard = Interruptible()
+    release = Sending.release
+
+    def cancelled_meanwhile(sending):
+        work.stop()
+        time.sleep(0)
+        release(sending)
+
+    def code():
+        running.set(call)
+        result.result(0)
+
+    monkeypatch.setattr(Sending, "release", cancelled_meanwhile)
+    with pytest.raises(CallCancelled):
+        work.run(Context().run, code)
+    world.beats(session, 1)
+
+    assert [message.keys for message in world.worker.of_kind("release")] == [[KEY]]
+
+
 def test_a_call_that_is_never_sent_has_nothing_to_release(world, submit):
     session = world.session()
     session.connect()
@@ -258,6 +292,53 @@ def test_a_call_that_is_never_sent_has_nothing_to_release(world, submit):
 
     assert world.worker.of_kind("call") == world.worker.of_kind("release") == []
     assert world.daemon.of_kind("release") == []
+
+
+def test_what_it_refers_to_is_lent_until_the_last_attempt(world, submit):
+    """Given back too early, its worker lets go of what the next attempt needs."""
+    session = world.session()
+    session.connect()
+    given_back = []
+    out = outgoing()
+    result = submit(session, out, lambda: given_back.append(1), Retry.fixed(1, 0.001))
+    read(session, world)
+
+    busy = Error(world.worker.of_kind("call")[-1].id, "Overloaded", "busy", {})
+    world.worker.connections[-1].deliver(busy)
+    read(session, world)
+    until = time.monotonic() + LONG_S
+    while len(world.worker.of_kind("call")) < 2 and time.monotonic() < until:
+        time.sleep(0.001)
+    before, arguments = list(given_back), list(out.payload)
+    answer(world.worker)
+    read(session, world)
+
+    assert (before, arguments) == ([], [b"\x90"])
+    assert (given_back, out.payload) == ([1], [])
+    assert result.result(0) == 7
+
+
+def test_it_is_gone_with_its_last_reference(world, submit):
+    """Not when the garbage collector comes: it may hold megabytes, here or where it was made."""
+    session = world.session()
+    session.connect()
+    gc.collect()
+    gc.disable()
+    try:
+        for retry in (None, Retry.fixed(1, 0.001)):
+            fetched, forgotten = (
+                submit(session, outgoing(key=bytes([n]) * 24), retry=retry) for n in (1, 2)
+            )
+            read(session, world)
+            answer(world.worker, -1)
+            answer(world.worker, -2)
+            read(session, world)
+            assert fetched.result(0) == 7
+            watched = weakref.ref(fetched), weakref.ref(forgotten)
+            del fetched, forgotten
+            assert [there() for there in watched] == [None, None]
+    finally:
+        gc.enable()
 
 
 # -- handing on ------------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
 """Scripts, their folders and their classes, as two processes see them."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -138,6 +140,55 @@ def test_many_threads_that_receive_a_class_at_once_share_it(tmp_path):
     )
     answers = [decode(*answer) for answer in run(script, str(received))]
     assert answers == [[6, 1]] * 30
+
+
+def test_a_module_that_another_thread_is_importing_is_waited_for(tmp_path, monkeypatch):
+    """Half of a module has no class yet, or one whose helpers are missing."""
+    (tmp_path / "half_loaded.py").write_text(
+        "import sys\n"
+        "class Early:\n    def use(self): return below()\n"
+        "for step in getattr(sys, 'half_loaded_steps', ()): step()\n"
+        "class Late(Early): pass\n"
+        "def below(): return 'below'\n"
+    )
+    written_earlier(tmp_path / "half_loaded.py")
+    script = tmp_path / "script.py"
+    script.write_text(f"{SEND}\nimport half_loaded as m\nsend(m.Early())\nsend(m.Late())")
+    payloads = run(script)
+    half, go, came = threading.Event(), threading.Event(), threading.Semaphore(0)
+    found = {}
+
+    def receive(name, payload):
+        try:
+            back = decode(*payload, may_import=True)
+            found[name] = type(back), back.use()
+        except Exception as error:
+            found[name] = error
+        came.release()
+
+    def import_module(name, package=None, really=importlib.import_module):
+        came.release()
+        return really(name, package)
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    monkeypatch.setattr(sys, "half_loaded_steps", (half.set, go.wait), raising=False)
+    threads = [threading.Thread(target=receive, args=("first", payloads[1]))]
+    threads[0].start()
+    assert half.wait(30)
+    assert came.acquire(timeout=30)
+    for name, payload in zip(("early", "late"), payloads, strict=True):
+        threads.append(threading.Thread(target=receive, args=(name, payload)))
+        threads[-1].start()
+        came.acquire(timeout=30)  # it waits for the module, or has done without
+    go.set()
+    [thread.join() for thread in threads]
+    module = sys.modules.pop("half_loaded")
+    assert found == {
+        "first": (module.Late, "below"),
+        "early": (module.Early, "below"),
+        "late": (module.Late, "below"),
+    }
 
 
 def test_a_loaded_module_of_other_source_is_not_used(start_receiver, folder):

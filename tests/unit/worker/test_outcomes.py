@@ -8,7 +8,7 @@ from agentd.client.fetching import Outcome
 from agentd.errors import OutcomeUnknown, Overloaded, ResultExpired
 from agentd.protocol.messages import Error, Result
 from agentd.worker import outcomes as module
-from agentd.worker.outcomes import EARLY_S, LAZY_BYTES, MAX_AGE_S, Outcomes
+from agentd.worker.outcomes import EARLY_S, LATE_S, LAZY_BYTES, MAX_AGE_S, Outcomes
 from tests.unit.worker.fakes import Clock
 
 
@@ -250,3 +250,24 @@ def test_no_more_than_half_of_the_room_is_for_what_was_not_delivered(held, monke
     monkeypatch.setattr(module, "MAX_BYTES", 20)
     held.release(b"\1")
     assert not stays(held, b"l", 10, handed_on=True)
+
+
+def test_the_memory_of_much_that_was_let_go_is_given_back(clock, monkeypatch):
+    # Given
+    monkeypatch.setattr(module, "RETURN_BYTES", 100)
+    given = []
+    held = Outcomes(clock.later, clock, lambda: given.append(clock.now))
+    for key in (b"a", b"b", b"c", b"d"):
+        keep(held, key, size=60)
+    # When
+    held.release(b"a")
+    clock.advance(2 * LATE_S)
+    few = list(given)
+    held.release(b"b")
+    held.release(b"c")
+    clock.advance(2 * LATE_S)
+    much = list(given)
+    held.release(b"d")
+    clock.advance(2 * LATE_S)
+    # Then
+    assert (len(few), len(much), len(given)) == (0, 1, 1)
