@@ -1,11 +1,12 @@
 """Messages on a stream socket: several frames each, whole or not at all.
 
     message  = frames (u16)  shared (u16)  length (u64) of each frame  bytes of the frames
-    little endian; ``shared`` is 0 in this version
+    little endian; ``shared`` is 0 in this version; the highest bit of a length: the frame is
+    constant, as Python's ``bytes`` are
 
 Small frames are written and read together, many messages in one system call; a long one is read
-straight into the memory in which it stays. What the socket does not take at once waits in the
-*outbox*. Nothing here blocks, and nothing is thread-safe: see ``local.py``.
+straight into the memory in which it stays (``memory.py``). What the socket does not take at once
+waits in the *outbox*. Nothing here blocks, and nothing is thread-safe: see ``local.py``.
 """
 
 from __future__ import annotations
@@ -30,8 +31,23 @@ BUFFER_SIZES: Final = 1024 * 1024
 """Asked of the kernel for each direction (``net.core.wmem_max`` may allow less): long messages
 need fewer turns of both sides."""
 
+LONG: Final = 256 * 1024
+"""From here on it is worth the while to take the memory for a frame in its final form."""
+CONSTANT: Final = 1 << 63
+
 _PREFIX: Final = struct.Struct("<HH")
 _HEADS: Final = tuple(struct.Struct(f"<HH{count}Q") for count in range(9))
+
+
+def _snapshot(view: memoryview) -> memoryview:
+    """A copy of what may change before it is sent."""
+    if view.nbytes < LONG:
+        return memoryview(bytes(view))
+    from agentd.transport import memory
+
+    copied, room = memory.changeable(view.nbytes)
+    memory.copy(view, room)
+    return copied.toreadonly()
 
 
 class Broken(Exception):
@@ -42,9 +58,11 @@ class Wire:
     """One connected stream socket, made non-blocking."""
 
     __slots__ = (
+        "_constant",
         "_filled",
         "_filling",
         "_frames",
+        "_kept",
         "_lengths",
         "_most",
         "_outbox",
@@ -67,8 +85,11 @@ class Wire:
         """The beginning of something small that has not come whole."""
         self._lengths: list[int] = []  # of the message that comes in
         self._frames: list[Any] = []  # and those of its frames that are here
+        self._constant: tuple[int, ...] = ()  # of those, by number
         self._filling: memoryview | None = None
         self._filled = 0
+        self._kept: Any = None
+        """The frame whose memory is filled."""
 
     # -- out ---------------------------------------------------------------------------------------
     def send(self, frames: Sequence[Any]) -> None:
@@ -81,18 +102,22 @@ class Wire:
         ]
         count = len(sizes)
         head = _HEADS[count] if count < len(_HEADS) else struct.Struct(f"<HH{count}Q")
-        packed = head.pack(count, 0, *sizes)
         pieces: list[Any]
         if sum(sizes) < TOGETHER:
-            pieces = [b"".join((packed, *frames))]
+            pieces = [b"".join((head.pack(count, 0, *sizes), *frames))]
         else:
-            pieces = [packed, *(memoryview(frame).cast("B") for frame in frames)]
+            told = [
+                size | CONSTANT if size >= LONG and type(frame) is bytes else size
+                for size, frame in zip(sizes, frames, strict=True)
+            ]
+            pieces = [head.pack(count, 0, *told)]
+            pieces += (memoryview(frame).cast("B") for frame in frames)
         if not self._outbox:
             pieces = self._write(pieces)
         for piece in pieces:
             view = memoryview(piece)
             if view.nbytes:
-                self._outbox.append(view if view.readonly else memoryview(bytes(view)))
+                self._outbox.append(view if view.readonly else _snapshot(view))
                 self.queued += view.nbytes
 
     def flush(self) -> bool:
@@ -160,8 +185,9 @@ class Wire:
         self._filled += got
         if self._filled == self._filling.nbytes:
             # Whoever gets it may keep it, and may write to it: nobody else has it.
-            self._frames.append(self._filling)
             self._filling = None
+            self._frames.append(self._kept)
+            self._kept = None
             self._parse(b"", messages)
 
     def _parse(self, data: bytes, messages: list[list[Any]]) -> None:
@@ -185,7 +211,7 @@ class Wire:
             if len(frames) < len(lengths):
                 size = lengths[len(frames)]
                 if size > CHUNK:
-                    self._filling = memoryview(bytearray(size))
+                    self._kept, self._filling = self._room(size, len(frames))
                     self._filling[: end - at] = data[at:]
                     self._filled = end - at
                     at = end
@@ -194,6 +220,15 @@ class Wire:
             self._lengths = lengths = []
             self._frames = frames = []
         self._rest = data[at:]
+
+    def _room(self, size: int, number: int) -> tuple[Any, memoryview]:
+        """Memory for that frame, and where to fill it."""
+        if size < LONG:
+            room = memoryview(bytearray(size))
+            return room, room
+        from agentd.transport import memory  # who sends nothing long does without
+
+        return (memory.constant if number in self._constant else memory.changeable)(size)
 
     def _read_head(self, data: bytes, at: int) -> int:
         """Where the frames begin; 0 if the lengths are not there yet."""
@@ -205,8 +240,16 @@ class Wire:
         head = _HEADS[count] if count < len(_HEADS) else struct.Struct(f"<HH{count}Q")
         self._lengths = list(head.unpack_from(data, at)[2:])
         if sum(self._lengths) > self._most:
-            raise Broken(f"a message of {sum(self._lengths):,} bytes; at most {self._most:,} pass")
+            self._read_marks()
         return at + head.size
+
+    def _read_marks(self) -> None:
+        """The lengths without the bits that are none, which make any of them too long."""
+        marked = self._lengths
+        self._lengths = [length & ~CONSTANT for length in marked]
+        self._constant = tuple(n for n, length in enumerate(marked) if length & CONSTANT)
+        if sum(self._lengths) > self._most:
+            raise Broken(f"a message of {sum(self._lengths):,} bytes; at most {self._most:,} pass")
 
     def close(self) -> None:
         """Close the socket; what waits is lost."""

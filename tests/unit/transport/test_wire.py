@@ -95,7 +95,7 @@ def test_it_does_not_matter_in_which_pieces_they_come(messages, cuts):
         struct.pack("<HH", 5000, 0),
         struct.pack("<HHQ", 1, 1, 1),
         struct.pack("<HHQQ", 2, 0, 10, MOST),
-        struct.pack("<HHQ", 1, 0, 2**63),
+        struct.pack("<HHQ", 1, 0, 2**62),
     ],
     ids=["no frames", "too many frames", "shared", "too long", "absurdly long"],
 )
