@@ -22,7 +22,7 @@ STEP: Final = 1024 * 1024
 """Copied at once: Python's other threads do not wait longer than that takes."""
 _WRITABLE: Final = 0x200  # PyBUF_WRITE
 
-rooms: Final = Rooms(256 * 1024 * 1024)
+rooms: Final = Rooms()
 """Of this process."""
 
 # The documented way to make bytes in place: fresh ones, which nobody else has seen, may be written.

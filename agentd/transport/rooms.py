@@ -2,7 +2,7 @@
 
 A room is handed out as a view. Arrays made over it keep it, however many there are, and when the
 last of them is gone it comes back here, still in the hands of this process: see ``memory.py`` for
-what that saves. At most ``limit`` bytes wait here, and not for longer than some seconds.
+what that saves. No more wait here than are to be kept (``kept.py``), for some seconds at most.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections import deque
 from typing import Any, Final, NamedTuple
 
 from agentd.transport.idle import tend
+from agentd.transport.kept import limit
 
 __all__ = ["PAGE", "Rooms"]
 
@@ -33,8 +34,7 @@ class _Room(NamedTuple):
 class Rooms:
     """From any thread."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self) -> None:
         self._lock = threading.Lock()  # protects the next two
         self._free: list[_Room] = []
         self._users: dict[int, weakref.ref[Any]] = {}
@@ -68,7 +68,7 @@ class Rooms:
 
         def gone(_ref: Any) -> None:
             self._users.pop(key, None)
-            if whole + self.kept <= self.limit:
+            if whole + self.kept <= limit():
                 self._back.append(_Room(memory, whole, time.monotonic()))
 
         self._users[key] = weakref.ref(user, gone)

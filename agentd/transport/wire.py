@@ -1,8 +1,11 @@
 """Messages on a stream socket: several frames each, whole or not at all.
 
-    message  = frames (u16)  shared (u16)  length (u64) of each frame  bytes of the frames
-    little endian; ``shared`` is 0 in this version; the highest bit of a length: the frame is
-    constant, as Python's ``bytes`` are
+    message  = frames (u16)  shared (u16)  length (u64) of each frame  place  bytes of the frames
+    place    = block (u32)  number (u16) of each shared frame;  nothing where ``shared`` is 0
+    little endian; the highest bit of a length: the frame is constant, as Python's ``bytes`` are
+
+Frames that are shared are not among the bytes: they lie in a block of shared memory, one after the
+other. What begins with 0 frames is about such blocks: see ``sharing.py``.
 
 Small frames are written and read together, many messages in one system call; a long one is read
 straight into the memory in which it stays (``memory.py``). What the socket does not take at once
@@ -15,7 +18,12 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from agentd.transport.broken import Broken
+
+if TYPE_CHECKING:
+    from agentd.transport.sharing import Sharing
 
 __all__ = ["BUFFER_SIZES", "MAX_FRAMES", "Broken", "Wire"]
 
@@ -33,6 +41,8 @@ need fewer turns of both sides."""
 
 LONG: Final = 256 * 1024
 """From here on it is worth the while to take the memory for a frame in its final form."""
+SHARED: Final = 1024 * 1024
+"""From here on a frame goes by shared memory, where there is some."""
 CONSTANT: Final = 1 << 63
 
 _PREFIX: Final = struct.Struct("<HH")
@@ -50,10 +60,6 @@ def _snapshot(view: memoryview) -> memoryview:
     return copied.toreadonly()
 
 
-class Broken(Exception):
-    """The connection ended, or its peer does not keep to the form."""
-
-
 class Wire:
     """One connected stream socket, made non-blocking."""
 
@@ -66,13 +72,16 @@ class Wire:
         "_lengths",
         "_most",
         "_outbox",
+        "_place",
         "_rest",
+        "_shares",
+        "_sharing",
         "queued",
         "socket",
     )
 
-    def __init__(self, connected: socket.socket, most: int) -> None:
-        """``most``: bytes that one message may have."""
+    def __init__(self, connected: socket.socket, most: int, *, shares: bool = False) -> None:
+        """``most``: bytes that one message may have; ``shares``: long ones by shared memory."""
         connected.settimeout(0)
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             connected.setsockopt(socket.SOL_SOCKET, option, BUFFER_SIZES)
@@ -85,6 +94,10 @@ class Wire:
         """The beginning of something small that has not come whole."""
         self._lengths: list[int] = []  # of the message that comes in
         self._frames: list[Any] = []  # and those of its frames that are here
+        self._shares = shares
+        self._sharing: Sharing | None = None
+        self._place: dict[int, Any] | None = None
+        """Those that lay in shared memory, by number."""
         self._constant: tuple[int, ...] = ()  # of those, by number
         self._filling: memoryview | None = None
         self._filled = 0
@@ -110,8 +123,37 @@ class Wire:
                 size | CONSTANT if size >= LONG and type(frame) is bytes else size
                 for size, frame in zip(sizes, frames, strict=True)
             ]
-            pieces = [head.pack(count, 0, *told)]
-            pieces += (memoryview(frame).cast("B") for frame in frames)
+            shared, place = self._put(frames, sizes) if self._sharing is not None else ((), b"")
+            pieces = [head.pack(count, len(shared), *told) + place]
+            pieces += (memoryview(f).cast("B") for n, f in enumerate(frames) if n not in shared)
+        self._leave(pieces)
+
+    def _put(self, frames: Sequence[Any], sizes: Sequence[int]) -> tuple[Sequence[int], bytes]:
+        """Put the long ones into shared memory, if there is any: their numbers, and the place."""
+        assert self._sharing is not None
+        long = [number for number, size in enumerate(sizes) if size >= SHARED]
+        if not long:
+            return (), b""
+        block = self._sharing.place(frames, long)
+        if block is not None:
+            return long, struct.pack(f"<I{len(long)}H", block, *long)
+        if not self._outbox:  # else it could not be sent at once
+            self._sharing.offer(self.socket)
+        return (), b""
+
+    @property
+    def owes(self) -> bool:
+        """Whether something is to be sent of itself, by ``reply``."""
+        return self._sharing is not None and bool(self._sharing.replies)
+
+    def reply(self) -> None:
+        """Send what is to be said of shared memory. Raises ``Broken``."""
+        if self._sharing is not None and self._sharing.replies:
+            said, self._sharing.replies = self._sharing.replies, []
+            self._leave([b"".join(said)])
+
+    def _leave(self, pieces: list[Any]) -> None:
+        """Send them, or have them wait."""
         if not self._outbox:
             pieces = self._write(pieces)
         for piece in pieces:
@@ -166,10 +208,16 @@ class Wire:
                     self._count(got, messages)
                 else:
                     wanted = CHUNK
-                    data = self.socket.recv(CHUNK)
+                    sharing = self._sharing
+                    if sharing is None or not sharing.expects:
+                        data = self.socket.recv(CHUNK)
+                    else:
+                        data = sharing.receive(self.socket, CHUNK)
                     got = len(data)
                     if got:
                         self._parse(self._rest + data if self._rest else data, messages)
+                    if sharing is not None:
+                        sharing.check(self._rest)
             except BlockingIOError:
                 return False
             except OSError as error:
@@ -202,7 +250,12 @@ class Wire:
                 if not after:
                     break
                 at, lengths = after, self._lengths
+                if not lengths:  # it was about shared memory
+                    continue
             while len(frames) < len(lengths):
+                if self._place and len(frames) in self._place:
+                    frames.append(self._place.pop(len(frames)))
+                    continue
                 size = lengths[len(frames)]
                 if end - at < size:
                     break
@@ -226,33 +279,70 @@ class Wire:
         if size < LONG:
             room = memoryview(bytearray(size))
             return room, room
-        from agentd.transport import memory  # who sends nothing long does without
+        from agentd.transport import memory  # who gets nothing long does without
 
+        if self._shares and size >= SHARED:
+            self._share().expect()
         return (memory.constant if number in self._constant else memory.changeable)(size)
 
     def _read_head(self, data: bytes, at: int) -> int:
         """Where the frames begin; 0 if the lengths are not there yet."""
         count, shared = _PREFIX.unpack_from(data, at)
-        if not 0 < count <= MAX_FRAMES or shared:
+        if not count and self._shares:
+            return self._hear(data, at)
+        if not 0 < count <= MAX_FRAMES or (shared and (self._sharing is None or shared > count)):
             raise Broken("what came is no message of agentd")
-        if len(data) - at < 4 + 8 * count:
-            return 0
         head = _HEADS[count] if count < len(_HEADS) else struct.Struct(f"<HH{count}Q")
-        self._lengths = list(head.unpack_from(data, at)[2:])
-        if sum(self._lengths) > self._most:
-            self._read_marks()
-        return at + head.size
+        if len(data) - at < head.size:
+            return 0
+        lengths = list(head.unpack_from(data, at)[2:])
+        self._constant = ()
+        if sum(lengths) > self._most:
+            lengths = self._unmarked(lengths)
+        at += head.size
+        if shared:
+            at = self._fetch(data, at, shared, lengths)
+            if not at:
+                return 0
+        self._lengths = lengths
+        return at
 
-    def _read_marks(self) -> None:
+    def _unmarked(self, marked: list[int]) -> list[int]:
         """The lengths without the bits that are none, which make any of them too long."""
-        marked = self._lengths
-        self._lengths = [length & ~CONSTANT for length in marked]
+        lengths = [length & ~CONSTANT for length in marked]
         self._constant = tuple(n for n, length in enumerate(marked) if length & CONSTANT)
-        if sum(self._lengths) > self._most:
-            raise Broken(f"a message of {sum(self._lengths):,} bytes; at most {self._most:,} pass")
+        if sum(lengths) > self._most:
+            raise Broken(f"a message of {sum(lengths):,} bytes; at most {self._most:,} pass")
+        return lengths
+
+    # -- shared memory -----------------------------------------------------------------------------
+    def _share(self) -> Sharing:
+        if self._sharing is None:
+            from agentd.transport.sharing import Sharing
+
+            self._sharing = Sharing()
+        return self._sharing
+
+    def _hear(self, data: bytes, at: int) -> int:
+        """Take what is said of it at ``at``; where that ends, or 0 if it is not all there."""
+        return self._share().hear(data, at)
+
+    def _fetch(self, data: bytes, at: int, count: int, lengths: list[int]) -> int:
+        """Take the frames that lie in it; where the bytes of the others begin, or 0."""
+        form = struct.Struct(f"<I{count}H")
+        if len(data) - at < form.size:
+            return 0
+        block, *numbers = form.unpack_from(data, at)
+        assert self._sharing is not None  # as _read_head saw
+        if numbers != sorted(set(numbers)) or numbers[-1] >= len(lengths):
+            raise Broken("what came is no message of agentd")
+        self._place = self._sharing.take(block, numbers, lengths, self._constant)
+        return at + form.size
 
     def close(self) -> None:
         """Close the socket; what waits is lost."""
         self._outbox.clear()
         self.queued = 0
         self.socket.close()
+        if self._sharing is not None:
+            self._sharing.close()
