@@ -126,6 +126,7 @@ class LocalPort:
         except Broken as error:
             self.broken = str(error)
         if self.broken:
+            self._wire.part()
             with contextlib.suppress(OSError):
                 self._epoll.unregister(self._socket_fd)  # it would be readable for ever
         return messages, more

@@ -60,7 +60,7 @@ class Budget:
     def one_less(self) -> None:
         """A block was closed."""
         with self._lock:
-            self.blocks -= 1
+            self.blocks = max(0, self.blocks - 1)  # in a forked child they are not counted
 
 
 budget: Final = Budget()
@@ -79,6 +79,7 @@ class Pool:
         self._awaited: Block | None = None
         """Offered, and not answered yet."""
         self._refused = False
+        self._pid = os.getpid()
 
     def take(self, size: int) -> Block | None:
         """A block to fill with so many bytes; ``None`` if there is none, or too little memory."""
@@ -172,23 +173,25 @@ class Pool:
             return any(block.resident for block in self._blocks)
 
     def forget(self) -> None:
-        """In a forked child: they are the parent's."""
+        """In a forked child: they are the parent's, which goes on using them."""
         self._lock = threading.Lock()
-        blocks, self._blocks = self._blocks, []
+        self._refused = True
+        blocks = [*self._blocks, *([self._awaited] if self._awaited else [])]
+        self._blocks, self._awaited = [], None
         for block in blocks:
             with contextlib.suppress(BufferError):  # a thread of the parent was filling it
                 block.close()
-        self._refused = True
 
     def close(self) -> None:
         """The connection has ended. What the peer has still to read stays until it has."""
+        if self._pid != os.getpid():
+            self.forget()
+            return
         with self._lock:
             for block in self._blocks:
-                size = block.resident
                 if block.free:
                     self._empty(block)
-                    size = block.resident
-                self._budget.shrink(size)
+                self._budget.shrink(block.resident)
                 self._drop(block)
             self._blocks = []
             self._refused = True

@@ -56,6 +56,7 @@ class Sharing:
         self._mapped: dict[int, Mapped] = {}
         self._fds: list[int] = []
         self._had_no_room = False
+        self._refused = False
 
     # -- out ---------------------------------------------------------------------------------------
     def place(self, frames: Sequence[Any], numbers: Sequence[int]) -> int | None:
@@ -138,11 +139,14 @@ class Sharing:
 
     def _take(self, number: int, size: int) -> bool:
         """A block is offered; False if there is no room for it here."""
-        lost, self._had_no_room = self._had_no_room, False
-        if not self.expects or (not self._fds and not lost):
+        if not self._fds and not self._had_no_room:
             raise Broken("an offer came without its descriptor")
-        if number in self._mapped or len(self._mapped) >= MOST_BLOCKS:
+        if self._refused or number in self._mapped or len(self._mapped) >= MOST_BLOCKS:
             raise Broken("a block came twice, or one too many")
+        self._refused = not self._map(number, size)
+        return not self._refused
+
+    def _map(self, number: int, size: int) -> bool:
         if not self._fds:
             return False
         fd = self._fds.pop()
@@ -168,7 +172,8 @@ class Sharing:
             raise Broken("a message is in a block that was not offered")
         if sum(lengths[number] for number in numbers) > mapped.size:
             raise Broken("a message is longer than its block")
-        found, at = {}, 0
+        found: dict[int, Any] = {}
+        at = 0
         for number in numbers:
             length = lengths[number]
             make = memory.constant if number in constant else memory.changeable

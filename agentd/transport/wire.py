@@ -344,5 +344,9 @@ class Wire:
         self._outbox.clear()
         self.queued = 0
         self.socket.close()
+        self.part()
+
+    def part(self) -> None:
+        """Let go of shared memory: the connection has ended."""
         if self._sharing is not None:
             self._sharing.close()
