@@ -40,6 +40,8 @@ class Block:
         self.size = size
         self.resident = 0
         """Bytes of the content that take memory."""
+        self.charged = 0
+        """As many as were to be filled since it was empty, at most."""
         self.taken = False
         """The peer has it, and said so."""
         self.used = time.monotonic()

@@ -87,13 +87,14 @@ class Pool:
             free = [b for b in self._blocks if b.taken and size <= b.size and b.free]
             if not free:
                 return None
-            fit = [block for block in free if block.resident >= size]
+            fit = [block for block in free if block.charged >= size]
             if fit:
-                found = min(fit, key=lambda block: block.resident)
+                found = min(fit, key=lambda block: block.charged)
             else:
-                found = max(free, key=lambda block: block.resident)
-                if not self._grow(found, size - found.resident, free):
+                found = max(free, key=lambda block: block.charged)
+                if not self._grow(found, size - found.charged, free):
                     return None
+                found.charged = size
             found.reserve()
         tend(self)
         return found
@@ -107,10 +108,10 @@ class Pool:
                 self._empty(other)
         return self._budget.grow(by)
 
-    def failed(self, block: Block, size: int) -> None:
+    def failed(self, block: Block) -> None:
         """The system had no memory to fill it with."""
         with self._lock:
-            self._budget.shrink(max(0, size - block.resident))
+            self._empty(block)
             block.give_back()
 
     def offer(self) -> Block | None:
@@ -159,18 +160,18 @@ class Pool:
         self._budget.one_less()
 
     def _empty(self, block: Block) -> None:
-        size = block.resident
         with contextlib.suppress(OSError):  # it keeps its memory
             block.empty()
-            self._budget.shrink(size)
+            self._budget.shrink(block.charged)
+            block.charged = 0
 
     def let_go(self, before: float) -> bool:
         """Empty those that were not used since; whether others are not empty."""
         with self._lock:
             for block in self._blocks:
-                if block.resident and block.used < before and block.free:
+                if block.charged and block.used < before and block.free:
                     self._empty(block)
-            return any(block.resident for block in self._blocks)
+            return any(block.charged for block in self._blocks)
 
     def forget(self) -> None:
         """In a forked child: they are the parent's, which goes on using them."""
@@ -191,7 +192,7 @@ class Pool:
             for block in self._blocks:
                 if block.free:
                     self._empty(block)
-                self._budget.shrink(block.resident)
+                self._budget.shrink(block.charged)
                 self._drop(block)
             self._blocks = []
             self._refused = True

@@ -62,14 +62,13 @@ class Sharing:
     def place(self, frames: Sequence[Any], numbers: Sequence[int]) -> int | None:
         """Copy those frames into a block, which is named; ``None`` if there is none for them."""
         views = [memoryview(frames[number]).cast("B") for number in numbers]
-        size = sum(map(len, views))
-        block = self._pool.take(size)
+        block = self._pool.take(sum(map(len, views)))
         if block is None:
             return None
         try:
             block.fill(views)
         except OSError:
-            self._pool.failed(block, size)
+            self._pool.failed(block)
             return None
         return block.number
 
