@@ -8,6 +8,7 @@ import select
 import socket
 import struct
 import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -52,7 +53,7 @@ def memfd(size, seals=fcntl.F_SEAL_SHRINK):
 
 def descriptors():
     gc.collect()
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.fixture
