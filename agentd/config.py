@@ -251,9 +251,9 @@ class ServerConfig:
     )
     kept_bytes: int = _setting(
         256 * _MIB,
-        "Memory that each worker keeps for values of 1 MiB and more, for seconds: so much shared "
-        "memory to send them by, and as much of what it received. Programs that call agents read "
-        "AGENTD_KEPT_BYTES. 0: none, and nothing goes by shared memory.",
+        "Memory that each worker keeps for large values, for seconds: so much shared memory to "
+        "send them by, and as much of what it received. Programs that call agents read "
+        "AGENTD_KEPT_BYTES, for their embedded daemon, too. 0: none, and no shared memory.",
         low=0,
         high=2**40,
     )

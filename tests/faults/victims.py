@@ -48,6 +48,9 @@ class Victim(agentd.Agent):
     def big(self, size: int) -> bytes:
         return bytes(size)
 
+    def echo(self, value: Any) -> Any:
+        return value
+
     def weigh(self, data: bytes) -> int:
         return len(data)
 
