@@ -120,7 +120,7 @@ class LocalPort:
                     self._writing = False
                     self._epoll.modify(self._socket_fd, _IN)
                 more = self._wire.receive(most, messages)
-                if self._wire.owes:
+                if self._wire.replies:
                     self._wire.reply()
                     self._watch()
         except Broken as error:
@@ -252,7 +252,7 @@ class LocalRouter:
             if events & ~select.EPOLLOUT:
                 # Not more than its share: the others have their turn before it comes again.
                 peer.wire.receive(most, came)
-                if peer.wire.owes:
+                if peer.wire.replies:
                     self._reply(peer)
         except Broken:
             self._drop(peer)

@@ -61,7 +61,7 @@ def changeable(size: int) -> tuple[memoryview, memoryview]:
 def _room(size: int) -> memoryview:
     try:
         return rooms.take(size)
-    except OSError:  # no huge pages, or no memory: then this says so as usual
+    except OSError:  # no memory: this says so as usual
         return memoryview(bytearray(size))
 
 

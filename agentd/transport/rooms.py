@@ -7,7 +7,9 @@ what that saves. No more wait here than are to be kept (``kept.py``), for some s
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import math
 import mmap
 import threading
 import time
@@ -22,6 +24,13 @@ __all__ = ["PAGE", "Rooms"]
 
 PAGE: Final = 2 * 1024 * 1024
 """A huge one."""
+
+
+def _fresh(size: int) -> mmap.mmap:
+    made = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # there are no huge pages
+        made.madvise(mmap.MADV_HUGEPAGE)
+    return made
 
 
 class _Room(NamedTuple):
@@ -58,8 +67,11 @@ class Rooms:
         if found is not None:
             return self._hand_out(found.memory, found.size, size)
         whole = -(-size // PAGE) * PAGE
-        made = mmap.mmap(-1, whole, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        made.madvise(mmap.MADV_HUGEPAGE)
+        try:
+            made = _fresh(whole)
+        except OSError:  # this process may use no more, what is kept included
+            self.let_go(math.inf)
+            made = _fresh(whole)
         return self._hand_out(made, whole, size)
 
     def _hand_out(self, memory: mmap.mmap, whole: int, size: int) -> memoryview:

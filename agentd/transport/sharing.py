@@ -45,13 +45,13 @@ os.register_at_fork(after_in_child=received.__init__)  # type: ignore[misc]
 class Sharing:
     """One side of one connection. Not thread-safe: sending and receiving have nothing in common."""
 
-    def __init__(self) -> None:
+    def __init__(self, replies: list[bytes]) -> None:
+        """``replies`` is where it puts what is to be sent."""
         self.expects = False
         """``ready`` was said: descriptors may come."""
         self.may_offer = False
         """The peer said it."""
-        self.replies: list[bytes] = []
-        """To be sent."""
+        self._replies = replies
         self._pool = Pool()
         self._mapped: dict[int, Mapped] = {}
         self._fds: list[int] = []
@@ -94,7 +94,7 @@ class Sharing:
         """Something long came: tell the peer that descriptors are read from now on."""
         if not self.expects:
             self.expects = True
-            self.replies.append(READY)
+            self._replies.append(READY)
 
     def receive(self, connected: socket.socket, most: int) -> bytes:
         """``recv``, for a socket that may bring a descriptor."""
@@ -129,7 +129,7 @@ class Sharing:
         if what == _OFFER:
             _none, _what, number, size = form.unpack_from(data, at)
             taken = self._take(number, size)
-            self.replies.append(_ANSWER.pack(0, _TAKEN if taken else _REFUSED, number))
+            self._replies.append(_ANSWER.pack(0, _TAKEN if taken else _REFUSED, number))
         else:
             _none, _what, number = form.unpack_from(data, at)
             if not self._pool.answered(number, taken=what == _TAKEN):

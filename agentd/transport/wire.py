@@ -77,6 +77,7 @@ class Wire:
         "_shares",
         "_sharing",
         "queued",
+        "replies",
         "socket",
     )
 
@@ -96,6 +97,8 @@ class Wire:
         self._frames: list[Any] = []  # and those of its frames that are here
         self._shares = shares
         self._sharing: Sharing | None = None
+        self.replies: list[bytes] = []
+        """What ``reply`` has to send since the last ``receive``."""
         self._place: dict[int, Any] | None = None
         """Those that lay in shared memory, by number."""
         self._constant: tuple[int, ...] = ()  # of those, by number
@@ -141,16 +144,12 @@ class Wire:
             self._sharing.offer(self.socket)
         return (), b""
 
-    @property
-    def owes(self) -> bool:
-        """Whether something is to be sent of itself, by ``reply``."""
-        return self._sharing is not None and bool(self._sharing.replies)
-
     def reply(self) -> None:
-        """Send what is to be said of shared memory. Raises ``Broken``."""
-        if self._sharing is not None and self._sharing.replies:
-            said, self._sharing.replies = self._sharing.replies, []
-            self._leave([b"".join(said)])
+        """Send what is to be said of shared memory, if anything. Raises ``Broken``."""
+        said = b"".join(self.replies)
+        self.replies.clear()
+        if said:
+            self._leave([said])
 
     def _leave(self, pieces: list[Any]) -> None:
         """Send them, or have them wait."""
@@ -320,7 +319,7 @@ class Wire:
         if self._sharing is None:
             from agentd.transport.sharing import Sharing
 
-            self._sharing = Sharing()
+            self._sharing = Sharing(self.replies)
         return self._sharing
 
     def _hear(self, data: bytes, at: int) -> int:

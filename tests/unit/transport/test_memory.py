@@ -6,6 +6,7 @@ import time
 import pytest
 
 from agentd.transport import idle, memory
+from agentd.transport import rooms as rooms_of
 from agentd.transport.kept import keep, limit
 from agentd.transport.rooms import PAGE, Rooms
 
@@ -119,6 +120,20 @@ def test_it_goes_by_itself(rooms, monkeypatch):
         time.sleep(0.01)
 
     assert rooms.kept == 0
+
+
+def test_what_is_kept_goes_before_there_is_too_little(rooms, monkeypatch):
+    real = rooms_of.mmap.mmap
+    first = rooms.take(PAGE)
+    del first
+
+    def scarce(*args):
+        if rooms.kept:
+            raise OSError(12, "no memory")
+        return real(*args)
+
+    monkeypatch.setattr(rooms_of.mmap, "mmap", scarce)
+    assert len(rooms.take(3 * PAGE)) == 3 * PAGE
 
 
 def test_a_forked_child_keeps_nothing_and_leaves_its_parent_alone(rooms):
