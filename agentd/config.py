@@ -249,6 +249,14 @@ class ServerConfig:
         low=_MIB,
         high=2**40,
     )
+    kept_bytes: int = _setting(
+        256 * _MIB,
+        "Memory that each worker keeps for large values, for seconds: so much shared memory to "
+        "send them by, and as much of what it received. Programs that call agents read "
+        "AGENTD_KEPT_BYTES, for their embedded daemon, too. 0: none, and no shared memory.",
+        low=0,
+        high=2**40,
+    )
     max_connections: int = _setting(
         4_096,
         "Connections of clients at a time, and no more than 80 % of the open files that the system "

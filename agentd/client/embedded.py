@@ -11,6 +11,7 @@ import time
 from typing import Any, Final
 
 from agentd.errors import AgentdError, DaemonNotFound, from_wire
+from agentd.transport.kept import limit
 
 __all__ = ["Embedded"]
 
@@ -33,7 +34,8 @@ class Embedded:
             start_new_session=True,
         )
         assert self._process.stdin is not None
-        settings = {"parent": os.getpid(), "config": {"path": _import_path()}}
+        config = {"path": _import_path(), "kept_bytes": limit()}
+        settings = {"parent": os.getpid(), "config": config}
         try:
             self._process.stdin.write(json.dumps(settings).encode() + b"\n")
             self._process.stdin.flush()

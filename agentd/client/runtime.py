@@ -18,6 +18,7 @@ from agentd.errors import DaemonNotFound
 from agentd.ids import new_session_id
 from agentd.transport import rundir
 from agentd.transport.endpoint import is_tcp
+from agentd.transport.kept import keep
 from agentd.transport.sockets import new_context
 
 __all__ = ["Runtime", "runtime"]
@@ -32,6 +33,7 @@ class Runtime:
     """This process's own; made on first use, and anew in a forked child."""
 
     def __init__(self) -> None:
+        _keep()
         self.pid = os.getpid()
         self.session = new_session_id()
         self.context: Any = new_context()
@@ -111,6 +113,15 @@ class Runtime:
             session.close()
         if embedded is not None:
             embedded.stop()
+
+
+def _keep() -> None:
+    """As much memory for long values as the environment says; raises ``ConfigError``."""
+    told = os.environ.get("AGENTD_KEPT_BYTES")
+    if told:
+        from agentd.config import load
+
+        keep(load(env={"AGENTD_KEPT_BYTES": told}).kept_bytes)
 
 
 _runtime: Runtime | None = None

@@ -51,6 +51,8 @@ class WorkerSettings:
     """Of one message on the worker's own socket."""
     max_queued_bytes: int
     """Of answers that wait for one client there; one who is further behind is cut off."""
+    kept_bytes: int
+    """Of memory for long frames that wait to be used again, in each direction."""
     client_calls: int
     """Long calls that one connection there may have open, and their bytes."""
     client_bytes: int

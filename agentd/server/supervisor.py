@@ -275,6 +275,7 @@ class Supervisor:
             grace_s=self._config.client_grace_s,
             max_message_bytes=self._config.max_message_bytes,
             max_queued_bytes=self._config.max_queued_bytes,
+            kept_bytes=self._config.kept_bytes,
             client_calls=self._config.client_calls,
             client_bytes=self._config.client_bytes,
             daemon_calls=self._config.daemon_calls,

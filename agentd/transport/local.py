@@ -55,8 +55,9 @@ class LocalPort:
         *,
         most: int = MAX_MESSAGE,
         most_queued: int = MAX_QUEUED,
+        shares: bool = False,
     ) -> None:
-        self._wire = Wire(connected, most)
+        self._wire = Wire(connected, most, shares=shares)
         self._most_queued = most_queued
         self.lock = threading.Lock()
         self._socket_fd = connected.fileno()
@@ -94,7 +95,11 @@ class LocalPort:
             self.broken = f"its peer does not read: {self._wire.queued:,} bytes wait for it"
             self._wire.socket.shutdown(socket.SHUT_RDWR)
             raise Unreachable(self.broken)
-        if not self._writing:
+        self._watch()
+
+    def _watch(self) -> None:
+        """Be told when what waits can be sent."""
+        if self._wire.queued and not self._writing:
             self._writing = True
             self._epoll.modify(self._socket_fd, _INOUT)
 
@@ -115,9 +120,13 @@ class LocalPort:
                     self._writing = False
                     self._epoll.modify(self._socket_fd, _IN)
                 more = self._wire.receive(most, messages)
+                if self._wire.replies:
+                    self._wire.reply()
+                    self._watch()
         except Broken as error:
             self.broken = str(error)
         if self.broken:
+            self._wire.part()
             with contextlib.suppress(OSError):
                 self._epoll.unregister(self._socket_fd)  # it would be readable for ever
         return messages, more
@@ -208,21 +217,14 @@ class LocalRouter:
                 raise Unreachable(str(error)) from None
             if hold:
                 self._held.add(peer)
-            elif peer.wire.queued:
-                self._later(peer)
+            else:
+                self._watch(peer)
             behind = peer.wire.queued > self._most_queued
         if behind:
             self.cut_off += 1
             self._hang_up(peer)
             raise Unreachable("it does not read what it asked for")
         return False
-
-    def _later(self, peer: _Peer) -> None:
-        """Send the rest when the socket takes more. Under the peer's lock."""
-        if not peer.writing:
-            peer.writing = True
-            with contextlib.suppress(OSError):  # it was closed just now
-                self._epoll.modify(peer.fd, _INOUT)
 
     def hold_back(self) -> None:
         """What this thread sends from now on waits for ``let_go``, and leaves together."""
@@ -237,8 +239,8 @@ class LocalRouter:
             except KeyError:
                 return
             with peer.lock, contextlib.suppress(Broken):  # the loop finds it broken
-                if not peer.wire.flush():
-                    self._later(peer)
+                peer.wire.flush()
+                self._watch(peer)
 
     def _hang_up(self, peer: _Peer) -> None:
         """End a connection, from any thread: the loop finds it ended."""
@@ -272,10 +274,25 @@ class LocalRouter:
             if events & ~select.EPOLLOUT:
                 # Not more than its share: the others have their turn before it comes again.
                 peer.wire.receive(most, came)
+                if peer.wire.replies:
+                    self._reply(peer)
         except Broken:
             self._drop(peer)
         route = peer.route
         messages.extend([route, *frames] for frames in came)
+
+    def _reply(self, peer: _Peer) -> None:
+        """Send what the connection itself has to say."""
+        with peer.lock:
+            peer.wire.reply()
+            self._watch(peer)
+
+    def _watch(self, peer: _Peer) -> None:
+        """Be told when what waits for it can be sent."""
+        if peer.wire.queued and not peer.writing:
+            peer.writing = True
+            with contextlib.suppress(OSError):  # it was closed just now
+                self._epoll.modify(peer.fd, _INOUT)
 
     def _flush(self, peer: _Peer) -> None:
         with peer.lock:
@@ -295,7 +312,8 @@ class LocalRouter:
                 connected.close()
                 continue
             self._next += 1
-            peer = _Peer(Wire(connected, self._most), self._next.to_bytes(8, "big"), uid)
+            wire = Wire(connected, self._most, shares=True)
+            peer = _Peer(wire, self._next.to_bytes(8, "big"), uid)
             self._peers[peer.route] = peer
             self._by_fd[peer.fd] = peer
             self._epoll.register(peer.fd, _IN)
@@ -370,7 +388,7 @@ def connect(path: str, timeout: float) -> LocalPort:
         try:
             connecting.settimeout(max(0.01, until - time.monotonic()))
             connecting.connect(path)
-            return LocalPort(connecting)
+            return LocalPort(connecting, shares=True)
         except BlockingIOError:  # more wait to be accepted than may
             connecting.close()
             if time.monotonic() >= until:

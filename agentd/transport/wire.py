@@ -1,11 +1,15 @@
 """Messages on a stream socket: several frames each, whole or not at all.
 
-    message  = frames (u16)  shared (u16)  length (u64) of each frame  bytes of the frames
-    little endian; ``shared`` is 0 in this version
+    message  = frames (u16)  shared (u16)  length (u64) of each frame  place  bytes of the frames
+    place    = block (u32)  number (u16) of each shared frame;  nothing where ``shared`` is 0
+    little endian; the highest bit of a length: the frame is constant, as Python's ``bytes`` are
+
+Frames that are shared are not among the bytes: they lie in a block of shared memory, one after the
+other. What begins with 0 frames is about such blocks: see ``sharing.py``.
 
 Small frames are written and read together, many messages in one system call; a long one is read
-straight into the memory in which it stays. What the socket does not take at once waits in the
-*outbox*. Nothing here blocks, and nothing is thread-safe: see ``local.py``.
+straight into the memory in which it stays (``memory.py``). What the socket does not take at once
+waits in the *outbox*. Nothing here blocks, and nothing is thread-safe: see ``local.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +18,12 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from agentd.transport.broken import Broken
+
+if TYPE_CHECKING:
+    from agentd.transport.sharing import Sharing
 
 __all__ = ["BUFFER_SIZES", "MAX_FRAMES", "Broken", "Wire"]
 
@@ -30,31 +39,50 @@ BUFFER_SIZES: Final = 1024 * 1024
 """Asked of the kernel for each direction (``net.core.wmem_max`` may allow less): long messages
 need fewer turns of both sides."""
 
+LONG: Final = 256 * 1024
+"""From here on it is worth the while to take the memory for a frame in its final form."""
+SHARED: Final = 1024 * 1024
+"""From here on a frame goes by shared memory, where there is some."""
+CONSTANT: Final = 1 << 63
+
 _PREFIX: Final = struct.Struct("<HH")
 _HEADS: Final = tuple(struct.Struct(f"<HH{count}Q") for count in range(9))
 
 
-class Broken(Exception):
-    """The connection ended, or its peer does not keep to the form."""
+def _snapshot(view: memoryview) -> memoryview:
+    """A copy of what may change before it is sent."""
+    if view.nbytes < LONG:
+        return memoryview(bytes(view))
+    from agentd.transport import memory
+
+    copied, room = memory.changeable(view.nbytes)
+    memory.copy(view, room)
+    return copied.toreadonly()
 
 
 class Wire:
     """One connected stream socket, made non-blocking."""
 
     __slots__ = (
+        "_constant",
         "_filled",
         "_filling",
         "_frames",
+        "_kept",
         "_lengths",
         "_most",
         "_outbox",
+        "_place",
         "_rest",
+        "_shares",
+        "_sharing",
         "queued",
+        "replies",
         "socket",
     )
 
-    def __init__(self, connected: socket.socket, most: int) -> None:
-        """``most``: bytes that one message may have."""
+    def __init__(self, connected: socket.socket, most: int, *, shares: bool = False) -> None:
+        """``most``: bytes that one message may have; ``shares``: long ones by shared memory."""
         connected.settimeout(0)
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             connected.setsockopt(socket.SOL_SOCKET, option, BUFFER_SIZES)
@@ -67,33 +95,72 @@ class Wire:
         """The beginning of something small that has not come whole."""
         self._lengths: list[int] = []  # of the message that comes in
         self._frames: list[Any] = []  # and those of its frames that are here
+        self._shares = shares
+        self._sharing: Sharing | None = None
+        self.replies: list[bytes] = []
+        """What ``reply`` has to send since the last ``receive``."""
+        self._place: dict[int, Any] | None = None
+        """Those that lay in shared memory, by number."""
+        self._constant: tuple[int, ...] = ()  # of those, by number
         self._filling: memoryview | None = None
         self._filled = 0
+        self._kept: Any = None
+        """The frame whose memory is filled."""
 
     # -- out ---------------------------------------------------------------------------------------
     def send(self, frames: Sequence[Any], *, hold: bool = False) -> None:
         """Send them, or as much as the socket takes; the rest goes into the outbox.
 
-        ``hold``: all of them do, until ``flush`` or a message that is not held. Buffers that may
-        change are copied if they have to wait. Raises ``Broken``.
+        ``hold``: if they are short, all of them do, until ``flush`` or a message that is not held.
+        Buffers that may change are copied if they have to wait. Raises ``Broken``.
         """
         sizes = [
             len(frame) if type(frame) is bytes else memoryview(frame).nbytes for frame in frames
         ]
         count = len(sizes)
         head = _HEADS[count] if count < len(_HEADS) else struct.Struct(f"<HH{count}Q")
-        packed = head.pack(count, 0, *sizes)
         pieces: list[Any]
         if sum(sizes) < TOGETHER:
-            pieces = [b"".join((packed, *frames))]
+            pieces = [b"".join((head.pack(count, 0, *sizes), *frames))]
         else:
-            pieces = [packed, *(memoryview(frame).cast("B") for frame in frames)]
+            told = [
+                size | CONSTANT if size >= LONG and type(frame) is bytes else size
+                for size, frame in zip(sizes, frames, strict=True)
+            ]
+            shared, place = self._put(frames, sizes) if self._sharing is not None else ((), b"")
+            pieces = [head.pack(count, len(shared), *told) + place]
+            pieces += (memoryview(f).cast("B") for n, f in enumerate(frames) if n not in shared)
+            hold = False  # they would be copied, and are better under way
+        self._leave(pieces, hold=hold)
+
+    def _put(self, frames: Sequence[Any], sizes: Sequence[int]) -> tuple[Sequence[int], bytes]:
+        """Put the long ones into shared memory, if there is any: their numbers, and the place."""
+        assert self._sharing is not None
+        long = [number for number, size in enumerate(sizes) if size >= SHARED]
+        if not long:
+            return (), b""
+        block = self._sharing.place(frames, long)
+        if block is not None:
+            return long, struct.pack(f"<I{len(long)}H", block, *long)
+        if not self._outbox:  # else it could not be sent at once
+            self._sharing.offer(self.socket)
+        return (), b""
+
+    def reply(self) -> None:
+        """Send what is to be said of shared memory, if anything. Raises ``Broken``."""
+        said = b"".join(self.replies)
+        self.replies.clear()
+        if said:
+            self._leave([said])
+
+    def _leave(self, pieces: list[Any], *, hold: bool = False) -> None:
+        """Send them, or have them wait."""
         if not hold and (not self._outbox or self.flush()):
             pieces = self._write(pieces)
         for piece in pieces:
             view = memoryview(piece)
             if view.nbytes:
-                self._outbox.append(view if view.readonly else memoryview(bytes(view)))
+                self._outbox.append(view if view.readonly else _snapshot(view))
                 self.queued += view.nbytes
 
     def flush(self) -> bool:
@@ -142,10 +209,16 @@ class Wire:
                     self._count(got, messages)
                 else:
                     wanted = CHUNK
-                    data = self.socket.recv(CHUNK)
+                    sharing = self._sharing
+                    if sharing is None or not sharing.expects:
+                        data = self.socket.recv(CHUNK)
+                    else:
+                        data = sharing.receive(self.socket, CHUNK)
                     got = len(data)
                     if got:
                         self._parse(self._rest + data if self._rest else data, messages)
+                    if sharing is not None:
+                        sharing.check(self._rest)
             except BlockingIOError:
                 return False
             except OSError as error:
@@ -161,8 +234,9 @@ class Wire:
         self._filled += got
         if self._filled == self._filling.nbytes:
             # Whoever gets it may keep it, and may write to it: nobody else has it.
-            self._frames.append(self._filling)
             self._filling = None
+            self._frames.append(self._kept)
+            self._kept = None
             self._parse(b"", messages)
 
     def _parse(self, data: bytes, messages: list[list[Any]]) -> None:
@@ -177,7 +251,12 @@ class Wire:
                 if not after:
                     break
                 at, lengths = after, self._lengths
+                if not lengths:  # it was about shared memory
+                    continue
             while len(frames) < len(lengths):
+                if self._place and len(frames) in self._place:
+                    frames.append(self._place.pop(len(frames)))
+                    continue
                 size = lengths[len(frames)]
                 if end - at < size:
                     break
@@ -186,7 +265,7 @@ class Wire:
             if len(frames) < len(lengths):
                 size = lengths[len(frames)]
                 if size > CHUNK:
-                    self._filling = memoryview(bytearray(size))
+                    self._kept, self._filling = self._room(size, len(frames))
                     self._filling[: end - at] = data[at:]
                     self._filled = end - at
                     at = end
@@ -196,21 +275,79 @@ class Wire:
             self._frames = frames = []
         self._rest = data[at:]
 
+    def _room(self, size: int, number: int) -> tuple[Any, memoryview]:
+        """Memory for that frame, and where to fill it."""
+        if size < LONG:
+            room = memoryview(bytearray(size))
+            return room, room
+        from agentd.transport import memory  # who gets nothing long does without
+
+        if self._shares and size >= SHARED:
+            self._share().expect()
+        return (memory.constant if number in self._constant else memory.changeable)(size)
+
     def _read_head(self, data: bytes, at: int) -> int:
         """Where the frames begin; 0 if the lengths are not there yet."""
         count, shared = _PREFIX.unpack_from(data, at)
-        if not 0 < count <= MAX_FRAMES or shared:
+        if not count and self._shares:
+            return self._hear(data, at)
+        if not 0 < count <= MAX_FRAMES or (shared and (self._sharing is None or shared > count)):
             raise Broken("what came is no message of agentd")
-        if len(data) - at < 4 + 8 * count:
-            return 0
         head = _HEADS[count] if count < len(_HEADS) else struct.Struct(f"<HH{count}Q")
-        self._lengths = list(head.unpack_from(data, at)[2:])
-        if sum(self._lengths) > self._most:
-            raise Broken(f"a message of {sum(self._lengths):,} bytes; at most {self._most:,} pass")
-        return at + head.size
+        if len(data) - at < head.size:
+            return 0
+        lengths = list(head.unpack_from(data, at)[2:])
+        self._constant = ()
+        if sum(lengths) > self._most:
+            lengths = self._unmarked(lengths)
+        at += head.size
+        if shared:
+            at = self._fetch(data, at, shared, lengths)
+            if not at:
+                return 0
+        self._lengths = lengths
+        return at
+
+    def _unmarked(self, marked: list[int]) -> list[int]:
+        """The lengths without the bits that are none, which make any of them too long."""
+        lengths = [length & ~CONSTANT for length in marked]
+        self._constant = tuple(n for n, length in enumerate(marked) if length & CONSTANT)
+        if sum(lengths) > self._most:
+            raise Broken(f"a message of {sum(lengths):,} bytes; at most {self._most:,} pass")
+        return lengths
+
+    # -- shared memory -----------------------------------------------------------------------------
+    def _share(self) -> Sharing:
+        if self._sharing is None:
+            from agentd.transport.sharing import Sharing
+
+            self._sharing = Sharing(self.replies)
+        return self._sharing
+
+    def _hear(self, data: bytes, at: int) -> int:
+        """Take what is said of it at ``at``; where that ends, or 0 if it is not all there."""
+        return self._share().hear(data, at)
+
+    def _fetch(self, data: bytes, at: int, count: int, lengths: list[int]) -> int:
+        """Take the frames that lie in it; where the bytes of the others begin, or 0."""
+        form = struct.Struct(f"<I{count}H")
+        if len(data) - at < form.size:
+            return 0
+        block, *numbers = form.unpack_from(data, at)
+        assert self._sharing is not None  # as _read_head saw
+        if numbers != sorted(set(numbers)) or numbers[-1] >= len(lengths):
+            raise Broken("what came is no message of agentd")
+        self._place = self._sharing.take(block, numbers, lengths, self._constant)
+        return at + form.size
 
     def close(self) -> None:
         """Close the socket; what waits is lost."""
         self._outbox.clear()
         self.queued = 0
         self.socket.close()
+        self.part()
+
+    def part(self) -> None:
+        """Let go of shared memory: the connection has ended."""
+        if self._sharing is not None:
+            self._sharing.close()

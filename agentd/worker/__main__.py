@@ -9,6 +9,8 @@ from agentd.worker import confine, lifeline, settings
 
 DELIVER_MS = 900
 """How long answers may take to leave; a bit less than the daemon waits before it makes us."""
+KEPT_PART = 8
+"""Of the memory that a worker may use it keeps so small a part for long frames."""
 
 
 def main() -> None:
@@ -21,6 +23,10 @@ def main() -> None:
     lifeline.hold(life, told.parent, told.folder, told.sockets)
     confine.confine(told.limits, safe=told.safe)
     os.environ["AGENTD_ENDPOINT"] = told.daemon  # an agent that makes agents makes them here
+    kept = told.kept_bytes
+    if "memory_bytes" in told.limits:  # most of it is for the agents
+        kept = min(kept, told.limits["memory_bytes"] // KEPT_PART)
+    os.environ["AGENTD_KEPT_BYTES"] = str(kept)  # it is a client, too
 
     # Only now, with the lifeline held, the imports that take their time.
     import faulthandler
@@ -30,6 +36,7 @@ def main() -> None:
     from agentd.protocol import local_versions, pack
     from agentd.protocol.messages import Enlist
     from agentd.transport import guard
+    from agentd.transport.kept import keep
     from agentd.transport.local import LocalPort, LocalRouter, adopt
     from agentd.transport.loop import Loop
     from agentd.transport.process import raise_file_limit
@@ -44,6 +51,7 @@ def main() -> None:
     faulthandler.enable(all_threads=False)  # the one at fault: the callers see its last lines
     sys.path[:0] = [folder for folder in told.path if folder not in sys.path]
     capture()
+    keep(kept)
     install(Sources(told.secrets, told.secret_values))
     if "files" not in told.limits:
         raise_file_limit()

@@ -27,6 +27,7 @@ class Settings:
     grace_s: float
     max_message_bytes: int
     max_queued_bytes: int
+    kept_bytes: int
     client_calls: int
     client_bytes: int
     daemon_calls: int

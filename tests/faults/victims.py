@@ -56,6 +56,9 @@ class Victim(agentd.Agent):
         self.small.append(bytes(100_000))
         return value
 
+    def echo(self, value: Any) -> Any:
+        return value
+
     def weigh(self, data: bytes) -> int:
         return len(data)
 

@@ -50,6 +50,20 @@ def test_long_frames_come_whole(ends, size):
     assert through(*ends, message, [b"next"]) == [[bytes(f) for f in message], [b"next"]]
 
 
+def test_what_kind_one_message_is_of_says_nothing_of_the_next(ends):
+    sender, receiver = ends
+    came = []
+    for sent in (os.urandom(1_000_000), bytearray(1_000_000), os.urandom(1_000_000)):
+        sender.send([b"header", sent])
+        before = len(came)
+        while len(came) == before:
+            sender.flush()
+            receiver.receive(100, came)
+
+    assert [type(frames[1]) for frames in came] == [bytes, memoryview, bytes]
+    assert not came[1][1].readonly
+
+
 def test_what_does_not_fit_waits_and_may_change_meanwhile(ends):
     sender, receiver = ends
     long = bytearray(b"a" * 3_000_000)
@@ -95,7 +109,7 @@ def test_it_does_not_matter_in_which_pieces_they_come(messages, cuts):
         struct.pack("<HH", 5000, 0),
         struct.pack("<HHQ", 1, 1, 1),
         struct.pack("<HHQQ", 2, 0, 10, MOST),
-        struct.pack("<HHQ", 1, 0, 2**63),
+        struct.pack("<HHQ", 1, 0, 2**62),
     ],
     ids=["no frames", "too many frames", "shared", "too long", "absurdly long"],
 )
