@@ -17,7 +17,7 @@ from agentd.errors import CodecNotAllowed, ConfigError
 from agentd.ids import new_agent_id
 from agentd.protocol.messages import Create
 from agentd.serialization import Bundle, Encoded
-from agentd.transport.endpoint import is_tcp
+from agentd.transport.rundir import is_tcp
 
 __all__ = ["adopt", "construct"]
 

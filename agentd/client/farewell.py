@@ -6,13 +6,12 @@ only leaves a note; the next call sends what is noted, or the pump within half a
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["leave", "say_all"]
+from agentd.client.defects import log
 
-log = logging.getLogger("agentd.client")
+__all__ = ["leave", "say_all"]
 
 _notes: deque[Callable[[], None]] = deque()
 

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentd.client.context import undisturbed
 from agentd.errors import (
@@ -40,7 +40,10 @@ from agentd.protocol.messages import (
     Welcome,
 )
 from agentd.transport.local import LocalPort
-from agentd.transport.sockets import DealerPort, Unreachable
+from agentd.transport.unreachable import Unreachable
+
+if TYPE_CHECKING:
+    from agentd.transport.sockets import DealerPort
 
 __all__ = ["Link", "LinkDown", "Pending", "no_answer"]
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import select
 import threading
 import weakref
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from agentd.client.link import Link
+from agentd.client.defects import log
+
+if TYPE_CHECKING:
+    from agentd.client.link import Link
 
 __all__ = ["Pump"]
-
-log = logging.getLogger("agentd.client")
 
 
 class Pump:

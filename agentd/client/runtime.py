@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import time
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from agentd.client.aside import Aside
-from agentd.client.embedded import Embedded
+from agentd.client.defects import log
 from agentd.client.farewell import say_all
 from agentd.client.pump import Pump
-from agentd.client.session import Session
 from agentd.errors import DaemonNotFound
 from agentd.ids import new_session_id
 from agentd.transport import rundir
-from agentd.transport.endpoint import is_tcp
-from agentd.transport.sockets import new_context
+from agentd.transport.rundir import is_tcp
 
-__all__ = ["Runtime", "runtime"]
+if TYPE_CHECKING:
+    from agentd.client.embedded import Embedded
+    from agentd.client.session import Session
 
-log = logging.getLogger("agentd.client")
+__all__ = ["Runtime", "begin", "runtime"]
 
 BEAT_S = 0.25
 """How often the pump looks whether a heartbeat is due."""
@@ -34,12 +34,19 @@ class Runtime:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.session = new_session_id()
-        self.context: Any = new_context()
         self.aside = Aside()
         self.pump = Pump(BEAT_S, self._beat)
         self._lock = threading.RLock()  # protects the two below
         self._sessions: dict[tuple[str, bool], Session] = {}
         self._embedded: Embedded | None = None
+
+    @cached_property
+    def context(self) -> Any:
+        """Of ZeroMQ; made when the first daemon is met."""
+        from agentd.transport.sockets import new_context
+
+        with self._lock:
+            return self.__dict__.get("context") or new_context()
 
     def connect(
         self, endpoint: str | None = None, *, embedded: bool = True, direct: bool = True
@@ -65,10 +72,24 @@ class Runtime:
             with self._lock:
                 session = self._sessions.get(key)
                 if session is None:
+                    from agentd.client.session import Session
+
                     session = self._sessions[key] = Session(self, endpoint, direct=direct)
         return session
 
     def _find(self, *, embedded: bool) -> str:
+        there = self._there()
+        if there is not None:
+            return there
+        if not embedded:
+            default = rundir.default_endpoint()
+            raise DaemonNotFound(
+                f"no daemon listens on {default}; start one with: agentd serve", endpoint=default
+            )
+        return self._own().endpoint
+
+    def _there(self) -> str | None:
+        """The daemon that is meant, if it need not be started."""
         told = os.environ.get("AGENTD_ENDPOINT")
         if told:
             return told
@@ -78,14 +99,21 @@ class Runtime:
         if rundir.is_listening(rundir.ipc_path(default)):
             rundir.check_private(rundir.base_folder())  # else anybody might listen there
             return default
-        if not embedded:
-            raise DaemonNotFound(
-                f"no daemon listens on {default}; start one with: agentd serve", endpoint=default
-            )
+        return None
+
+    def _own(self) -> Embedded:
+        """The embedded daemon; started if it does not run, and not waited for."""
         with self._lock:
             if self._embedded is None or not self._embedded.running():
+                from agentd.client.embedded import Embedded
+
                 self._embedded = Embedded()
-            return self._embedded.endpoint
+            return self._embedded
+
+    def begin(self) -> None:
+        """If an embedded daemon will be needed, start it now: it gets ready meanwhile."""
+        if self._embedded is None and self._there() is None:
+            self._own()
 
     def _beat(self) -> None:
         say_all()
@@ -121,6 +149,12 @@ def runtime() -> Runtime:
                 _runtime = Runtime()
                 atexit.register(_close, _runtime)
     return _runtime
+
+
+def begin() -> None:
+    """See ``Runtime.begin``; cheap where that has been done."""
+    if _runtime is None or _runtime.pid != os.getpid():
+        runtime().begin()
 
 
 def _close(one: Runtime) -> None:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from agentd.transport.sockets import Unreachable
+from agentd.transport.unreachable import Unreachable
 from agentd.transport.wire import Broken, Wire
 
 __all__ = [
@@ -321,9 +321,10 @@ def peer_uid(connected: socket.socket) -> int | None:
     return uid
 
 
-def listen(path: str) -> socket.socket:
-    """A socket that listens at the path, open to this user alone."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+def listen(path: str, listener: socket.socket | None = None) -> socket.socket:
+    """A socket that listens at the path, open to this user alone; the given one, or a new one."""
+    if listener is None:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o077)
     try:
         listener.bind(path)

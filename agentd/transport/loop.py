@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import logging
 import os
 import select
 import signal
@@ -12,17 +11,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agentd.transport.local import LocalPort, LocalRouter
-from agentd.transport.sockets import Port, Unreachable
+from agentd.transport.unreachable import Unreachable
+
+if TYPE_CHECKING:
+    from agentd.transport.sockets import Port
 
 __all__ = ["AnyPort", "Loop", "Timer"]
 
-AnyPort = Port | LocalPort | LocalRouter
+AnyPort: TypeAlias = "Port | LocalPort | LocalRouter"
 """What the loop serves: sockets of ZeroMQ, and those of this host."""
-
-log = logging.getLogger("agentd.transport")
 
 BATCH = 100
 """Messages taken from one socket before the others have their turn."""
@@ -211,6 +211,9 @@ def _done(action: Callable[..., None], *args: Any) -> bool:
     try:
         action(*args)
     except Exception:
+        import logging  # a worker whose loop has no defect needs none
+
+        log = logging.getLogger("agentd.transport")
         log.exception("a defect: %r failed", action, extra={"action": "defect"})
         return False
     return True

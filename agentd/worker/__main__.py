@@ -13,16 +13,7 @@ DELIVER_MS = 900
 
 def main() -> None:
     """Serve until the daemon ends this process."""
-    told = settings.read(0)
-    life = os.dup(0)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)  # an agent that reads standard input finds it empty
-    os.close(null)
-    lifeline.hold(life, told.parent, told.folder, told.sockets)
-    confine.confine(told.limits, safe=told.safe)
-    os.environ["AGENTD_ENDPOINT"] = told.daemon  # an agent that makes agents makes them here
-
-    # Only now, with the lifeline held, the imports that take their time.
+    # Imported while the daemon gets ready, too: it may have started this process first of all.
     import faulthandler
     import signal
 
@@ -37,6 +28,14 @@ def main() -> None:
     from agentd.worker.host import Host
     from agentd.worker.output import capture
 
+    told = settings.read(0)
+    life = os.dup(0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)  # an agent that reads standard input finds it empty
+    os.close(null)
+    lifeline.hold(life, told.parent, told.folder, told.sockets)
+    confine.confine(told.limits, safe=told.safe)
+    os.environ["AGENTD_ENDPOINT"] = told.daemon  # an agent that makes agents makes them here
     if told.safe:
         guard.refuse_pickles("this daemon runs in safe mode, in which agents read none either")
     faulthandler.enable(all_threads=False)  # the one at fault: the callers see its last lines

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agentd.transport import local
 from agentd.transport.local import LocalPort, LocalRouter
-from agentd.transport.sockets import Unreachable
+from agentd.transport.unreachable import Unreachable
 from agentd.transport.wire import CHUNK, Broken, Wire
 
 MOST = 10_000_000
