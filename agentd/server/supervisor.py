@@ -187,7 +187,7 @@ class Supervisor:
             return
         try:
             assert worker.channel is not None
-            self._loop.send(worker.channel, [route, *frames])
+            self._loop.send_soon(worker.channel, [route, *frames])
         except Unreachable:
             log.debug("worker %s is unreachable; its end will be noticed", worker.id)
 

@@ -89,6 +89,28 @@ class LocalPort:
             self._behind()
         return False
 
+    def put(self, frames: Sequence[Any]) -> None:
+        """``send``, but they leave with the next ``flush``, or before what is sent next."""
+        with self.lock:
+            if self.broken or self.closed:
+                raise Unreachable(self.broken or "it is closed")
+            self._wire.send(frames, hold=True)
+            if self._wire.queued > self._most_queued:
+                self._behind()
+
+    def flush(self) -> None:
+        """Send what was put, as far as the peer takes it now; the rest follows."""
+        with self.lock:
+            if self.broken or self.closed or not self._wire.queued:
+                return
+            try:
+                if not self._wire.flush():
+                    self._behind()
+            except Broken as error:
+                self.broken = str(error)
+            except Unreachable:
+                pass  # it is broken now, which the loop sees
+
     def _behind(self) -> None:
         if self._wire.queued > self._most_queued:
             self.broken = f"its peer does not read: {self._wire.queued:,} bytes wait for it"

@@ -54,6 +54,7 @@ class Loop:
         self._readers: dict[int, Callable[[], None]] = {}
         self._ports: dict[int, tuple[AnyPort, Callable[[list[Any]], None]]] = {}
         self._hot: set[int] = set()
+        self._unsent: set[LocalPort] = set()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._running = True
@@ -104,6 +105,21 @@ class Loop:
             raise
         if waiting:
             self._heat(port.fd)
+
+    def send_soon(self, port: LocalPort, frames: list[Any]) -> None:
+        """Send together with what else goes there in this turn; in the loop's thread only.
+
+        Whoever it goes to wakes once for all of it. Raises ``Unreachable``.
+        """
+        port.put(frames)
+        if not self._unsent:
+            self.call_soon(self._flush)
+        self._unsent.add(port)
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, set()
+        for port in unsent:
+            port.flush()
 
     def _heat(self, fd: int) -> None:
         if threading.get_ident() == self._thread:

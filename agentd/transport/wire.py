@@ -71,10 +71,11 @@ class Wire:
         self._filled = 0
 
     # -- out ---------------------------------------------------------------------------------------
-    def send(self, frames: Sequence[Any]) -> None:
+    def send(self, frames: Sequence[Any], *, hold: bool = False) -> None:
         """Send them, or as much as the socket takes; the rest goes into the outbox.
 
-        Buffers that may change are copied if they have to wait. Raises ``Broken``.
+        ``hold``: all of them do, until ``flush`` or a message that is not held. Buffers that may
+        change are copied if they have to wait. Raises ``Broken``.
         """
         sizes = [
             len(frame) if type(frame) is bytes else memoryview(frame).nbytes for frame in frames
@@ -87,7 +88,7 @@ class Wire:
             pieces = [b"".join((packed, *frames))]
         else:
             pieces = [packed, *(memoryview(frame).cast("B") for frame in frames)]
-        if not self._outbox:
+        if not hold and (not self._outbox or self.flush()):
             pieces = self._write(pieces)
         for piece in pieces:
             view = memoryview(piece)

@@ -51,6 +51,8 @@ class FakeLoop:
     def send(self, port: Any, frames: list[Any]) -> None:
         self.sent.append((port, frames))
 
+    send_soon = send
+
     def pass_time(self, seconds: float) -> None:
         until = self.now + seconds
         while due := [t for t in self.timers if t[0] <= until]:
