@@ -47,6 +47,8 @@ class Embedded:
     @property
     def endpoint(self) -> str:
         """Where it listens; waits until it does, and raises what kept it from doing so."""
+        if self._endpoint is not None:
+            return self._endpoint
         with self._lock:
             if self._endpoint is None:
                 self._endpoint = self._read_answer()
@@ -80,6 +82,11 @@ class Embedded:
             error: AgentdError = from_wire(code, message, {})
             raise error
         return str(answer["endpoint"])
+
+    @property
+    def listens(self) -> bool:
+        """Whether it has said where."""
+        return self._endpoint is not None
 
     def stop(self) -> None:
         """End it and wait until it has; called again, nothing."""

@@ -93,13 +93,18 @@ class Runtime:
         told = os.environ.get("AGENTD_ENDPOINT")
         if told:
             return told
-        if self._embedded is not None and self._embedded.running():
+        if self._embedded is not None and self._is_well(self._embedded):
             return self._embedded.endpoint
         default = rundir.default_endpoint()
         if rundir.is_listening(rundir.ipc_path(default)):
             rundir.check_private(rundir.base_folder())  # else anybody might listen there
             return default
         return None
+
+    def _is_well(self, embedded: Embedded) -> bool:
+        """Whether it runs; while it is connected there is no need to ask the kernel."""
+        met = self._sessions.get((embedded.endpoint, True)) if embedded.listens else None
+        return (met is not None and met.is_connected) or embedded.running()
 
     def _own(self) -> Embedded:
         """The embedded daemon; started if it does not run, and not waited for."""
@@ -143,17 +148,26 @@ _lock = threading.Lock()  # protects the making of the runtime
 def runtime() -> Runtime:
     """This process's runtime. A forked child gets its own: sockets do not survive a fork."""
     global _runtime  # noqa: PLW0603 - one per process is what it is for
-    if _runtime is None or _runtime.pid != os.getpid():
+    if _runtime is None:
         with _lock:
-            if _runtime is None or _runtime.pid != os.getpid():
+            if _runtime is None:
                 _runtime = Runtime()
-                atexit.register(_close, _runtime)
+                atexit.register(_close, _runtime)  # and so a forked child keeps it, unused
     return _runtime
+
+
+def _forget() -> None:
+    """In a forked child, told by Python: to ask for the process id is a system call each time."""
+    global _runtime, _lock
+    _runtime, _lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def begin() -> None:
     """See ``Runtime.begin``; cheap where that has been done."""
-    if _runtime is None or _runtime.pid != os.getpid():
+    if _runtime is None:
         runtime().begin()
 
 
