@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# As pip does with what is not editable; else a shell that forbids Python to write it pays each time.
+COMPILE := $(BIN)/python -m compileall -q agentd cli/agentd_cli
 PYTEST := $(BIN)/python -m pytest
 ARGS   ?=
 # Most tests wait for processes and heartbeats; PARALLEL= runs them one after the other.
@@ -86,9 +88,11 @@ $(VENV)/.made:
 $(VENV)/.run: $(VENV)/.made pyproject.toml
 	@echo "Installing agentd ..."
 	@$(PIP) install --editable .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
 	@echo "Installing agentd and the tools of the developers ..."
 	@$(PIP) install --editable '.[dev]'
+	@$(COMPILE)
 	@touch $(VENV)/.run $@

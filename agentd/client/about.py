@@ -79,7 +79,7 @@ described anew."""
 
 def about_class(cls: type) -> dict[str, Any]:
     """Describe the class; the result is shared and must not be changed."""
-    names = sum(len(base.__dict__) for base in cls.__mro__)
+    names = sum([len(base.__dict__) for base in cls.__mro__])
     found = _known.get(cls)
     if found is None or found[0] != names:
         found = (names, _describe(cls))

@@ -6,14 +6,13 @@ a peer that does not answer holds up nobody but those who want something of it.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["Aside"]
+from agentd.client.defects import log
 
-log = logging.getLogger("agentd.client")
+__all__ = ["Aside"]
 
 
 class Aside:

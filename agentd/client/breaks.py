@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from typing import Final
@@ -43,4 +42,6 @@ class Breaks:
 def backoff(attempt: int) -> float:
     """Seconds before a connection is made again: 0.02, 0.04, … to 1, with jitter."""
     delay = min(1.0, 0.02 * 2.0 ** min(attempt, 10))
+    import random
+
     return delay * random.uniform(0.5, 1.5)  # noqa: S311 - no secret

@@ -10,6 +10,7 @@ from agentd.client import references
 from agentd.client.calling import as_data
 from agentd.client.context import current
 from agentd.client.options import DistConf
+from agentd.client.plans import Plan, note, plan_for
 from agentd.client.proxy import RpcObject, make_proxy
 from agentd.client.session import Session
 from agentd.client.target import Target
@@ -17,7 +18,7 @@ from agentd.errors import CodecNotAllowed, ConfigError
 from agentd.ids import new_agent_id
 from agentd.protocol.messages import Create
 from agentd.serialization import Bundle, Encoded
-from agentd.transport.endpoint import is_tcp
+from agentd.transport.rundir import is_tcp
 
 __all__ = ["adopt", "construct"]
 
@@ -35,6 +36,10 @@ def construct(
     ``"pkg.mod:Class"`` or the name of a registered agent, of which this process needs to know
     nothing. A daemon that takes no code from this process makes registered agents only.
     """
+    if session is None and isinstance(cls, type):
+        made = _as_before(cls, args, kwargs, conf)
+        if made is not None:
+            return made
     session, refs = _refs(conf, session)
     local = cls if isinstance(cls, type) else None
     label = cls if isinstance(cls, str) else _label(cls)
@@ -51,6 +56,29 @@ def construct(
     encode = partial(serialization.encode_call, args, kwargs, refs=refs)
     encoded = as_data(session.endpoint, encode)
     return _host("registered", label, local, encoded, conf, session, refs, None)
+
+
+def _as_before(
+    cls: type, args: tuple[Any, ...], kwargs: dict[str, Any], conf: DistConf
+) -> RpcObject | None:
+    """Host one more of a class, if it may be done as for the last one; see ``plans``."""
+    plan = plan_for(cls, conf)
+    if plan is None or current() is not None:
+        return None
+    session = _session(conf)
+    if session is not plan.session:
+        return None
+    refs = references.Collecting(references.active())
+    encoded = plan.encode(args, kwargs, refs)
+    if refs.results:
+        return None
+    agent = new_agent_id()
+    creation = session.create(partial(plan.message, agent, encoded.codec), encoded, plan.bundle)
+    aim = Target(agent, session.endpoint, plan.label, None, None, cls, session.direct)
+    aim.timeout = conf.timeout
+    aim.retry = conf.retry
+    aim.creation = creation
+    return make_proxy(aim)
 
 
 def _session(conf: DistConf) -> Session:
@@ -121,12 +149,13 @@ def _host(
         code, bundle = maker.code, None  # what it makes may need what the agent itself came with
     elif bundle is not None:
         code = bundle.digest
-    message = partial(
-        Create,
-        agent=new_agent_id(),
-        cls=label,
-        mode=mode,
-        codec=encoded.codec,
+    agent: bytes = new_agent_id()
+    like = Create(
+        0,
+        agent,
+        label,
+        mode,
+        encoded.codec,
         name=conf.name,
         lifetime=conf.effective_lifetime,
         placement="dedicated" if conf.limits else conf.worker,
@@ -137,8 +166,9 @@ def _host(
         needs=refs.needs,
         code=code,
     )
-    agent: bytes = message.keywords["agent"]
-    creation = session.create(message, encoded, bundle)
+    creation = session.create(partial(_numbered, like), encoded, bundle)
+    if mode == "spec" and local is not None and maker is None and conf.name is None:
+        _note(local, conf, session, bundle, encoded, like)
     if conf.name is not None:
         creation, agent, _existing = session.wait_accepted(creation)
     return make_proxy(
@@ -154,6 +184,23 @@ def _host(
             creation=creation,
         )
     )
+
+
+def _numbered(like: Create, number: int, *, at: float, plain: bool) -> Create:
+    return like.changed(id=number, at=at, plain=plain)
+
+
+def _note(
+    cls: type,
+    conf: DistConf,
+    session: Session,
+    bundle: Bundle | None,
+    encoded: Encoded,
+    like: Create,
+) -> None:
+    """The next one may be made in the same way, if the class travelled by its name."""
+    if encoded.codec == "data" and not like.needs and not is_tcp(session.endpoint):
+        note(cls, Plan(conf, session, bundle, like))
 
 
 def _label(cls: type) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentd.client.link import LinkDown, no_answer
-from agentd.client.ways import dial_tcp
 from agentd.errors import DaemonNotFound
 from agentd.transport import rundir
-from agentd.transport.endpoint import is_tcp
 from agentd.transport.local import LocalPort, connect
-from agentd.transport.sockets import DealerPort
+from agentd.transport.rundir import is_tcp
+
+if TYPE_CHECKING:
+    from agentd.transport.sockets import DealerPort
 
 __all__ = ["dial_daemon", "dial_worker"]
 
@@ -25,7 +26,11 @@ def dial_daemon(context: Any, endpoint: str, timeout: float) -> DealerPort:
     Raises ``DaemonNotFound``, or ``LinkDown`` if it broke at once; over TCP see ``dial_tcp``.
     """
     if is_tcp(endpoint):
+        from agentd.client.tcp import dial_tcp
+
         return dial_tcp(context, endpoint, timeout)
+    from agentd.transport.sockets import DealerPort
+
     deadline = time.monotonic() + timeout
     path = rundir.ipc_path(endpoint)
     port = DealerPort(context, endpoint)

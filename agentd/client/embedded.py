@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import subprocess
 import sys
+import threading
 import time
 from typing import Any, Final
 
@@ -24,7 +26,7 @@ class Embedded:
     """A daemon that was started by this process; it watches our pid and ends with it."""
 
     def __init__(self) -> None:
-        """Start it and wait until it listens; raises what kept it from doing so."""
+        """Start it; it is not waited for yet."""
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "agentd.server"],
             stdin=subprocess.PIPE,
@@ -41,7 +43,18 @@ class Embedded:
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # it died at once; what it says about it is read below
-        self.endpoint = self._read_answer()
+        self._lock = threading.Lock()  # protects the next
+        self._endpoint: str | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens; waits until it does, and raises what kept it from doing so."""
+        if self._endpoint is not None:
+            return self._endpoint
+        with self._lock:
+            if self._endpoint is None:
+                self._endpoint = self._read_answer()
+            return self._endpoint
 
     def _read_answer(self) -> str:
         stdout = self._process.stdout
@@ -72,16 +85,19 @@ class Embedded:
             raise error
         return str(answer["endpoint"])
 
+    @property
+    def listens(self) -> bool:
+        """Whether it has said where."""
+        return self._endpoint is not None
+
     def stop(self) -> None:
         """End it and wait until it has; called again, nothing."""
         process = self._process
         if process.poll() is None:
             process.terminate()
-            try:
-                process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
+            if not _ends(process, STOP_TIMEOUT_S):
                 process.kill()
-                process.wait()
+            process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 try:
@@ -92,6 +108,22 @@ class Embedded:
     def running(self) -> bool:
         """Whether it still runs."""
         return self._process.poll() is None
+
+
+def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether it ends in that time; told at once: ``Popen.wait`` only looks now and then."""
+    try:
+        ended = os.pidfd_open(process.pid)
+    except OSError:  # it is gone, or there are no descriptors left
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        return process.returncode is not None
+    try:
+        waiting = select.poll()
+        waiting.register(ended, select.POLLIN)
+        return bool(waiting.poll(seconds * 1000))
+    finally:
+        os.close(ended)
 
 
 def _import_path() -> list[str]:

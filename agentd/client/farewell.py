@@ -6,15 +6,13 @@ only leaves a note; the next call sends what is noted, or the pump within half a
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 
 from agentd.client.context import undisturbed
+from agentd.client.defects import log
 
 __all__ = ["leave", "say_all"]
-
-log = logging.getLogger("agentd.client")
 
 _notes: deque[Callable[[], None]] = deque()
 

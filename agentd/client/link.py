@@ -41,7 +41,10 @@ from agentd.protocol.messages import (
     Welcome,
 )
 from agentd.transport.local import LocalPort
-from agentd.transport.sockets import DealerPort, Unreachable
+from agentd.transport.unreachable import Unreachable
+
+if TYPE_CHECKING:
+    from agentd.transport.sockets import DealerPort
 
 if TYPE_CHECKING:
     from agentd.client.attending import Attending

@@ -45,6 +45,10 @@ class RpcMeta(ABCMeta):
         """Construct here, or host in a daemon."""
         if to_dist is None or to_dist is False:
             return super().__call__(*args, **kwargs)
+        if to_dist is True:
+            from agentd.client.runtime import begin
+
+            begin()  # the daemon starts while this process imports what follows
         from agentd.client.creation import construct
         from agentd.client.options import options_of
 

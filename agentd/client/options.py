@@ -118,7 +118,7 @@ ToDist = bool | str | Mapping[str, Any] | DistConf | None
 def options_of(to_dist: Any, **more: Any) -> DistConf:
     """Read what a caller gave (never ``None`` or ``False`` here) without changing it."""
     if to_dist is True:
-        conf = DistConf()
+        conf = DEFAULT
     elif isinstance(to_dist, DistConf):
         conf = to_dist
     elif isinstance(to_dist, str):
@@ -175,3 +175,7 @@ def _require(key: str, value: Any, allowed: tuple[Any, ...]) -> None:
     if value not in allowed:
         words = " or ".join(repr(a) for a in allowed if a is not None)
         raise ConfigError(f"to_dist: {key} is {words}, not {value!r}")
+
+
+DEFAULT = DistConf()
+"""What ``True`` means."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 import threading
 import weakref
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from agentd.client.link import Link
+from agentd.client.defects import log
+
+if TYPE_CHECKING:
+    from agentd.client.link import Link
 
 __all__ = ["Pump"]
-
-log = logging.getLogger("agentd.client")
 
 LOOK_S = 0.01
 """How often it is looked whether somebody reads what is watched."""

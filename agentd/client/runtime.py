@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import time
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from agentd.client.aside import Aside
-from agentd.client.embedded import Embedded
+from agentd.client.defects import log
 from agentd.client.farewell import say_all
 from agentd.client.pump import Pump
-from agentd.client.session import Session
 from agentd.errors import DaemonNotFound
 from agentd.ids import new_session_id
 from agentd.transport import rundir
-from agentd.transport.endpoint import is_tcp
 from agentd.transport.kept import keep
-from agentd.transport.sockets import new_context
+from agentd.transport.rundir import is_tcp
 
-__all__ = ["Runtime", "runtime"]
+if TYPE_CHECKING:
+    from agentd.client.embedded import Embedded
+    from agentd.client.session import Session
 
-log = logging.getLogger("agentd.client")
+__all__ = ["Runtime", "begin", "runtime"]
 
 BEAT_S = 0.25
 """How often the pump looks whether a heartbeat is due."""
@@ -36,12 +36,19 @@ class Runtime:
         _keep()
         self.pid = os.getpid()
         self.session = new_session_id()
-        self.context: Any = new_context()
         self.aside = Aside()
         self.pump = Pump(BEAT_S, self._beat)
         self._lock = threading.RLock()  # protects the two below
         self._sessions: dict[tuple[str, bool], Session] = {}
         self._embedded: Embedded | None = None
+
+    @cached_property
+    def context(self) -> Any:
+        """Of ZeroMQ; made when the first daemon is met."""
+        from agentd.transport.sockets import new_context
+
+        with self._lock:
+            return self.__dict__.get("context") or new_context()
 
     def connect(
         self, endpoint: str | None = None, *, embedded: bool = True, direct: bool = True
@@ -67,27 +74,53 @@ class Runtime:
             with self._lock:
                 session = self._sessions.get(key)
                 if session is None:
+                    from agentd.client.session import Session
+
                     session = self._sessions[key] = Session(self, endpoint, direct=direct)
         return session
 
     def _find(self, *, embedded: bool) -> str:
+        there = self._there()
+        if there is not None:
+            return there
+        if not embedded:
+            default = rundir.default_endpoint()
+            raise DaemonNotFound(
+                f"no daemon listens on {default}; start one with: agentd serve", endpoint=default
+            )
+        return self._own().endpoint
+
+    def _there(self) -> str | None:
+        """The daemon that is meant, if it need not be started."""
         told = os.environ.get("AGENTD_ENDPOINT")
         if told:
             return told
-        if self._embedded is not None and self._embedded.running():
+        if self._embedded is not None and self._is_well(self._embedded):
             return self._embedded.endpoint
         default = rundir.default_endpoint()
         if rundir.is_listening(rundir.ipc_path(default)):
             rundir.check_private(rundir.base_folder())  # else anybody might listen there
             return default
-        if not embedded:
-            raise DaemonNotFound(
-                f"no daemon listens on {default}; start one with: agentd serve", endpoint=default
-            )
+        return None
+
+    def _is_well(self, embedded: Embedded) -> bool:
+        """Whether it runs; while it is connected there is no need to ask the kernel."""
+        met = self._sessions.get((embedded.endpoint, True)) if embedded.listens else None
+        return (met is not None and met.is_connected) or embedded.running()
+
+    def _own(self) -> Embedded:
+        """The embedded daemon; started if it does not run, and not waited for."""
         with self._lock:
             if self._embedded is None or not self._embedded.running():
+                from agentd.client.embedded import Embedded
+
                 self._embedded = Embedded()
-            return self._embedded.endpoint
+            return self._embedded
+
+    def begin(self) -> None:
+        """If an embedded daemon will be needed, start it now: it gets ready meanwhile."""
+        if self._embedded is None and self._there() is None:
+            self._own()
 
     def _beat(self) -> None:
         say_all()
@@ -131,21 +164,29 @@ _lock = threading.Lock()  # protects the making of the runtime
 def runtime() -> Runtime:
     """This process's runtime. A forked child gets its own: sockets do not survive a fork."""
     global _runtime  # noqa: PLW0603 - one per process is what it is for
-    if _runtime is None or _runtime.pid != os.getpid():
+    if _runtime is None:
         with _lock:
-            if _runtime is None or _runtime.pid != os.getpid():
+            if _runtime is None:
                 _runtime = Runtime()
-                atexit.register(_close, _runtime)
+                atexit.register(_close, _runtime)  # and so a forked child keeps it, unused
     return _runtime
 
 
-def _forked() -> None:
-    """In a forked child: what the parent had is not ours."""
+def _forget() -> None:
+    """In a forked child, told by Python: to ask for the process id is a system call each time."""
+    global _runtime, _lock
     if _runtime is not None:
         _runtime.forget()
+    _runtime, _lock = None, threading.Lock()
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(after_in_child=_forget)
+
+
+def begin() -> None:
+    """See ``Runtime.begin``; cheap where that has been done."""
+    if _runtime is None:
+        runtime().begin()
 
 
 def _close(one: Runtime) -> None:

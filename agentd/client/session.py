@@ -186,6 +186,12 @@ class Session:
             self.reader.trusted = self._way.is_trusted()
             return self._daemon
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the daemon has been met, and the connection holds as far as is known."""
+        link = self._daemon
+        return link is not None and link.down is None
+
     def takes_code(self) -> bool:
         """Whether the daemon takes more than plain data from this process; connects to be told."""
         link = self._daemon
@@ -410,7 +416,7 @@ class Session:
             if link is not self._daemon and not pending.done:  # made before a fork, by the parent
                 return self.locate(agent, deadline=deadline)
             try:
-                return self.located(link.wait(pending, deadline))
+                return self.located(pending if pending.done else link.wait(pending, deadline))
             except LinkDown:  # the daemon may have taken it, or not
                 time.sleep(backoff(attempt))
                 creation = again()

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
-from typing import Any, Final, Protocol
+from typing import Protocol
 
-from agentd.client.link import LinkDown, no_answer
 from agentd.client.trust import is_own
-from agentd.errors import AgentdError, AuthenticationFailed, ConfigError, DaemonNotFound
-from agentd.keys import config_folder, load_pair, pin_for
 from agentd.transport import rundir
-from agentd.transport.curve import CurvePort, Keys
-from agentd.transport.endpoint import is_tcp, parse_tcp
+from agentd.transport.rundir import is_tcp
 
-__all__ = ["Way", "dial_tcp", "way_to"]
-
-LOOK_S: Final = 0.25
-"""How often somebody who waits for a connection looks whether there is still a listener."""
+__all__ = ["Way", "way_to"]
 
 
 class Way(Protocol):
@@ -35,7 +27,11 @@ class Way(Protocol):
 
 def way_to(endpoint: str) -> Way:
     """The way; ``ConfigError`` for what is no endpoint, or for a server that is not trusted."""
-    return _Tcp(endpoint) if is_tcp(endpoint) else _Ipc(endpoint)
+    if not is_tcp(endpoint):
+        return _Ipc(endpoint)
+    from agentd.client.tcp import TcpWay
+
+    return TcpWay(endpoint)
 
 
 class _Ipc:
@@ -51,61 +47,3 @@ class _Ipc:
     def is_trusted(self) -> bool:
         # Nobody else can have put a socket there, nor can tomorrow; and it is ours who listens.
         return is_own(self._path) and rundir.listener(self._path) == os.geteuid()
-
-
-class _Tcp:
-    local = False
-
-    def __init__(self, endpoint: str) -> None:
-        self._endpoint = endpoint
-        parse_tcp(endpoint)
-        _keys(endpoint)  # without them there is no use in beginning
-
-    def is_listening(self) -> bool:
-        return True  # to look is to connect
-
-    def is_trusted(self) -> bool:
-        return pin_for(config_folder(), self._endpoint).code
-
-
-def _keys(endpoint: str) -> Keys:
-    """Read each time: they may have been changed since."""
-    folder = config_folder()
-    pair = load_pair(folder, "client")
-    return Keys(pair.public, pair.secret, pin_for(folder, endpoint).key)
-
-
-def dial_tcp(context: Any, endpoint: str, timeout: float) -> CurvePort:
-    """A connection to a daemon elsewhere, made within the time.
-
-    Raises ``DaemonNotFound``, ``AuthenticationFailed``, ``ConfigError``; ``LinkDown`` if it broke
-    at once.
-    """
-    deadline = time.monotonic() + timeout
-    keys = _keys(endpoint)
-    try:
-        addresses = parse_tcp(endpoint).addresses()
-    except ConfigError as error:
-        raise DaemonNotFound(error.message, endpoint=endpoint) from None
-    failure: AgentdError = no_answer(endpoint)
-    for address in addresses:  # a name may stand for several, of which one answers
-        port = CurvePort(context, str(address), keys, endpoint)
-        found = _wait(port, endpoint, deadline)
-        if found is None:
-            return port
-        port.close()
-        failure = found
-        if isinstance(failure, AuthenticationFailed):
-            break
-    raise failure
-
-
-def _wait(port: CurvePort, endpoint: str, deadline: float) -> AgentdError | None:
-    """Wait until it is connected; why it is not."""
-    while not port.wait_connected(min(LOOK_S, max(0.0, deadline - time.monotonic()))):
-        if port.has_broken():
-            broke = LinkDown(f"the connection to {endpoint} broke", endpoint=endpoint)
-            return port.why() or broke
-        if time.monotonic() >= deadline:
-            return no_answer(endpoint)
-    return None

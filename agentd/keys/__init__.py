@@ -13,14 +13,18 @@ access by mistake.
 
 from __future__ import annotations
 
-from agentd.keys.book import GrantBook
-from agentd.keys.doctor import Finding, examine
-from agentd.keys.encoding import KEY_BYTES, decode_key, encode_key, fingerprint, who_of
-from agentd.keys.files import config_folder
-from agentd.keys.grants import Reading, authorized_folder, read_grants, remove_grant, write_grant
-from agentd.keys.pairs import Pair, check_name, load_pair, make_pair, pair_path, public_from
-from agentd.keys.pins import Pin, known_servers, pin_for, remove_pin, write_pin
-from agentd.protocol.access import Grant, Role
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentd.keys.book import GrantBook
+    from agentd.keys.doctor import Finding, examine
+    from agentd.keys.encoding import KEY_BYTES, decode_key, encode_key, fingerprint, who_of
+    from agentd.keys.files import config_folder
+    from agentd.keys.grants import authorized_folder, read_grants, remove_grant, write_grant
+    from agentd.keys.pairs import Pair, check_name, load_pair, make_pair, pair_path, public_from
+    from agentd.keys.pins import Pin, known_servers, pin_for, remove_pin, write_pin
+    from agentd.keys.reading import Reading
+    from agentd.protocol.access import Grant, Role
 
 __all__ = [
     "KEY_BYTES",
@@ -51,3 +55,26 @@ __all__ = [
     "write_grant",
     "write_pin",
 ]
+
+_LATER = {
+    "agentd.keys.book": "GrantBook",
+    "agentd.keys.doctor": "Finding examine",
+    "agentd.keys.encoding": "KEY_BYTES decode_key encode_key fingerprint who_of",
+    "agentd.keys.files": "config_folder",
+    "agentd.keys.grants": "authorized_folder read_grants remove_grant write_grant",
+    "agentd.keys.pairs": "Pair check_name load_pair make_pair pair_path public_from",
+    "agentd.keys.pins": "Pin known_servers pin_for remove_pin write_pin",
+    "agentd.keys.reading": "Reading",
+    "agentd.protocol.access": "Grant Role",
+}
+"""Imported on first use: a daemon that serves its own user alone reads none of these files."""
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _LATER.items():
+        if name in names.split():
+            import importlib
+
+            value = globals()[name] = getattr(importlib.import_module(module), name)
+            return value
+    raise AttributeError(f"module 'agentd.keys' has no attribute {name!r}")

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 
-from agentd.keys.grants import Reading, authorized_folder, read_grants
+from agentd.keys.reading import Reading
 from agentd.protocol.access import Grant, admin_grant
 
 __all__ = ["GrantBook"]
@@ -57,6 +57,8 @@ class GrantBook:
     def refresh(self, *, always: bool = False) -> frozenset[str]:
         """Read the files if they changed, or ``always``; those whose grant is gone or over."""
         if self._folder is not None:
+            from agentd.keys.grants import authorized_folder, read_grants
+
             mark = _mark(authorized_folder(self._folder))
             if always or mark != self._mark or mark is None:
                 self._mark = mark

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
-import tomllib
 from typing import Any, Final
 
 from agentd.errors import ConfigError
@@ -96,6 +94,8 @@ def read_bytes(path: str, *, secret: bool = False) -> bytes:
 def read_toml(path: str, *, secret: bool = False) -> dict[str, Any]:
     """The table in it; ``ConfigError`` as ``read_bytes``, or for what is no TOML."""
     content = read_bytes(path, secret=secret)
+    import tomllib
+
     try:
         return tomllib.loads(content.decode())
     except ValueError as error:
@@ -108,6 +108,8 @@ def write_new(path: str, text: str, *, replace: bool = False) -> None:
 
     ``replace``: then put it in the place of the other.
     """
+    import secrets
+
     folder, name = os.path.split(path)
     new = os.path.join(folder, f".{name}.{secrets.token_hex(4)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -17,31 +17,19 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from agentd.errors import ConfigError
 from agentd.keys.encoding import decode_key, encode_key, who_of
 from agentd.keys.files import check_folder, make_folder, quoted, read_toml, write_new
 from agentd.keys.pairs import check_name
+from agentd.keys.reading import Reading
 from agentd.protocol.access import Grant, Role
 
-__all__ = ["Reading", "authorized_folder", "read_grants", "remove_grant", "write_grant"]
+__all__ = ["authorized_folder", "read_grants", "remove_grant", "write_grant"]
 
 SUFFIX: Final = ".toml"
 _KNOWN: Final = {"key", "uid", "roles", "agents", "methods", "expires"}
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What the folder said at one moment."""
-
-    grants: Mapping[str, Grant] = field(default_factory=dict)
-    """By ``who``; those that have expired, too."""
-    keys: Mapping[bytes, str] = field(default_factory=dict)
-    """Public keys, and the ``who`` of each."""
-    alarms: tuple[str, ...] = ()
-    """What was left out, and why, a sentence each."""
 
 
 def authorized_folder(folder: str) -> str:

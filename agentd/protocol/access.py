@@ -19,7 +19,6 @@ from agentd.protocol.messages import Ask, Call, Create, Message
 __all__ = [
     "NOT_FROM_CLIENTS",
     "RULES",
-    "UNRESTRICTED",
     "Extent",
     "Grant",
     "Role",
@@ -32,9 +31,6 @@ __all__ = [
     "roles_for",
     "scoped_key",
 ]
-
-UNRESTRICTED: Final = "*"
-"""In ``Call.by``: this client may send code, and so could do whatever the daemon's user can."""
 
 
 class Role(Enum):

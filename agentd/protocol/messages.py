@@ -10,10 +10,11 @@ from __future__ import annotations
 from _collections import (  # type: ignore[import-not-found]  # what namedtuple itself uses
     _tuplegetter,
 )
-from typing import Any, ClassVar, Self, dataclass_transform
+from typing import Any, ClassVar, Final, Self, dataclass_transform
 
 __all__ = [
     "KINDS",
+    "UNRESTRICTED",
     "Accepted",
     "Answer",
     "Ask",
@@ -54,6 +55,10 @@ __all__ = [
     "Wanted",
     "Welcome",
 ]
+
+
+UNRESTRICTED: Final = "*"
+"""In ``Call.by``: this client may send code, and so could do whatever the daemon's user can."""
 
 
 class Field(tuple[str, tuple[type, ...], Any, bool]):

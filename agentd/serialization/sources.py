@@ -7,7 +7,6 @@ are written, inside functions too, to every module that lies neither in the stan
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import sys
@@ -57,7 +56,7 @@ class Bundle:
     def __init__(self, sources: Iterable[Source], contents: dict[bytes, bytes]) -> None:
         ordered = sorted(sources)
         self.manifest: bytes = msgpack.packb([list(source) for source in ordered])
-        self.digest = hashlib.sha256(self.manifest).digest()
+        self.digest = _sha256(self.manifest)
         self.modules = {source.module: source.digest for source in ordered if source.module}
         self.contents = contents
         """By digest."""
@@ -144,7 +143,7 @@ class _Search:
         except OSError:
             return None
         path = name.replace(".", "/") + ("/__init__.py" if is_package else ".py")
-        self._put(Source(name, hashlib.sha256(text).digest(), path, spec.origin, is_package), text)
+        self._put(Source(name, _sha256(text), path, spec.origin, is_package), text)
         return (name if is_package else name.rpartition(".")[0]), text
 
     def _put(self, source: Source, content: bytes) -> None:
@@ -199,7 +198,7 @@ class _Search:
         is_package = os.path.basename(stem) == "__init__"
         dotted = (os.path.dirname(stem) if is_package else stem).replace("/", ".")
         is_module = ending == ".py" and all(part.isidentifier() for part in dotted.split("."))
-        digest = hashlib.sha256(content).digest()
+        digest = _sha256(content)
         self._put(
             Source(dotted if is_module else "", digest, path, file, is_module and is_package),
             content,
@@ -284,3 +283,9 @@ def _absolute(name: str, package: str) -> str | None:
         return None
     base = ".".join(parts[: len(parts) - up + 1])
     return f"{base}.{tail}" if tail else base
+
+
+def _sha256(content: bytes) -> bytes:
+    import hashlib  # 3 ms, which a worker need not wait for
+
+    return hashlib.sha256(content).digest()

@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
 from collections.abc import Callable, Hashable
-from pathlib import PurePosixPath
 from typing import Any, Final
 
 import msgpack
 
 from agentd.errors import AgentdError, ConfigError, ConnectionLost, Overloaded, ProtocolError
+from agentd.transport.rundir import remove_folder
 
 __all__ = ["CodeStore", "Stored"]
 
@@ -165,7 +164,7 @@ class CodeStore:
             if not stored.users and not stored.waiting:
                 del self._bundles[stored.code]
                 self._bytes -= stored.size
-                shutil.rmtree(stored.folder, ignore_errors=True)
+                remove_folder(stored.folder)
         if self._bytes >= MAX_BYTES - MAX_BUNDLE_BYTES:
             raise Overloaded(
                 f"the code of this daemon's agents takes {self._bytes:,} bytes already; end some "
@@ -192,5 +191,5 @@ def _is_source(source: Any) -> bool:
         return False
     if len(digest) != 32 and not (digest == b"" and module and is_package):
         return False
-    parts = PurePosixPath(path).parts
+    parts = [part for part in path.split("/") if part not in ("", ".")]
     return bool(parts) and "\0" not in path and not path.startswith("/") and ".." not in parts

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import resource
-import secrets
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +17,8 @@ from typing import Final
 
 from agentd.config import ServerConfig
 from agentd.errors import AgentdError, ConfigError, TransportError
-from agentd.keys import GrantBook, config_folder
+from agentd.keys.book import GrantBook
+from agentd.keys.files import config_folder
 from agentd.server.admin import Admin
 from agentd.server.audit import Audit, audit_path, silent
 from agentd.server.codestore import CodeStore
@@ -27,13 +27,13 @@ from agentd.server.directory import Directory
 from agentd.server.fronts import Fronts, split
 from agentd.server.gate import Gate
 from agentd.server.hosting import Hosting
-from agentd.server.launcher import Launcher, LocalLauncher
+from agentd.server.launcher import Exit, Launcher, LocalLauncher
 from agentd.server.output import OutputBook
 from agentd.server.router import Router
 from agentd.server.sessions import Sessions
 from agentd.server.specs import Specs, installed
 from agentd.server.standing import Standing, standing
-from agentd.server.supervisor import EXIT_S, Place, Supervisor
+from agentd.server.supervisor import EXIT_S, Place, Supervisor, Worker
 from agentd.server.watchdog import Watchdog
 from agentd.transport import rundir
 from agentd.transport.connections import SPARE, Connections, most_connections
@@ -74,7 +74,7 @@ class Daemon:
         """
         self.config = config
         self._parent = parent
-        self.node = secrets.token_hex(8)
+        self.node = os.urandom(8).hex()
         self.loop = Loop()
         base = config.run_dir or rundir.base_folder()
         self._base = base
@@ -153,12 +153,13 @@ class Daemon:
             self._launcher,
             place,
             self._output,
-            self.hosting.worker_lost,
+            self._worker_lost,
         )
         self.hosting.supervisor = self.supervisor
         # The workers come before the sockets: should this process be killed from here on, they
         # are there to clear up after it.
-        self.supervisor.fill()
+        # A program that has a daemon of its own waits for one agent first.
+        self.supervisor.fill(at_once=None if self._parent is None else 1)
         self._connections = self._limited()
         self._fronts.on_open = self._watch_front
         self._fronts.on_bound = self._connections.bound
@@ -182,7 +183,7 @@ class Daemon:
         note = silent if self._audit is None else self._audit.note
         gate = Gate(
             self._directory,
-            Specs(self.config.specs, installed()),
+            Specs(self.config.specs, installed),
             self.endpoint,
             self._book.grant_of,
             safe=self.config.safe,
@@ -271,10 +272,12 @@ class Daemon:
             self.loop.later(EXIT_S + KILL_WAIT_S, self.loop.stop)
             self._stop_when_gone()
 
+    def _worker_lost(self, worker: Worker, exit_: Exit, running: set[bytes], tail: str) -> None:
+        self.hosting.worker_lost(worker, exit_, running, tail)
+        self._stop_when_gone()
+
     def _stop_when_gone(self) -> None:
-        if self.supervisor.workers:
-            self.loop.later(0.005, self._stop_when_gone)
-        else:
+        if self.supervisor.stopping and not self.supervisor.workers:
             self.loop.stop()
 
     def _close(self) -> None:

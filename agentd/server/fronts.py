@@ -12,22 +12,17 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from agentd.errors import ConfigError, EndpointInUse
-from agentd.keys import GrantBook, Pair, load_pair
-from agentd.transport.curve import (
-    Keys,
-    bind_to,
-    check_library,
-    new_pair,
-    self_test,
-    server_socket,
-)
-from agentd.transport.endpoint import TcpEndpoint, is_tcp, parse_tcp
 from agentd.transport.front import FrontPort, front_socket
+from agentd.transport.rundir import is_tcp
 from agentd.transport.sockets import admit_only
-from agentd.transport.zap import Authenticator
+
+if TYPE_CHECKING:  # what TCP alone needs is imported where it is opened
+    from agentd.keys import GrantBook, Pair
+    from agentd.transport.endpoint import TcpEndpoint
+    from agentd.transport.zap import Authenticator
 
 __all__ = ["Fronts", "private_umask", "split"]
 
@@ -44,7 +39,7 @@ def split(binds: tuple[str, ...], default: str) -> tuple[list[str], list[TcpEndp
 
     The daemon's own user and its workers always come by ipc.
     """
-    tcp = [parse_tcp(endpoint) for endpoint in binds if is_tcp(endpoint)]
+    tcp = [_parsed(endpoint) for endpoint in binds if is_tcp(endpoint)]
     return [endpoint for endpoint in binds if not is_tcp(endpoint)] or [default], tcp
 
 
@@ -80,6 +75,9 @@ class Fronts:
         self.endpoints: list[str] = []
         """Of TCP, as they were bound: with the port that the system chose."""
         if tcp:
+            from agentd.keys import load_pair
+            from agentd.transport.curve import check_library
+
             check_library()
             self._pair = load_pair(folder, "server")
             self._check_somebody_may_come(tcp[0])
@@ -120,17 +118,22 @@ class Fronts:
         if not self._tcp:
             return
         assert self._pair is not None
+        from agentd.transport.curve import Keys, new_pair, self_test
+        from agentd.transport.zap import Authenticator
+
         self._probe = new_pair()
         self._authenticator = Authenticator(context, self._who_has, died)
         for address in self._tcp:
             self._bind(context, address, self._pair)
         for endpoint in self.endpoints:
             known = Keys(*self._probe, self._pair.public)
-            here = str(parse_tcp(endpoint).here)
+            here = str(_parsed(endpoint).here)
             self_test(context, here, self._pair.public, known, TEST_S)
         self._probe = None
 
     def _bind(self, context: Any, address: TcpEndpoint, pair: Pair) -> None:
+        from agentd.transport.curve import bind_to, server_socket
+
         socket = server_socket(
             context,
             pair.secret,
@@ -143,7 +146,7 @@ class Fronts:
         self.on_open(port)
         try:
             self.endpoints.append(bind_to(port.socket, str(address)))
-            self.on_bound(parse_tcp(self.endpoints[-1]).port)
+            self.on_bound(_parsed(self.endpoints[-1]).port)
         except FileExistsError:
             raise EndpointInUse(
                 f"another program already listens on {address}; choose another --bind",
@@ -180,6 +183,12 @@ class Fronts:
         if self._authenticator is not None:
             self._authenticator.stop()
             self._authenticator = None
+
+
+def _parsed(endpoint: str) -> TcpEndpoint:
+    from agentd.transport.endpoint import parse_tcp
+
+    return parse_tcp(endpoint)
 
 
 def _addresses(endpoint: TcpEndpoint) -> list[TcpEndpoint]:

@@ -22,7 +22,6 @@ from agentd.errors import (
 from agentd.ids import show
 from agentd.protocol.access import (
     RULES,
-    UNRESTRICTED,
     Grant,
     Subject,
     action_of,
@@ -33,6 +32,7 @@ from agentd.protocol.access import (
     scoped_key,
 )
 from agentd.protocol.messages import (
+    UNRESTRICTED,
     Ask,
     Attach,
     Bye,

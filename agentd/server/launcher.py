@@ -11,15 +11,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import IO, Final, Protocol
+from typing import IO, Protocol
+
+from agentd.server.spawning import Door, Spare, new_door, spawn
 
 __all__ = ["Exit", "Launched", "Launcher", "LocalLauncher", "WorkerSettings"]
-
-ROOM: Final = 32
-"""Descriptors that must be free to start a worker: it takes about ten of the daemon's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +113,9 @@ class Launched(Protocol):
 class Launcher(Protocol):
     """A way of starting workers."""
 
+    def door(self) -> Door:
+        """The sockets of the worker that is started next; raises ``OSError``."""
+
     def start(self, settings: WorkerSettings) -> Launched:
         """Start one; raises ``OSError`` if that cannot be done now."""
 
@@ -122,25 +123,9 @@ class Launcher(Protocol):
 class LocalProcess:
     """A process of this host, in a session and process group of its own."""
 
-    def __init__(
-        self, settings: WorkerSettings, environment: Mapping[str, str] | None = None
-    ) -> None:
-        _check_room()
-        self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "agentd.worker",
-            ],  # -P: the current folder is not on the path
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            close_fds=True,
-            pass_fds=(settings.back, settings.listener),
-            env=environment,
-        )
+    def __init__(self, settings: WorkerSettings, process: subprocess.Popen[bytes]) -> None:
+        """``process`` waits for its settings."""
+        self._process = process
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         assert self._process.stderr is not None
@@ -186,27 +171,36 @@ class LocalProcess:
                 pipe.close()  # type: ignore[union-attr]
 
 
-def _check_room() -> None:
-    """Raise ``OSError`` unless a worker's descriptors are to be had.
-
-    Its pipes, its pidfd and its connection: it would be found out in the middle.
-    """
-    taken: list[int] = []
-    try:
-        # Not as a list made at once: those taken before the error have to be given back.
-        taken.extend(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(ROOM))
-    finally:
-        for fd in taken:
-            os.close(fd)
-
-
 class LocalLauncher:
     """Workers as processes of this host, started by exec (a forked zmq context is unusable)."""
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        """``environment``: of the workers; by default that of this process."""
+    def __init__(
+        self, environment: Mapping[str, str] | None = None, spare: Spare | None = None
+    ) -> None:
+        """``environment``: of the workers; by default that of this process.
+
+        ``spare``: a worker that runs already, in that environment: it is the first one.
+        """
         self._environment = environment
+        self._spare = spare
+        self._lent: Spare | None = None
+
+    def door(self) -> Door:
+        """See ``Launcher``."""
+        self._lent, self._spare = self._spare, None
+        return new_door() if self._lent is None else self._lent.door
 
     def start(self, settings: WorkerSettings) -> Launched:
         """See ``Launcher``."""
-        return LocalProcess(settings, self._environment)
+        lent, self._lent = self._lent, None
+        if lent is not None:
+            return LocalProcess(settings, lent.process)
+        process = spawn(settings.back, settings.listener, self._environment)
+        return LocalProcess(settings, process)
+
+    def close(self) -> None:
+        """End the spare, if it was of no use."""
+        for each in (self._spare, self._lent):
+            if each is not None:
+                each.discard()
+        self._spare = self._lent = None

@@ -82,7 +82,8 @@ from agentd.transport.connections import Connection as Wire
 from agentd.transport.connections import Connections
 from agentd.transport.front import Origin, disconnect, mark_of
 from agentd.transport.loop import Loop
-from agentd.transport.sockets import Port, Unreachable
+from agentd.transport.sockets import Port
+from agentd.transport.unreachable import Unreachable
 
 __all__ = ["Router"]
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
-from importlib.metadata import entry_points
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Final
 
 from agentd.errors import ConfigError
@@ -19,10 +18,17 @@ class Specs:
     """What is registered: a name for each ``package.module:Class``. Nothing is imported here."""
 
     def __init__(
-        self, settings: Mapping[str, str], packages: Iterable[tuple[str, str]] = ()
+        self,
+        settings: Mapping[str, str],
+        packages: Callable[[], Iterable[tuple[str, str]]] = tuple,
     ) -> None:
-        """``settings`` win over ``packages``."""
-        self._classes = dict(packages) | dict(settings)
+        """``settings`` win over ``packages``, which are asked when the first name is looked up."""
+        self._settings = settings
+        self._packages = packages
+
+    @cached_property
+    def _classes(self) -> dict[str, str]:
+        return dict(self._packages()) | dict(self._settings)
 
     @property
     def names(self) -> list[str]:
@@ -36,6 +42,8 @@ class Specs:
             return found
         if wanted in self._classes.values():
             return wanted
+        from difflib import get_close_matches
+
         near = get_close_matches(wanted, [*self._classes, *self._classes.values()], n=1)
         hint = f"did you mean {near[0]}?" if near else f"registered are {_told(self.names)}"
         raise ConfigError(
@@ -47,7 +55,9 @@ class Specs:
 
 
 def installed() -> list[tuple[str, str]]:
-    """What installed packages register."""
+    """What installed packages register. To look takes 20 ms, and few daemons ever need to know."""
+    from importlib.metadata import entry_points
+
     return [(point.name, point.value) for point in entry_points(group=GROUP)]
 
 

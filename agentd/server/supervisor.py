@@ -21,7 +21,7 @@ from agentd.server.launcher import Exit, Launched, Launcher, WorkerSettings
 from agentd.server.output import LineReader, OutputBook
 from agentd.transport import local, recorder, rundir
 from agentd.transport.loop import Loop
-from agentd.transport.sockets import Unreachable
+from agentd.transport.unreachable import Unreachable
 
 __all__ = ["EXIT_S", "Place", "Supervisor", "Worker"]
 
@@ -31,6 +31,8 @@ STABLE_S = 10.0
 """A worker that lived this long is replaced without delay: its death is not a crash loop."""
 EXIT_S = 1.0
 """How long a worker that was asked to end may run exit handlers (temporary files go there)."""
+SPARED_S = 1.0
+"""How long workers wait to be needed; by then whoever started the daemon has his first answer."""
 _NOTHING: Mapping[str, bytes] = MappingProxyType({})
 _NOTHING_LIMITED: Mapping[str, int] = MappingProxyType({})
 TAIL_LINES = 40
@@ -60,6 +62,8 @@ class Worker:
     readers: list[LineReader] = field(default_factory=list)
     restarts: int = 0
     drained: bool = False
+    spared: bool = False
+    """It waits because nobody has needed it yet."""
     ending: bool = False
     """It was told to end; its death is no news."""
     modules: dict[str, bytes] = field(default_factory=dict)
@@ -111,10 +115,24 @@ class Supervisor:
         self.stopping = False
 
     # -- the pool ----------------------------------------------------------------------------------
-    def fill(self) -> None:
-        """Start the pool."""
-        for _ in range(self._size):
-            self._start(self._make(dedicated=False))
+    def fill(self, at_once: int | None = None) -> None:
+        """Start the pool: so many workers at once, the others when the first one is there.
+
+        Or when they are needed; the first agent of a program then waits for nothing but its own
+        worker.
+        """
+        for number in range(self._size):
+            worker = self._make(dedicated=False)
+            worker.spared = at_once is not None and number >= at_once
+            if not worker.spared:
+                self._start(worker)
+        if at_once is not None:
+            self._loop.later(SPARED_S, self._start_spared)
+
+    def _start_spared(self) -> None:
+        for worker in list(self.workers.values()):
+            if worker.spared:
+                self._start(worker)
 
     @property
     def _size(self) -> int:
@@ -143,9 +161,10 @@ class Supervisor:
             return worker
         pool = self._pool()
         taking = [w for w in pool if w.takes(modules)] or [self._further(pool)]
-        # One that waits after a crash would make a new agent wait, too.
-        worker = min(taking, key=lambda w: (w.state == "waiting", len(w.agents), w.failures))
+        worker = min(taking, key=_load)
         worker.modules.update(modules)
+        if worker.spared:
+            self._start(worker)
         return worker
 
     def _further(self, pool: list[Worker]) -> Worker:
@@ -168,7 +187,7 @@ class Supervisor:
             return
         try:
             assert worker.channel is not None
-            self._loop.send(worker.channel, [route, *frames])
+            self._loop.send_soon(worker.channel, [route, *frames])
         except Unreachable:
             log.debug("worker %s is unreachable; its end will be noticed", worker.id)
 
@@ -181,6 +200,7 @@ class Supervisor:
         outbox, worker.outbox = worker.outbox, []
         for frames in outbox:
             self.relay(worker, frames[0], frames[1:])
+        self._start_spared()
         log.info(
             "worker ready",
             extra={"action": "worker_ready", "worker": worker.id, "pid": message.pid},
@@ -216,6 +236,7 @@ class Supervisor:
             self._loop.later(delay, lambda: self._start(worker))
 
     def _start(self, worker: Worker) -> None:
+        worker.spared = False
         if worker.state != "waiting" or self.draining or self.stopping:
             return
         worker.started_at = self._loop.clock()
@@ -248,11 +269,10 @@ class Supervisor:
         path = rundir.worker_path(worker.address)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)  # of an attempt that failed
-        with contextlib.ExitStack() as opened:
-            listener = opened.enter_context(local.listen(path))
-            mine, its = local.pair()
-            opened.enter_context(its)
+        mine, its, listener = self._launcher.door()
+        with its, listener:
             try:
+                local.listen(path, listener)
                 process = self._launcher.start(self._settings(worker, its.fileno(), listener))
                 return process, local.LocalPort(mine)
             except BaseException:
@@ -383,3 +403,8 @@ class Supervisor:
                 if time.monotonic() > until:
                     return
                 time.sleep(0.005)
+
+
+def _load(worker: Worker) -> tuple[bool, int, int]:
+    """Less of it is better. One that waits after a crash would make a new agent wait, too."""
+    return worker.state == "waiting" and not worker.spared, len(worker.agents), worker.failures

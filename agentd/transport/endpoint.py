@@ -8,14 +8,9 @@ from dataclasses import dataclass
 
 from agentd.errors import ConfigError
 
-__all__ = ["TcpEndpoint", "is_tcp", "parse_tcp"]
+__all__ = ["TcpEndpoint", "parse_tcp"]
 
 _TCP = re.compile(r"tcp://(?P<host>\[[^\[\]]+\]|[^:/\[\]]+):(?P<port>[0-9]{1,5})\Z", re.IGNORECASE)
-
-
-def is_tcp(endpoint: str) -> bool:
-    """Whether it means a TCP address, well written or not."""
-    return endpoint.lower().startswith("tcp:")
 
 
 @dataclass(frozen=True, slots=True)

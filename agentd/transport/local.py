@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from agentd.transport.sockets import Unreachable
+from agentd.transport.unreachable import Unreachable
 from agentd.transport.wire import Broken, Wire
 
 __all__ = [
@@ -89,6 +89,28 @@ class LocalPort:
         if wire.queued:
             self._behind()
         return False
+
+    def put(self, frames: Sequence[Any]) -> None:
+        """``send``, but they leave with the next ``flush``, or before what is sent next."""
+        with self.lock:
+            if self.broken or self.closed:
+                raise Unreachable(self.broken or "it is closed")
+            self._wire.send(frames, hold=True)
+            if self._wire.queued > self._most_queued:
+                self._behind()
+
+    def flush(self) -> None:
+        """Send what was put, as far as the peer takes it now; the rest follows."""
+        with self.lock:
+            if self.broken or self.closed or not self._wire.queued:
+                return
+            try:
+                if not self._wire.flush():
+                    self._behind()
+            except Broken as error:
+                self.broken = str(error)
+            except Unreachable:
+                pass  # it is broken now, which the loop sees
 
     def _behind(self) -> None:
         if self._wire.queued > self._most_queued:
@@ -365,9 +387,10 @@ def peer_uid(connected: socket.socket) -> int | None:
     return uid
 
 
-def listen(path: str) -> socket.socket:
-    """A socket that listens at the path, open to this user alone."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+def listen(path: str, listener: socket.socket | None = None) -> socket.socket:
+    """A socket that listens at the path, open to this user alone; the given one, or a new one."""
+    if listener is None:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o077)
     try:
         listener.bind(path)

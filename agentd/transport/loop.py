@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import logging
 import os
 import select
 import signal
@@ -12,19 +11,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agentd.transport.local import LocalPort, LocalRouter
-from agentd.transport.sockets import Port, Unreachable
+from agentd.transport.unreachable import Unreachable
+
+if TYPE_CHECKING:
+    from agentd.transport.sockets import Port
 
 __all__ = ["AnyPort", "Loop", "Timer"]
 
-AnyPort = Port | LocalPort | LocalRouter
+AnyPort: TypeAlias = "Port | LocalPort | LocalRouter"
 """What the loop serves: sockets of ZeroMQ, and those of this host."""
 
-_Served = tuple[AnyPort, Callable[[list[Any]], None]]
-
-log = logging.getLogger("agentd.transport")
+_Served: TypeAlias = "tuple[AnyPort, Callable[[list[Any]], None]]"
 
 BATCH = 100
 """Messages taken from one socket before the others have their turn."""
@@ -59,6 +59,7 @@ class Loop:
         self._inbox: deque[tuple[_Served, list[Any]]] = deque()
         self.after: Callable[[], bool] | None = None
         """Called after each message: False if this thread does not run the loop any more."""
+        self._unsent: set[LocalPort] = set()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._running = True
@@ -114,6 +115,21 @@ class Loop:
             raise
         if waiting:
             self._heat(port.fd)
+
+    def send_soon(self, port: LocalPort, frames: list[Any]) -> None:
+        """Send together with what else goes there in this turn; in the loop's thread only.
+
+        Whoever it goes to wakes once for all of it. Raises ``Unreachable``.
+        """
+        port.put(frames)
+        if not self._unsent:
+            self.call_soon(self._flush)
+        self._unsent.add(port)
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, set()
+        for port in unsent:
+            port.flush()
 
     def _heat(self, fd: int) -> None:
         if threading.get_ident() == self._thread:
@@ -211,8 +227,8 @@ class Loop:
             served, message = inbox.popleft()
             try:
                 served[1](message)
-            except Exception:
-                log.exception("a defect: %r failed", served[1], extra={"action": "defect"})
+            except Exception:  # noqa: BLE001 - a defect of ours; the others go on
+                _tell_defect(served[1])
             if after is not None and not after():
                 return False
         return True
@@ -256,7 +272,14 @@ def _done(action: Callable[..., None], *args: Any) -> bool:
     """Do it; False if it raised."""
     try:
         action(*args)
-    except Exception:
-        log.exception("a defect: %r failed", action, extra={"action": "defect"})
+    except Exception:  # noqa: BLE001 - as above
+        _tell_defect(action)
         return False
     return True
+
+
+def _tell_defect(action: Callable[..., None]) -> None:
+    import logging  # a worker whose loop has no defect needs none
+
+    log = logging.getLogger("agentd.transport")
+    log.exception("a defect: %r failed", action, extra={"action": "defect"})

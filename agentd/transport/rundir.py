@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import socket
 import stat
 import struct
@@ -28,6 +27,7 @@ __all__ = [
     "hold",
     "ipc_path",
     "is_listening",
+    "is_tcp",
     "listener",
     "make_private",
     "own",
@@ -81,6 +81,11 @@ def ipc_path(endpoint: str) -> str:
             f"{MAX_PATH_BYTES}. Choose a shorter folder (--bind, or XDG_RUNTIME_DIR)"
         )
     return path
+
+
+def is_tcp(endpoint: str) -> bool:
+    """Whether it means a TCP address, well written or not."""
+    return endpoint.lower().startswith("tcp:")
 
 
 def worker_path(address: str) -> str:
@@ -260,4 +265,14 @@ def _lock_folder(folder: str) -> int | None:
 
 def remove_folder(folder: str) -> None:
     """Remove the folder and what is in it; nothing happens if it is gone already."""
-    shutil.rmtree(folder, ignore_errors=True)
+    # As ``shutil.rmtree``, which takes 3 ms to import: links are removed, not followed.
+    for place, folders, files in os.walk(folder, topdown=False):
+        for name in files:
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(place, name))
+        for name in folders:
+            path = os.path.join(place, name)
+            with contextlib.suppress(OSError):
+                (os.unlink if os.path.islink(path) else os.rmdir)(path)
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)

@@ -15,8 +15,9 @@ from typing import Any, Final
 import zmq
 
 from agentd.errors import AgentdError
+from agentd.transport.unreachable import Unreachable
 
-__all__ = ["BIG", "DealerPort", "Port", "Unreachable", "admit_only", "new_context", "router"]
+__all__ = ["BIG", "DealerPort", "Port", "admit_only", "new_context", "router"]
 
 BIG: Final = 64 * 1024
 """Frames from this size on are neither copied when sent nor when received: below, a copy costs
@@ -25,10 +26,6 @@ less than libzmq's bookkeeping for a foreign buffer."""
 _POLLIN: Final = int(zmq.POLLIN)
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
-
-
-class Unreachable(Exception):
-    """The frames were not taken: the peer is gone, not connected yet, or too far behind."""
 
 
 class Port:

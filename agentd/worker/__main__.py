@@ -15,20 +15,7 @@ KEPT_PART = 8
 
 def main() -> None:
     """Serve until the daemon ends this process."""
-    told = settings.read(0)
-    life = os.dup(0)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)  # an agent that reads standard input finds it empty
-    os.close(null)
-    lifeline.hold(life, told.parent, told.folder, told.sockets)
-    confine.confine(told.limits, safe=told.safe)
-    os.environ["AGENTD_ENDPOINT"] = told.daemon  # an agent that makes agents makes them here
-    kept = told.kept_bytes
-    if "memory_bytes" in told.limits:  # most of it is for the agents
-        kept = min(kept, told.limits["memory_bytes"] // KEPT_PART)
-    os.environ["AGENTD_KEPT_BYTES"] = str(kept)  # it is a client, too
-
-    # Only now, with the lifeline held, the imports that take their time.
+    # Imported while the daemon gets ready, too: it may have started this process first of all.
     import faulthandler
     import signal
 
@@ -46,6 +33,18 @@ def main() -> None:
     from agentd.worker.leading import Leading
     from agentd.worker.output import capture
 
+    told = settings.read(0)
+    life = os.dup(0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)  # an agent that reads standard input finds it empty
+    os.close(null)
+    lifeline.hold(life, told.parent, told.folder, told.sockets)
+    confine.confine(told.limits, safe=told.safe)
+    os.environ["AGENTD_ENDPOINT"] = told.daemon  # an agent that makes agents makes them here
+    kept = told.kept_bytes
+    if "memory_bytes" in told.limits:  # most of it is for the agents
+        kept = min(kept, told.limits["memory_bytes"] // KEPT_PART)
+    os.environ["AGENTD_KEPT_BYTES"] = str(kept)  # it is a client, too
     if told.safe:
         guard.refuse_pickles("this daemon runs in safe mode, in which agents read none either")
     faulthandler.enable(all_threads=False)  # the one at fault: the callers see its last lines

@@ -6,6 +6,7 @@ sent from the thread that has it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from agentd.protocol import (
     error_message,
     fit,
     local_versions,
+    pack,
     unpack,
 )
 from agentd.protocol.budgets import Budgets, Room
@@ -65,6 +67,7 @@ from agentd.protocol.messages import (
 from agentd.transport.local import LocalPort, LocalRouter
 from agentd.transport.loop import Loop
 from agentd.transport.recorder import Recorder
+from agentd.transport.unreachable import Unreachable
 from agentd.worker import shipped
 from agentd.worker.calls import OpenCall, OpenWatch
 from agentd.worker.executor import AFew, Executor
@@ -74,6 +77,7 @@ from agentd.worker.operations import from_agent, payload_of
 from agentd.worker.outcomes import Outcomes
 from agentd.worker.output import flush
 from agentd.worker.references import HostReferences, open_outcome
+from agentd.worker.rows import Row
 from agentd.worker.settings import Settings
 from agentd.worker.source import Source
 from agentd.worker.streams import KEEP_S, OpenStream, Streams
@@ -113,6 +117,7 @@ class Host:
         self.recorder = recorder
         self._executor = executor
         self.gives_way = gives_way
+        self._row = Row(executor, self._later, back.flush)
         self._readers = AFew(self._executor, READERS)
         self.references = HostReferences(settings.daemon)
         install(self.references)
@@ -243,7 +248,7 @@ class Host:
             self.fetch_needs(message.needs, have)
         else:
             refs = self.references.on_terms(terms)
-            hosted.post(partial(self._build, hosted, message, payload, refs))
+            hosted.post_in(self._row, partial(self._build, hosted, message, payload, refs))
 
     def _start_terms(self, message: Start) -> Terms:
         return Terms.of(message.by, plain=message.plain, direct=False, safe=self._settings.safe)
@@ -259,7 +264,7 @@ class Host:
         """The results among the constructor's arguments are here, or one of them failed."""
         if isinstance(found, dict):
             refs = self.references.resolving(found, terms)
-            hosted.post(partial(self._build, hosted, message, payload, refs))
+            hosted.post_in(self._row, partial(self._build, hosted, message, payload, refs))
             return
 
         def fail() -> None:
@@ -286,7 +291,9 @@ class Host:
         slot = self.recorder.enter(hosted.id)
         try:
             hosted.adopt(self._make(hosted, message, payload, refs))
-            self._tell(Started(message.agent, message.epoch, hosted.about))
+            started = Started(message.agent, message.epoch, hosted.about)
+            with contextlib.suppress(Unreachable):
+                self._back.put([b"", *pack(started)])  # it leaves when the row makes a pause
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
             self._not_built(hosted, message, error)
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from agentd.client.about import about_class
@@ -12,6 +13,7 @@ from agentd.ids import show
 from agentd.worker.executor import Executor
 from agentd.worker.iterators import Iterators
 from agentd.worker.pace import Pace
+from agentd.worker.rows import Row
 from agentd.worker.state import Seen, Watchers
 from agentd.worker.terms import Terms
 from agentd.worker.turns import Item, TurnOptions, Turns
@@ -52,6 +54,10 @@ class Hosted:
     def post(self, task: Callable[[], None]) -> None:
         """Run ``task`` after all that was posted before, whatever the limits."""
         self.turns.post_always(_Task(task))
+
+    def post_in(self, row: Row, task: Callable[[], None]) -> None:
+        """The same, in a row with what is done for other agents."""
+        self.turns.post_always(_InRow(row, self.cls, task))
 
     def flags(self, name: str) -> int:
         """What kind of method it is (see ``agentd.client.about``); 0 for what is none."""
@@ -179,6 +185,28 @@ class _Task:
 
     def give_up(self, error: AgentdError) -> None:
         """It goes on."""
+
+
+class _InRow(_Task):
+    """The same, done in a row."""
+
+    on_loop = True
+    """It does not block the thread that starts it."""
+
+    def __init__(self, row: Row, kind: str, task: Callable[[], None]) -> None:
+        super().__init__(task)
+        self._row = row
+        self._kind = kind
+
+    def begin(self, done: Callable[[], None]) -> None:
+        """Have the row do it."""
+        self._row.submit(self._kind, partial(self._do, done))
+
+    def _do(self, done: Callable[[], None]) -> None:
+        try:
+            self.run()
+        finally:
+            done()
 
 
 def private(

@@ -39,11 +39,11 @@ class Settings:
 
 
 def read(fd: int) -> Settings:
-    """The first line of ``fd``; what follows it is left unread."""
+    """The one line that comes from ``fd``; the daemon sends no other."""
     line = b""
     while not line.endswith(b"\n"):
-        byte = os.read(fd, 1)
-        if not byte:
+        part = os.read(fd, 65_536)
+        if not part:
             raise EOFError("the daemon ended before it said what to do")
-        line += byte
+        line += part
     return Settings(**json.loads(line))

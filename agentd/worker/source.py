@@ -7,7 +7,7 @@ from typing import Any
 from agentd.protocol import pack
 from agentd.protocol.messages import Message
 from agentd.transport.loop import AnyPort, Loop
-from agentd.transport.sockets import Unreachable
+from agentd.transport.unreachable import Unreachable
 
 __all__ = ["Source"]
 

@@ -7,7 +7,6 @@ watched, and whenever somebody reads or sets with a version.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -66,6 +65,8 @@ class Watchers:
     def version(self, name: str, value: Any) -> int:
         """The version of that value. In the agent's turn."""
         encoded = serialization.encode(value, refs=references.active(), root=f"self.{name}")
+        import hashlib
+
         digest = hashlib.blake2b(encoded.head, digest_size=16)
         for part in encoded.buffers:
             digest.update(part)

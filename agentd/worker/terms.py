@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from agentd.protocol.access import UNRESTRICTED
+from agentd.protocol.messages import UNRESTRICTED
 
 __all__ = ["OWN", "Terms"]
 

@@ -17,7 +17,6 @@ two meet, the call runs as part of the present turn (``reentrant``) or fails wit
 from __future__ import annotations
 
 import threading
-import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -198,6 +197,8 @@ class Turns:
             try:
                 item.run()
             except BaseException:  # noqa: BLE001 - a defect of ours; other callers still wait
+                import traceback
+
                 traceback.print_exc()
             following = self._next(item)
             if following is None:

@@ -12,6 +12,7 @@ from agentd.server.directory import Directory
 from agentd.server.hosting import Hosting
 from agentd.server.launcher import Exit
 from agentd.server.output import OutputBook
+from agentd.server.spawning import new_door
 from agentd.server.supervisor import Place, Supervisor
 from agentd.transport.loop import Timer
 from agentd.transport.recorder import SLOT
@@ -49,6 +50,8 @@ class FakeLoop:
 
     def send(self, port: Any, frames: list[Any]) -> None:
         self.sent.append((port, frames))
+
+    send_soon = send
 
     def pass_time(self, seconds: float) -> None:
         until = self.now + seconds
@@ -104,6 +107,9 @@ class FakeLauncher:
     def __init__(self) -> None:
         self.started: list[FakeProcess] = []
         self.broken: OSError | None = None
+
+    def door(self) -> Any:
+        return new_door()
 
     def start(self, settings: Any) -> FakeProcess:
         if self.broken is not None:

@@ -4,7 +4,7 @@ import logging
 import os
 import queue
 
-from agentd.server.__main__ import _Echo, _OneLine
+from agentd.server.embedded import _Echo, _OneLine
 
 EVIL = "".join(map(chr, (*range(0x20), 0x7F, *range(0x80, 0xA0)))) + "\u202e\u2066\u200b"
 

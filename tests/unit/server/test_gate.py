@@ -48,7 +48,9 @@ def make_gate(notes, *, safe=False):
     }
     grants[ME] = Grant(ME, "me", frozenset({Role.CALLER, Role.SUBMITTER}), ("calc",), ("add",))
     grants[OWN] = admin_grant(OWN)
-    specs = Specs({"calc": "pkg.calc:Calc"}, [("calc", "pkg.old:Calc"), ("more", "pkg.more:More")])
+    specs = Specs(
+        {"calc": "pkg.calc:Calc"}, lambda: [("calc", "pkg.old:Calc"), ("more", "pkg.more:More")]
+    )
     return Gate(
         directory,
         specs,

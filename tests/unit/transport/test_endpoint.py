@@ -3,7 +3,8 @@
 import pytest
 
 from agentd.errors import ConfigError
-from agentd.transport.endpoint import TcpEndpoint, is_tcp, parse_tcp
+from agentd.transport.endpoint import TcpEndpoint, parse_tcp
+from agentd.transport.rundir import is_tcp
 
 
 @pytest.mark.parametrize(

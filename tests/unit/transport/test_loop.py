@@ -5,6 +5,8 @@ import threading
 
 import pytest
 
+from agentd.transport import local
+from agentd.transport.local import LocalPort
 from agentd.transport.loop import Loop
 
 
@@ -170,3 +172,14 @@ def test_it_runs_until_it_is_stopped(loop):
     loop.run()
 
     assert len(turns) >= 5
+
+
+def test_what_is_sent_soon_leaves_together_in_the_same_turn(loop):
+    mine, its = (LocalPort(end) for end in local.pair())
+    loop.send_soon(mine, [b"a"])
+    loop.send_soon(mine, [b"b"])
+    assert its.receive(10) == ([], False)
+    loop.turn()
+    assert its.receive(10)[0] == [[b"a"], [b"b"]]
+    mine.close()
+    its.close()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agentd.transport import local
 from agentd.transport.local import LocalPort, LocalRouter
-from agentd.transport.sockets import Unreachable
+from agentd.transport.unreachable import Unreachable
 from agentd.transport.wire import CHUNK, Broken, Wire
 
 MOST = 10_000_000
@@ -242,3 +242,38 @@ def test_the_outbox_is_emptied_by_receiving(meet):
 
     assert bytes(came[0][2]) == long
     assert isinstance(port, LocalPort)
+
+
+def test_what_is_put_leaves_with_the_next_flush():
+    one, other = (LocalPort(end) for end in local.pair())
+    try:
+        one.put([b"a"])
+        one.put([b"b"])
+        assert other.receive(10) == ([], False)
+        one.flush()
+        assert other.receive(10)[0] == [[b"a"], [b"b"]]
+    finally:
+        one.close()
+        other.close()
+
+
+def test_what_is_put_leaves_before_what_is_sent_next():
+    one, other = (LocalPort(end) for end in local.pair())
+    try:
+        one.put([b"a"])
+        one.send([b"b"])
+        assert other.receive(10)[0] == [[b"a"], [b"b"]]
+    finally:
+        one.close()
+        other.close()
+
+
+def test_nothing_is_put_for_a_peer_that_is_gone():
+    one, other = (LocalPort(end) for end in local.pair())
+    other.close()
+    one.put([b"a"])
+    one.flush()
+    with pytest.raises(Unreachable):
+        one.put([b"b"])
+    one.flush()
+    one.close()

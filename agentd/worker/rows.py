@@ -1,0 +1,148 @@
+"""Agents are built in a row: one after the other on one thread, as long as that is quick.
+
+Most constructors take microseconds, a thread for each would cost more than all of them. Those that
+are slow hold up nobody: where one takes longer than a *tick* or two, another thread goes on with
+the row, and the next ones of that kind get a thread each.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from agentd.worker.executor import Executor
+
+__all__ = ["Row"]
+
+TICK_S: Final = 0.01
+SLOW_S: Final = 0.002
+"""One that took longer is slow."""
+APART: Final = 8
+"""After a slow one so many of its kind get a thread each; twice as many if there is one among
+them, and so on."""
+MOST_APART: Final = 4096
+MOST_KINDS: Final = 1000
+TOGETHER: Final = 32
+"""What quick ones have to tell is told after so many of them, or at the end of the row."""
+
+
+class Row:
+    """Runs tasks of several kinds. From any thread."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        later: Callable[[float, Callable[[], None]], None],
+        pause: Callable[[], None],
+    ) -> None:
+        """``later``: call something in so many seconds.
+
+        ``pause``: called when there is time to tell what the tasks have to tell.
+        """
+        self._executor = executor
+        self._later = later
+        self._pause = pause
+        self._lock = threading.Lock()  # protects all below
+        self._tasks: deque[tuple[str, Callable[[], None]]] = deque()
+        self._runner: object | None = None  # the thread that goes on with the row
+        self._watched = False
+        self._begun = 0  # tasks
+        self._seen = 0  # of them at the last look
+        self._kind = ""  # of the one that runs
+        self._quick: set[str] = set()  # kinds
+        self._apart: dict[str, int] = {}  # by kind: so many of the next ones get a thread each
+        self._proof: dict[str, int] = {}  # by kind: how many that were the last time
+
+    def submit(self, kind: str, task: Callable[[], None]) -> None:
+        """Run the task soon; it must not raise."""
+        with self._lock:
+            self._tasks.append((kind, task))
+            runner = None
+            if self._runner is None:
+                runner = self._runner = object()
+            watch, self._watched = not self._watched, True
+        if runner is not None:
+            self._executor.submit(partial(self._run, runner))
+        if watch:
+            self._later(TICK_S, self._look)
+
+    def _run(self, runner: object) -> None:
+        while True:
+            with self._lock:
+                if self._runner is not runner:  # somebody else goes on
+                    break
+                if not self._tasks:
+                    self._runner = None
+                    break
+                kind, task = self._tasks.popleft()
+                apart = self._apart.get(kind, 0)
+                if apart:
+                    self._apart[kind] = apart - 1
+                else:
+                    self._begun += 1
+                    self._kind = kind
+                pause = kind not in self._quick or not self._begun % TOGETHER
+            if apart:
+                self._executor.submit(partial(self._alone, kind, task))
+                continue
+            if pause:
+                self._pause()
+            seconds = _timed(task)
+            del task  # what it holds must not live until the next one comes
+            with self._lock:
+                if self._runner is runner:  # else it has been found slow
+                    self._note(kind, seconds)
+        self._pause()
+
+    def _alone(self, kind: str, task: Callable[[], None]) -> None:
+        seconds = _timed(task)
+        with self._lock:
+            self._note(kind, seconds)
+        self._pause()
+
+    def _note(self, kind: str, seconds: float) -> None:
+        if seconds <= SLOW_S:
+            if len(self._quick) < MOST_KINDS:
+                self._quick.add(kind)
+            if not self._apart.get(kind):
+                self._proof.pop(kind, None)
+                self._apart.pop(kind, None)
+            return
+        self._quick.discard(kind)
+        if kind not in self._proof and len(self._proof) >= MOST_KINDS:
+            self._proof.clear()
+            self._apart.clear()
+        apart = min(2 * self._proof.get(kind, APART // 2), MOST_APART)
+        self._proof[kind] = self._apart[kind] = apart
+
+    def _look(self) -> None:
+        runner = None
+        with self._lock:
+            if self._runner is None:
+                self._watched = False
+                return
+            stuck = self._begun == self._seen
+            self._seen = self._begun
+            if stuck and self._tasks:
+                self._note(self._kind, TICK_S)
+                runner = self._runner = object()
+        if runner is not None:
+            self._executor.submit(partial(self._run, runner))
+        if stuck:
+            self._pause()
+        self._later(TICK_S, self._look)
+
+
+def _timed(task: Callable[[], None]) -> float:
+    began = time.monotonic()
+    try:
+        task()
+    except BaseException:  # noqa: BLE001 - a defect of ours; others still wait
+        import traceback
+
+        traceback.print_exc()
+    return time.monotonic() - began

@@ -1,0 +1,60 @@
+"""A plan holds for one class as it is now, and for the options it was made with."""
+
+import sys
+import types
+
+from agentd.client import plans
+from agentd.client.options import DEFAULT, DistConf
+from agentd.client.plans import Plan, note, plan_for
+from agentd.protocol.messages import Create
+
+
+class Made:
+    """What is made by it."""
+
+
+LABEL = f"{__name__}:Made"
+
+
+def plan(conf=DEFAULT, cls=LABEL):
+    like = Create(1, b"a" * 16, cls, "spec", "data", code=b"c" * 32, at=1.5)
+    return Plan(conf, "a session", None, like)
+
+
+def test_it_holds_for_its_class_and_its_options_only():
+    note(Made, plan())
+    assert plan_for(Made, DEFAULT) is not None
+    assert plan_for(Made, DistConf()) is None
+    assert plan_for(type("Other", (), {}), DEFAULT) is None
+
+
+def test_it_does_not_hold_for_a_class_that_was_replaced(monkeypatch):
+    module = types.ModuleType("replaced")
+    monkeypatch.setitem(sys.modules, "replaced", module)
+    one, other = (type("A", (), {"__module__": "replaced"}) for _ in range(2))
+    module.A = one
+    note(one, plan(cls="replaced:A"))
+    assert plan_for(one, DEFAULT) is not None
+    module.A = other
+    assert plan_for(one, DEFAULT) is None
+    one.__qualname__ = "B"
+    module.B = one
+    assert plan_for(one, DEFAULT) is None
+
+
+def test_it_does_not_hold_for_long(monkeypatch):
+    monkeypatch.setattr(plans, "FRESH_S", 0.0)
+    note(Made, plan())
+    assert plan_for(Made, DEFAULT) is None
+
+
+def test_the_next_order_is_as_the_last_one():
+    made = plan().message(b"b" * 16, "pickle", 7, at=2.5, plain=True)
+    assert made == Create(7, b"b" * 16, LABEL, "spec", "pickle", code=b"c" * 32, at=2.5, plain=True)
+    assert plan().message(b"b" * 16, "data", 7, at=2.5, plain=False).plain is False
+
+
+def test_the_payload_without_arguments_is_made_once():
+    mine = plan()
+    assert mine.encode((), {}, None) is mine.encode((), {}, None)
+    assert mine.encode((1,), {}, None).head != mine.encode((), {}, None).head

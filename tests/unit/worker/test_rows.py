@@ -1,0 +1,132 @@
+"""A row does its tasks one after the other, and a slow one holds up nobody."""
+
+import threading
+import time
+
+import pytest
+
+from agentd.worker.executor import Executor
+from agentd.worker.rows import APART, Row
+
+LONG_S = 20
+
+
+class Looks:
+    """The looks that a row wants to have, taken when told to."""
+
+    def __init__(self):
+        self.wanted = []
+
+    def __call__(self, seconds, look):
+        self.wanted.append(look)
+
+    def take(self):
+        wanted, self.wanted = self.wanted, []
+        for look in wanted:
+            look()
+
+
+@pytest.fixture
+def looks():
+    return Looks()
+
+
+@pytest.fixture
+def pauses():
+    return []
+
+
+@pytest.fixture
+def row(looks, pauses):
+    return Row(Executor(), looks, lambda: pauses.append(threading.get_ident()))
+
+
+def until(holds):
+    end = time.monotonic() + LONG_S
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def test_tasks_are_done_in_their_order_on_one_thread(row, pauses):
+    done = []
+    gate = threading.Event()
+    row.submit("a", lambda: gate.wait(LONG_S))
+    for number in range(100):
+        row.submit("b", lambda n=number: done.append((n, threading.get_ident())))
+    gate.set()
+    until(lambda: len(done) == 100)
+    # The first one waited for the gate, which may be found slow; its kind is another one.
+    assert [n for n, _thread in done] == list(range(100))
+    assert len({thread for _n, thread in done}) == 1
+    until(lambda: pauses)
+
+
+def test_what_waits_behind_a_slow_one_is_done_by_another_thread(row, looks):
+    gate, done = threading.Event(), threading.Event()
+    begun = threading.Event()
+    row.submit("slow", lambda: (begun.set(), gate.wait(LONG_S)))
+    row.submit("quick", done.set)
+    assert begun.wait(LONG_S)
+    looks.take()  # notes which one runs
+    assert not done.is_set()
+    looks.take()  # and that it still does
+    assert done.wait(LONG_S)
+    gate.set()
+
+
+def test_what_a_slow_one_has_to_tell_is_told_when_it_ends(row, looks, pauses):
+    gate, done = threading.Event(), threading.Event()
+    told = []
+    row.submit("slow", lambda: (gate.wait(LONG_S), told.append(len(pauses))))
+    row.submit("quick", done.set)
+    until(lambda: row._begun)
+    looks.take()
+    looks.take()
+    assert done.wait(LONG_S)
+    until(lambda: row._runner is None)
+    gate.set()
+    until(lambda: told and len(pauses) > told[0])
+
+
+def test_the_next_ones_of_a_slow_kind_get_a_thread_each(row, looks):
+    together = threading.Barrier(APART + 1)
+    for _ in range(APART + 1):
+        row.submit("slow", lambda: together.wait(LONG_S))
+    until(lambda: row._begun == 1)
+    looks.take()
+    looks.take()
+    until(lambda: together.broken or not together.n_waiting)  # all of them met
+
+
+def test_one_that_waits_for_one_behind_it_does_not_wait_for_ever(row, looks):
+    inner, outer = threading.Event(), threading.Event()
+    row.submit("a", lambda: (inner.wait(LONG_S), outer.set()))
+    row.submit("a", inner.set)
+    until(lambda: row._begun)
+    looks.take()
+    looks.take()
+    assert outer.wait(LONG_S)
+
+
+def test_a_row_that_is_done_is_not_looked_at_any_more(row, looks):
+    done = threading.Event()
+    row.submit("a", done.set)
+    assert done.wait(LONG_S)
+    until(lambda: row._runner is None)
+    looks.take()
+    assert looks.wanted == []
+    row.submit("a", done.clear)
+    assert len(looks.wanted) == 1
+
+
+def test_a_task_that_fails_leaves_the_others_alone(row, capsys):
+    done = threading.Event()
+
+    def fail():
+        raise RuntimeError("a defect")
+
+    row.submit("a", fail)
+    row.submit("a", done.set)
+    assert done.wait(LONG_S)
+    assert "a defect" in capsys.readouterr().err
