@@ -92,6 +92,8 @@ class _Fetching:
             step()
         except AgentdError as error:
             self._take(error)
+        except Exception as error:  # noqa: BLE001 - out of descriptors, say
+            self._take(ConnectionLost(f"cannot connect: {error}", endpoint=self._session.endpoint))
 
     def _find(self) -> None:
         place = self._session.known_place(self._agent)

@@ -359,6 +359,10 @@ class Session:
             self.connect().submit(make, (), callback)
         except AgentdError as error:
             callback(Pending.failed(error))
+        except Exception as error:  # noqa: BLE001 - out of descriptors, say: here nobody sees it
+            callback(
+                Pending.failed(ConnectionLost(f"cannot connect: {error}", endpoint=self.endpoint))
+            )
 
     def aside(self, peer: str, step: Callable[[], None]) -> None:
         """Do what may have to wait for a connection to ``peer`` in a thread made for it."""

@@ -91,18 +91,20 @@ def direct(world, monkeypatch):
     return session, taken
 
 
-def test_that_the_worker_cannot_be_met_is_told(world, direct, monkeypatch):
+@pytest.mark.parametrize("why", [ConnectionLost("it stands still"), OSError(24, "too many files")])
+def test_that_the_worker_cannot_be_met_is_told(world, direct, monkeypatch, why):
     """It is found out in a thread in which nobody sees what is raised."""
     session, taken = direct
-    lost = ConnectionLost("it stands still")
 
     def meet(_place):
-        raise lost
+        raise why
 
     monkeypatch.setattr(session, "worker", meet)
     world.aside.run()
 
-    assert taken == [lost]
+    [error] = taken
+    assert type(error) is ConnectionLost
+    assert str(why) in str(error)
 
 
 def test_a_connection_that_breaks_is_made_again_and_the_worker_asked_anew(world, direct):

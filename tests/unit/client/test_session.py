@@ -453,6 +453,21 @@ def test_a_daemon_that_is_gone_is_told_to_who_asked(world, listen, submit):
         result.result(0)
 
 
+def test_that_no_connection_can_be_made_is_told_to_who_asked(world, submit, monkeypatch):
+    """It is found out in a thread in which nobody sees what is raised."""
+    session = world.session()
+    result = submit(session)
+
+    def dial(*_):
+        raise OSError(24, "too many files")
+
+    monkeypatch.setattr(session, "connect", dial)
+    world.aside.run()
+
+    with pytest.raises(ConnectionLost, match="too many files"):
+        result.result(0)
+
+
 def test_a_heartbeat_that_fails_keeps_no_other_session_from_its_own(caplog):
     beaten = []
 
