@@ -276,10 +276,16 @@ class ServerConfig:
         "Values that agents get as agentd.Secret(NAME), by name: env:VARIABLE, file:/path or "
         "keyring:SERVICE/USER. Values themselves do not belong in this file.",
     )
+    worker_user: str = _setting(
+        "",
+        "User (name, or number as text) whom the workers run as, not root; the daemon has to be "
+        "started as root, or with CAP_SETUID, CAP_SETGID and CAP_KILL. Empty: the daemon's own "
+        "user. See docs/security.md.",
+    )
     worker_env: tuple[str, ...] = _setting(
         (),
-        "Variables that workers get in safe mode beside PATH, HOME, the locale and the like; * "
-        "stands for any characters. Outside of safe mode they get all that the daemon has.",
+        "Variables that workers get in safe mode, or with worker_user, beside PATH, HOME, the "
+        "locale and the like; * stands for any characters. Else they get all that the daemon has.",
     )
     worker_memory_bytes: int = _setting(
         0,

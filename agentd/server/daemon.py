@@ -22,7 +22,7 @@ from agentd.keys import GrantBook, config_folder
 from agentd.server.admin import Admin
 from agentd.server.audit import Audit, audit_path, silent
 from agentd.server.codestore import CodeStore
-from agentd.server.confine import worker_environment
+from agentd.server.confine import to_be_read, worker_environment, worker_user
 from agentd.server.directory import Directory
 from agentd.server.fronts import Fronts, split
 from agentd.server.gate import Gate
@@ -73,6 +73,7 @@ class Daemon:
         whose it is, the stream, the text.
         """
         self.config = config
+        self._worker_user = user = worker_user(config)
         self._parent = parent
         self.node = secrets.token_hex(8)
         self.loop = Loop()
@@ -101,7 +102,8 @@ class Daemon:
         self._output = OutputBook(config.log_lines, self._echo_line if echo else None)
         path = audit_path(config, exposed=bool(tcp))
         self._audit = None if path is None else Audit(path)
-        self._launcher = launcher or LocalLauncher(worker_environment(config))
+        self._launcher = launcher or LocalLauncher(worker_environment(config, user=user), user)
+        self._code = -1
         self._stopping = False
 
     def _default_bind(self, base: str) -> str:
@@ -141,11 +143,15 @@ class Daemon:
                 raise ConfigError(f"{endpoint}: the folder {os.path.dirname(path)} does not exist")
             self._locks.append(rundir.own(path, endpoint))
         rundir.sweep(self._base)
+        self._check_worker_user()
         # As late as this: until the first worker runs, nobody would clear the folder away.
         self._make_folder()
-        place = Place(self.folder, self.endpoint, tuple(self._paths))
         self.sessions = Sessions(self.config.client_grace_s, host_identity(), self.loop.clock)
-        store = CodeStore(f"{self.folder}/code", self.loop.later)
+        shared = self._worker_user is not None
+        store = CodeStore(f"{self.folder}/code", self.loop.later, shared=shared)
+        if shared:
+            self._code = store.descriptor()
+        place = Place(self.folder, self.endpoint, tuple(self._paths), self._code)
         self.hosting = Hosting(self.config, self.loop, self._directory, self._output, store)
         self.supervisor = Supervisor(
             self.config,
@@ -238,6 +244,18 @@ class Daemon:
         """Limits and counters, for administration."""
         return standing(self.config, self.router, self._connections, self._watchdog)
 
+    def _check_worker_user(self) -> None:
+        """``ConfigError`` if no worker can run as who it should; warns of what they cannot read."""
+        if not isinstance(self._launcher, LocalLauncher):
+            return
+        for path in self._launcher.unreadable(to_be_read(self.config)):
+            log.warning(
+                "workers, which run as %s, cannot read %s",
+                self._worker_user,
+                path,
+                extra={"action": "path_unreadable", "path": path},
+            )
+
     def _make_folder(self) -> None:
         if self._held is None:
             self._held = rundir.hold(self.folder)
@@ -289,8 +307,9 @@ class Daemon:
         served = bool(self._fronts.ports)
         self._fronts.close(linger_ms=200)
         rundir.remove_folder(self.folder)
-        if self._held is not None:
-            os.close(self._held)
+        for fd in (self._held, self._code):
+            if fd is not None and fd >= 0:
+                os.close(fd)
         for lock in self._locks:
             lock.release()
         self._context.term()

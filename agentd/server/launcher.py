@@ -12,14 +12,30 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import IO, Final, Protocol
+from typing import IO, Any, Final, Protocol
+
+from agentd.errors import ConfigError
+from agentd.transport.users import User
 
 __all__ = ["Exit", "Launched", "Launcher", "LocalLauncher", "WorkerSettings"]
 
 ROOM: Final = 32
 """Descriptors that must be free to start a worker: it takes about ten of the daemon's."""
+WORKER: Final = ("-P", "-m", "agentd.worker")
+"""-P: the current folder is not on the path."""
+PROBE_S: Final = 30.0
+"""How long a worker's imports may take, on a machine that is busy starting other things."""
+_PROBE: Final = (
+    "import os, sys, agentd.worker.host\n"
+    "for path in sys.argv[1:]:\n"
+    "    how = os.R_OK | (os.X_OK if os.path.isdir(path) else 0)\n"
+    "    try: there = bool(os.stat(path))\n"
+    "    except PermissionError: there = True\n"
+    "    except OSError: there = False\n"
+    "    sys.stdout.write('-' if there and not os.access(path, how) else '+')\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +51,8 @@ class WorkerSettings:
     """Where clients find the worker."""
     daemon: str
     """Endpoint at which clients, and so this worker's agents, find the daemon."""
-    recorder: str
-    """File of the flight recorder."""
+    recorder: int
+    """Descriptor of the flight recorder's file, which it inherits."""
     folder: str
     """The daemon's private folder, removed by the worker should the daemon die."""
     sockets: tuple[str, ...]
@@ -45,6 +61,8 @@ class WorkerSettings:
     """Folders from which agents' classes may be imported."""
     parent: int
     """Process id of the daemon."""
+    owner: int
+    """User id of the daemon: who may connect to the worker's own socket."""
     heartbeat_s: float
     grace_s: float
     max_message_bytes: int
@@ -65,6 +83,15 @@ class WorkerSettings:
     """What the process may use; see ``server/confine.py``."""
     safe: bool = False
     """Whether other processes of this user are to be kept from reading its memory."""
+    code: int = -1
+    """Descriptor of the folder of code that came with agents, which it inherits; -1: the worker
+    finds it in ``folder``."""
+
+    @property
+    def inherited(self) -> tuple[int, ...]:
+        """All descriptors that the worker gets beside its standard streams."""
+        fds = (self.back, self.listener, self.recorder)
+        return fds if self.code < 0 else (*fds, self.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,23 +148,22 @@ class LocalProcess:
     """A process of this host, in a session and process group of its own."""
 
     def __init__(
-        self, settings: WorkerSettings, environment: Mapping[str, str] | None = None
+        self,
+        settings: WorkerSettings,
+        environment: Mapping[str, str] | None = None,
+        user: User | None = None,
     ) -> None:
         _check_room()
         self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "agentd.worker",
-            ],  # -P: the current folder is not on the path
+            [sys.executable, *WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
             close_fds=True,
-            pass_fds=(settings.back, settings.listener),
+            pass_fds=settings.inherited,
             env=environment,
+            **_as_user(user),
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -184,6 +210,17 @@ class LocalProcess:
                 pipe.close()  # type: ignore[union-attr]
 
 
+def _as_user(user: User | None) -> dict[str, Any]:
+    """What ``Popen`` is told to start a process as somebody else.
+
+    In ``/``: the daemon's current folder may lie where that user is not meant to get, and whoever
+    stands in a folder can read there whatever is closed above it.
+    """
+    if user is None:
+        return {}
+    return {"user": user.uid, "group": user.gid, "extra_groups": user.groups, "cwd": "/"}
+
+
 def _check_room() -> None:
     """Raise ``OSError`` unless a worker's descriptors are to be had.
 
@@ -201,10 +238,46 @@ def _check_room() -> None:
 class LocalLauncher:
     """Workers as processes of this host, started by exec (a forked zmq context is unusable)."""
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        """``environment``: of the workers; by default that of this process."""
+    def __init__(
+        self, environment: Mapping[str, str] | None = None, user: User | None = None
+    ) -> None:
+        """``environment``, ``user``: of the workers; by default those of this process."""
         self._environment = environment
+        self._user = user
+
+    def unreadable(self, paths: Iterable[str]) -> list[str]:
+        """Those that a worker could not open, though they are there.
+
+        Waits for a process that is started as a worker would be, with its imports: raises
+        ``ConfigError`` if that cannot be.
+        """
+        if self._user is None:
+            return []
+        paths = list(paths)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-P", "-c", _PROBE, *paths],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                env=self._environment,
+                timeout=PROBE_S,
+                **_as_user(self._user),
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise self._no_start(str(error)) from error
+        if done.returncode != 0:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise self._no_start(said[-1] if said else str(Exit.of(done.returncode)))
+        return [path for path, answer in zip(paths, done.stdout, strict=True) if answer == ord("-")]
+
+    def _no_start(self, why: str) -> ConfigError:
+        return ConfigError(
+            f"no worker can be started as {self._user}: {why}. It has to be able to read "
+            f"{sys.executable}, its standard library, and the packages of agentd",
+            key="worker_user",
+        )
 
     def start(self, settings: WorkerSettings) -> Launched:
         """See ``Launcher``."""
-        return LocalProcess(settings, self._environment)
+        return LocalProcess(settings, self._environment, self._user)

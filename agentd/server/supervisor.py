@@ -82,6 +82,8 @@ class Place:
     public: str
     """Where clients find the daemon."""
     sockets: tuple[str, ...]
+    code: int = -1
+    """See ``WorkerSettings``."""
 
 
 class Supervisor:
@@ -250,27 +252,33 @@ class Supervisor:
             os.unlink(path)  # of an attempt that failed
         with contextlib.ExitStack() as opened:
             listener = opened.enter_context(local.listen(path))
+            record = recorder.create(worker.recorder)
+            opened.callback(os.close, record)
             mine, its = local.pair()
             opened.enter_context(its)
             try:
-                process = self._launcher.start(self._settings(worker, its.fileno(), listener))
+                settings = self._settings(worker, its.fileno(), listener, record)
+                process = self._launcher.start(settings)
                 return process, local.LocalPort(mine)
             except BaseException:
                 mine.close()
                 raise
 
-    def _settings(self, worker: Worker, back: int, listener: socket.socket) -> WorkerSettings:
+    def _settings(
+        self, worker: Worker, back: int, listener: socket.socket, record: int
+    ) -> WorkerSettings:
         return WorkerSettings(
             worker=worker.id,
             back=back,
             listener=listener.fileno(),
             address=worker.address,
             daemon=self._place.public,
-            recorder=worker.recorder,
+            recorder=record,
             folder=self._place.folder,
             sockets=self._place.sockets,
             path=self._config.path,
             parent=os.getpid(),
+            owner=os.geteuid(),
             heartbeat_s=self._config.heartbeat_s,
             grace_s=self._config.client_grace_s,
             max_message_bytes=self._config.max_message_bytes,
@@ -283,6 +291,7 @@ class Supervisor:
             secret_values=secret_values(self._config),
             limits=worker_limits(self._config, worker.limits),
             safe=is_safe(self._config),
+            code=self._place.code,
         )
 
     def _read(self, reader: LineReader) -> None:

@@ -12,7 +12,7 @@ import os
 import threading
 from typing import Final
 
-__all__ = ["Recorder", "running"]
+__all__ = ["Recorder", "create", "running"]
 
 SLOT: Final = 16
 SLOTS: Final = 4096
@@ -20,13 +20,27 @@ SLOTS: Final = 4096
 _FREE: Final = bytes(SLOT)
 
 
+def create(path: str) -> int:
+    """Make the file, for the daemon's user alone; its descriptor, to be handed to the worker.
+
+    A descriptor, since the worker may run as a user who cannot reach the path.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(path, flags, 0o600)
+    try:
+        os.ftruncate(fd, SLOT * SLOTS)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
 class Recorder:
     """The worker's side."""
 
-    def __init__(self, path: str) -> None:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def __init__(self, fd: int) -> None:
+        """Map the file behind the descriptor, which is closed then."""
         try:
-            os.ftruncate(fd, SLOT * SLOTS)
             self._map = mmap.mmap(fd, SLOT * SLOTS)
         finally:
             os.close(fd)

@@ -14,6 +14,10 @@ DELIVER_MS = 900
 def main() -> None:
     """Serve until the daemon ends this process."""
     told = settings.read(0)
+    confine.leave_powers(told.owner)
+    for fd in (told.recorder, told.code):
+        if fd >= 0:
+            os.set_inheritable(fd, False)  # noqa: FBT003 - the name says it
     life = os.dup(0)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)  # an agent that reads standard input finds it empty
@@ -48,7 +52,10 @@ def main() -> None:
     loop = Loop()
     loop.on_signal(signal.SIGTERM, loop.stop)
     front = LocalRouter(
-        adopt(told.listener), most=told.max_message_bytes, most_queued=told.max_queued_bytes
+        adopt(told.listener),
+        uids=lambda uid: uid == told.owner,
+        most=told.max_message_bytes,
+        most_queued=told.max_queued_bytes,
     )
     back = LocalPort(adopt(told.back))
     Host(told, loop, front, back, Recorder(told.recorder))

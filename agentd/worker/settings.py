@@ -18,11 +18,12 @@ class Settings:
     listener: int
     address: str
     daemon: str
-    recorder: str
+    recorder: int
     folder: str
     sockets: list[str]
     path: list[str]
     parent: int
+    owner: int
     heartbeat_s: float
     grace_s: float
     max_message_bytes: int
@@ -35,6 +36,18 @@ class Settings:
     secret_values: dict[str, str] = field(default_factory=dict, repr=False)
     limits: dict[str, int] = field(default_factory=dict)
     safe: bool = False
+    code: int = -1
+
+    @property
+    def code_folder(self) -> str:
+        """Where the code is that came with agents.
+
+        By the descriptor where there is one: it leads past folders that are closed to this user.
+        By the process's id, so that programs which an agent starts can follow it, too.
+        """
+        if self.code < 0:
+            return os.path.join(self.folder, "code")
+        return f"/proc/{os.getpid()}/fd/{self.code}"
 
 
 def read(fd: int) -> Settings:

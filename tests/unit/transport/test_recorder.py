@@ -4,14 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentd.transport import recorder
-from agentd.transport.recorder import SLOTS, Recorder, running
+from agentd.transport.recorder import SLOTS, Recorder, create, running
 
 A, B = b"a" * 16, b"b" * 16
 
 
 def test_who_runs_is_on_record(tmp_path):
     path = str(tmp_path / "r")
-    book = Recorder(path)
+    book = Recorder(create(path))
     assert running(path) == set()
     first = book.enter(A)
     second = book.enter(B)
@@ -27,7 +27,7 @@ def test_who_runs_is_on_record(tmp_path):
 
 def test_more_than_it_holds_go_unrecorded(tmp_path):
     path = str(tmp_path / "r")
-    book = Recorder(path)
+    book = Recorder(create(path))
     slots = [book.enter(A) for _ in range(SLOTS)]
 
     extra = book.enter(B)
@@ -45,12 +45,12 @@ def test_no_record_is_nobody(tmp_path):
 
 
 def test_the_file_is_private(tmp_path):
-    Recorder(str(tmp_path / "r"))
+    Recorder(create(str(tmp_path / "r")))
     assert (tmp_path / "r").stat().st_mode & 0o077 == 0
 
 
 def test_from_many_threads(tmp_path):
-    book = Recorder(str(tmp_path / "r"))
+    book = Recorder(create(str(tmp_path / "r")))
 
     def run(agent):
         for _ in range(500):
