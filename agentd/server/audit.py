@@ -25,7 +25,7 @@ from agentd.errors import AuditFailed, ConfigError
 
 __all__ = ["ADMINISTRATION", "Audit", "Note", "audit_path", "silent"]
 
-ADMINISTRATION: Final = frozenset({"create", "offer", "delete", "kill", "stop"})
+ADMINISTRATION: Final = frozenset({"create", "delete", "kill", "stop"})
 """Actions that are not done unless it was written down."""
 BURST: Final = 10
 """Denials of one kind (who, action, rule) written in a window; the others are counted."""

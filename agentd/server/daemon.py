@@ -34,6 +34,7 @@ from agentd.server.sessions import Sessions
 from agentd.server.specs import Specs, installed
 from agentd.server.standing import Standing, standing
 from agentd.server.supervisor import EXIT_S, Place, Supervisor
+from agentd.server.trail import Trail
 from agentd.server.watchdog import Watchdog
 from agentd.transport import rundir
 from agentd.transport.connections import SPARE, Connections, most_connections
@@ -192,7 +193,6 @@ class Daemon:
             self.endpoint,
             self._book.grant_of,
             safe=self.config.safe,
-            note=note,
         )
         self.router = Router(
             self.config,
@@ -207,7 +207,7 @@ class Daemon:
             admin.asked,
             self._book.grant_of,
             gate,
-            note,
+            Trail(note, self._book.grant_of, self.loop.clock),
         )
         self.router.on_drained = self._drained
         self._watchdog = Watchdog(
