@@ -24,6 +24,7 @@ from agentd.server.audit import Audit, audit_path, silent
 from agentd.server.codestore import CodeStore
 from agentd.server.confine import to_be_read, worker_environment, worker_user
 from agentd.server.directory import Directory
+from agentd.server.doorkeeper import Doorkeeper
 from agentd.server.fronts import Fronts, split
 from agentd.server.gate import Gate
 from agentd.server.hosting import Hosting
@@ -95,6 +96,7 @@ class Daemon:
             max_frame=config.max_message_bytes,
             handshake_s=config.handshake_s,
         )
+        self._doorkeeper: Doorkeeper | None = None
         self._failure: AgentdError | None = None
         rundir.make_private(base)
         self._locks: list[rundir.Lock] = []
@@ -174,7 +176,14 @@ class Daemon:
                 os.unlink(path)  # left by a daemon that was killed; the lock says it is gone
             private = os.path.dirname(path) in (self._base, self.folder)
             self._fronts.open_ipc(self._context, path, private=private)
-        self._fronts.open_tcp(self._context, lambda: self.loop.call_soon(self._unkept))
+        self._fronts.open_tcp(
+            self._context,
+            lambda: self._unkept(TransportError("the authenticator ended, and so did this daemon")),
+        )
+        if self._fronts.endpoints:
+            self._doorkeeper = Doorkeeper(
+                partial(self._fronts.look_at_door, self._context), self._unkept
+            )
         admin = Admin(
             self.loop,
             self.node,
@@ -305,14 +314,17 @@ class Daemon:
         if hasattr(self, "_connections"):
             self._connections.close()
         served = bool(self._fronts.ports)
-        self._fronts.close(linger_ms=200)
+        if self._doorkeeper is not None:
+            self._doorkeeper.stop()
+        closed = self._fronts.close(linger_ms=200)
         rundir.remove_folder(self.folder)
         for fd in (self._held, self._code):
             if fd is not None and fd >= 0:
                 os.close(fd)
         for lock in self._locks:
             lock.release()
-        self._context.term()
+        if closed:
+            self._context.term()
         if self._audit is not None:
             self._audit.close()
         if served:
@@ -352,11 +364,14 @@ class Daemon:
         if gone:
             self.router.evict(gone)
 
-    def _unkept(self) -> None:
-        """The authenticator is gone: whoever is in must go, and this daemon ends."""
+    def _unkept(self, why: AgentdError) -> None:
+        """The door is not kept: whoever is in must go, and this daemon ends. From any thread."""
+        self.loop.call_soon(partial(self._close_door, why))
+
+    def _close_door(self, why: AgentdError) -> None:
         if self._failure is None and not self.supervisor.stopping:
-            self._failure = TransportError("the authenticator ended, and so did this daemon")
-            log.critical("%s", self._failure, extra={"action": "authenticator_died"})
+            self._failure = why
+            log.critical("%s", why, extra={"action": "door_unkept"})
             self._fronts.close_tcp()
             self._end()
 

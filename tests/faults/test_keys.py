@@ -233,6 +233,52 @@ def test_the_end_of_the_authenticator_is_the_end_of_the_daemon(door, start, tmp_
     assert door.daemon.process.wait(LONG_S) == 1
     measured("authenticator to daemon", time.monotonic() - began)
     assert "the authenticator ended" in door.daemon.said()
+    door.daemon.clean()
+    door.daemon.forget()
+
+
+LIES = {
+    # What the authenticator answers from then on, and what is said of it.
+    "lets everybody in": (
+        '[*request[:2], b"200", b"OK", b"key:x", b""]',
+        "does not tell a stranger",
+    ),
+    "lets those in who come by TCP": (
+        '[*request[:2], b"200", b"OK", b"key:x", b""] if request[3] else honest(self, request)',
+        "does not refuse strangers any more",
+    ),
+    "knows nobody": ('[*request[:2], b"400", b"no", b"", b""]', "does not tell a stranger"),
+    "hangs": ("time.sleep(3600)", "does not answer"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_door_that_is_not_kept_any_more_ends_the_daemon(door, start, tmp_path, lie):
+    flag = tmp_path / "lie"
+    door.grant()
+    answer, said = LIES[lie]
+    program = (
+        "import os, time, agentd.transport.zap as zap\n"
+        "import agentd.server.doorkeeper as keeper\n"
+        "keeper.EVERY_S = 0.2\n"
+        "honest = zap.Authenticator._reply\n"
+        "zap.Authenticator._reply = lambda self, request: (\n"
+        f"    ({answer}) if os.path.exists({str(flag)!r}) else honest(self, request))\n"
+    )
+
+    def build(**settings):
+        daemon = start(**settings)
+        daemon.PROGRAM = program + daemon.PROGRAM
+        return daemon
+
+    agent = agentd.connect(door.open(build)).create(LEDGER)
+    time.sleep(1)  # some looks
+    assert agent.add("before") == 1
+    flag.touch()
+    assert door.daemon.process.wait(LONG_S) == 1
+    assert said in door.daemon.said()
+    assert "Traceback" not in door.daemon.said()
+    door.daemon.clean()
     door.daemon.forget()
 
 
