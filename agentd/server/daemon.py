@@ -18,7 +18,7 @@ from typing import Final
 
 from agentd.config import ServerConfig
 from agentd.errors import AgentdError, ConfigError, TransportError
-from agentd.keys import GrantBook, config_folder
+from agentd.keys import GrantBook, Reading, config_folder
 from agentd.server.admin import Admin
 from agentd.server.audit import Audit, audit_path, silent
 from agentd.server.codestore import CodeStore
@@ -27,6 +27,7 @@ from agentd.server.directory import Directory
 from agentd.server.doorkeeper import Doorkeeper
 from agentd.server.fronts import Fronts, split
 from agentd.server.gate import Gate
+from agentd.server.grantwatch import GrantWatch
 from agentd.server.hosting import Hosting
 from agentd.server.launcher import Launcher, LocalLauncher
 from agentd.server.output import OutputBook
@@ -50,8 +51,6 @@ log = logging.getLogger("agentd.server")
 
 KILL_WAIT_S: Final = 1.0
 """How long the end of killed workers is waited for; one stuck in the kernel may outlast it."""
-GRANTS_S: Final = 0.5
-"""How often the files of grants are looked at: a key that is revoked is out within a second."""
 READ_S: Final = 0.2
 """How long clients get to read the last answers: a DEALER that takes nothing while it is not
 connected (ZMQ_IMMEDIATE) loses what it has not read when its peer closes (libzmq,
@@ -97,6 +96,7 @@ class Daemon:
             handshake_s=config.handshake_s,
         )
         self._doorkeeper: Doorkeeper | None = None
+        self._grants: GrantWatch | None = None
         self._failure: AgentdError | None = None
         rundir.make_private(base)
         self._locks: list[rundir.Lock] = []
@@ -121,7 +121,7 @@ class Daemon:
         stop = self.stop if self._parent is None else self._end
         self.loop.on_signal(signal.SIGTERM, stop)
         self.loop.on_signal(signal.SIGINT, stop)
-        self.loop.on_signal(signal.SIGHUP, lambda: self._read_grants(always=True))
+        self.loop.on_signal(signal.SIGHUP, self._reload)
         raise_file_limit()
         self._context = new_context()
         try:
@@ -316,6 +316,8 @@ class Daemon:
         served = bool(self._fronts.ports)
         if self._doorkeeper is not None:
             self._doorkeeper.stop()
+        if self._grants is not None:
+            self._grants.stop()
         closed = self._fronts.close(linger_ms=200)
         rundir.remove_folder(self.folder)
         for fd in (self._held, self._code):
@@ -350,15 +352,24 @@ class Daemon:
 
     # -- who may come ------------------------------------------------------------------------------
     def _watch_grants(self) -> None:
-        self._read_grants()
-        self.loop.later(GRANTS_S, self._watch_grants)
+        self._grants = GrantWatch(
+            lambda asked: self._book.look(always=asked),
+            lambda found, asked: self.loop.call_soon(
+                partial(self._take_grants, found, asked=asked)
+            ),
+            self._unkept,
+        )
 
-    def _read_grants(self, *, always: bool = False) -> None:
-        """Take what the files say now; those whose grants are gone have to leave."""
+    def _reload(self) -> None:
+        if self._grants is not None:
+            self._grants.now()
+
+    def _take_grants(self, found: Reading | None, *, asked: bool) -> None:
+        """Put in force what the files say; those whose grants are gone have to leave."""
         before = self._book.alarms
-        gone = self._book.refresh(always=always)
+        gone = self._book.take(found)
         for alarm in self._book.alarms:
-            if always or alarm not in before:
+            if asked or alarm not in before:
                 log.warning("%s", alarm, extra={"action": "grant_alarm"})
         self._fronts.show_to_users()
         if gone:
