@@ -251,7 +251,8 @@ class Daemon:
 
     def _standing(self) -> Standing:
         """Limits and counters, for administration."""
-        return standing(self.config, self.router, self._connections, self._watchdog)
+        counted = self.supervisor.counted()
+        return standing(self.config, self.router, self._connections, self._watchdog, counted)
 
     def _check_worker_user(self) -> None:
         """``ConfigError`` if no worker can run as who it should; warns of what they cannot read."""

@@ -108,6 +108,8 @@ class Supervisor:
         self.workers: dict[str, Worker] = {}
         self.on_message: Callable[[Worker, list[Any]], None] = lambda _worker, _frames: None
         """Called with what a worker sends: the route, then the frames."""
+        self._counted = recorder.Counted()
+        """At the sockets of workers that are gone."""
         self.draining = False
         """Workers that die are not replaced any more."""
         self.stopping = False
@@ -194,6 +196,13 @@ class Supervisor:
         surplus = worker.dedicated or len(self._pool()) > self._size
         if surplus and not worker.agents and not worker.ending:
             self._end(worker)
+
+    def counted(self) -> recorder.Counted:
+        """What was counted at the sockets of all workers that there ever were."""
+        found = self._counted
+        for worker in self.workers.values():
+            found = found.plus(recorder.counted(worker.recorder))
+        return found
 
     # -- starting ----------------------------------------------------------------------------------
     def _make(self, *, dedicated: bool, failures: int = 0, restarts: int = 0) -> Worker:
@@ -314,6 +323,7 @@ class Supervisor:
         self._loop.unserve(worker.channel)  # what it said before it died counts
         worker.channel.close()
         running = recorder.running(worker.recorder)
+        self._counted = self._counted.plus(recorder.counted(worker.recorder))
         tail = self._book.ring(worker.id).tail(TAIL_LINES)
         self._forget(worker)
         lived = self._loop.clock() - worker.started_at

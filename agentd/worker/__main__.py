@@ -37,7 +37,7 @@ def main() -> None:
     from agentd.transport.local import LocalPort, LocalRouter, adopt
     from agentd.transport.loop import Loop
     from agentd.transport.process import raise_file_limit
-    from agentd.transport.recorder import Recorder
+    from agentd.transport.recorder import Counted, Recorder
     from agentd.worker.host import Host
     from agentd.worker.output import capture
 
@@ -58,7 +58,9 @@ def main() -> None:
         most_queued=told.max_queued_bytes,
     )
     back = LocalPort(adopt(told.back))
-    Host(told, loop, front, back, Recorder(told.recorder))
+    record = Recorder(told.recorder)
+    front.on_count = lambda: record.count(Counted(front.refused, front.cut_off))
+    Host(told, loop, front, back, record)
     mine = local_versions()
     enlist = Enlist(told.worker, os.getpid(), told.address, mine.agentd, mine.python, mine.dill)
     loop.send(back, [b"", *pack(enlist)])
