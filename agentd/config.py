@@ -302,8 +302,9 @@ class ServerConfig:
     )
     audit_file: str = _setting(
         "",
-        "Where it is written down who created, ended and stopped what; off: nowhere; empty: "
-        "audit.jsonl in this user's state folder if others can come in, else nowhere.",
+        "Where it is written down who created, ended, stopped and got access to what; off: "
+        "nowhere; empty: audit.jsonl in this user's state folder (audit-NAME.jsonl for a daemon "
+        "with a socket of another name) if others can come in, else nowhere.",
     )
 
     def __post_init__(self) -> None:

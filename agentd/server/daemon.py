@@ -103,7 +103,7 @@ class Daemon:
         self._directory = Directory(config.tombstones)
         self._echo = echo
         self._output = OutputBook(config.log_lines, self._echo_line if echo else None)
-        path = audit_path(config, exposed=bool(tcp))
+        path = audit_path(config, self.endpoint, exposed=bool(tcp))
         self._audit = None if path is None else Audit(path)
         self._launcher = launcher or LocalLauncher(worker_environment(config, user=user), user)
         self._code = -1
@@ -132,6 +132,8 @@ class Daemon:
                 ", ".join([*self._ipc, *self._fronts.endpoints]),
                 extra={"action": "listening", "pid": os.getpid(), "node": self.node},
             )
+            if self._audit is not None:
+                log.info("audit log: %s", self._audit.path, extra={"action": "audit_log"})
             self.loop.run()
         finally:
             self._close()
