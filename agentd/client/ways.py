@@ -29,6 +29,9 @@ class Way(Protocol):
     def is_listening(self) -> bool:
         """Whether there is any use in trying; does not wait."""
 
+    def nobody(self) -> str:
+        """What to tell whoever finds that nobody is listening."""
+
     def is_trusted(self) -> bool:
         """Whether what comes this way may be unpickled: whether it may run code here."""
 
@@ -48,6 +51,14 @@ class _Ipc:
     def is_listening(self) -> bool:
         return rundir.is_listening(self._path)
 
+    def nobody(self) -> str:
+        if rundir.is_closed(self._path):
+            return (
+                f"this process, which runs as uid {os.geteuid()}, may not connect to "
+                f"{self._endpoint}: its folder or socket is closed to that user"
+            )
+        return f"no daemon listens on {self._endpoint}; start one with: agentd serve"
+
     def is_trusted(self) -> bool:
         # Nobody else can have put a socket there, nor can tomorrow; and it is ours who listens.
         return is_own(self._path) and rundir.listener(self._path) == os.geteuid()
@@ -63,6 +74,9 @@ class _Tcp:
 
     def is_listening(self) -> bool:
         return True  # to look is to connect
+
+    def nobody(self) -> str:
+        return f"no daemon answers at {self._endpoint}"
 
     def is_trusted(self) -> bool:
         return pin_for(config_folder(), self._endpoint).code

@@ -315,7 +315,7 @@ def open_folder():
 def test_agents_call_each_other_as_far_as_a_grant_of_their_user_goes(start, open_folder):
     place = start(bind=(f"ipc://{open_folder}/s",), workers=2)
     one, other = (Lodger(to_dist=place.endpoint) for _ in range(2))
-    with pytest.raises(DaemonNotFound):
+    with pytest.raises(DaemonNotFound, match=f"runs as uid {UID}, may not connect"):
         one.add(other, 1)
 
     def allow(role):
