@@ -284,10 +284,16 @@ class ServerConfig:
         "Values that agents get as agentd.Secret(NAME), by name: env:VARIABLE, file:/path or "
         "keyring:SERVICE/USER. Values themselves do not belong in this file.",
     )
+    worker_user: str = _setting(
+        "",
+        "User (name, or number as text) whom the workers run as, not root; the daemon has to be "
+        "started as root, or with CAP_SETUID, CAP_SETGID and CAP_KILL. Empty: the daemon's own "
+        "user. See docs/security.md.",
+    )
     worker_env: tuple[str, ...] = _setting(
         (),
-        "Variables that workers get in safe mode beside PATH, HOME, the locale and the like; * "
-        "stands for any characters. Outside of safe mode they get all that the daemon has.",
+        "Variables that workers get in safe mode, or with worker_user, beside PATH, HOME, the "
+        "locale and the like; * stands for any characters. Else they get all that the daemon has.",
     )
     worker_memory_bytes: int = _setting(
         0,
@@ -304,8 +310,9 @@ class ServerConfig:
     )
     audit_file: str = _setting(
         "",
-        "Where it is written down who created, ended and stopped what; off: nowhere; empty: "
-        "audit.jsonl in this user's state folder if others can come in, else nowhere.",
+        "Where it is written down who created, ended, stopped and got access to what; off: "
+        "nowhere; empty: audit.jsonl in this user's state folder (audit-NAME.jsonl for a daemon "
+        "with a socket of another name) if others can come in, else nowhere.",
     )
 
     def __post_init__(self) -> None:

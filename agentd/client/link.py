@@ -544,9 +544,7 @@ class Link:
                 return
         self._done(pending, message, frames, settled)
 
-    def _done(
-        self, pending: Pending, message: Message, frames: list[Any], settled: Calls
-    ) -> None:
+    def _done(self, pending: Pending, message: Message, frames: list[Any], settled: Calls) -> None:
         self._forget(pending)
         pending.message = message
         pending.payload = frames[1:]

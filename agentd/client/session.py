@@ -6,7 +6,6 @@ is kept in ``_places``, or through the daemon where that address cannot be reach
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import threading
@@ -20,6 +19,7 @@ import msgpack
 from agentd.client import references
 from agentd.client.breaks import Breaks, backoff
 from agentd.client.dialing import dial_daemon, dial_worker
+from agentd.client.knocks import Knocks
 from agentd.client.lines import Lines
 from agentd.client.link import Link, LinkDown, Pending
 from agentd.client.shipping import Shipping
@@ -130,6 +130,7 @@ class Session:
         self._beaten = clock()
         self._refused: dict[str, tuple[float, AgentdError]] = {}
         """By endpoint: when and why nobody could be met there."""
+        self._knocks = Knocks()
         self._places: dict[bytes, Ready] = {}
         self.lines = Lines()
         self.shipping = Shipping(self)
@@ -175,10 +176,7 @@ class Session:
                 link.close()
             if not self._way.is_listening():
                 self._daemon = None
-                raise DaemonNotFound(
-                    f"no daemon listens on {self.endpoint}; start one with: agentd serve",
-                    endpoint=self.endpoint,
-                )
+                raise DaemonNotFound(self._way.nobody(), endpoint=self.endpoint)
             dial = partial(dial_daemon, self._runtime.context, self.endpoint)
             self._daemon = self._once(
                 self.endpoint, came, lambda: self._open(self.endpoint, dial, CONNECT_TIMEOUT_S)
@@ -751,6 +749,7 @@ class Session:
             if self._may_be_back(now):  # it is back, or it was the connection: the lease
                 self._return()
             return
+        self._knocks.heard()
         with self._release_lock:
             released, self._released = self._released, {}
         for agent, keys in released.items():
@@ -806,7 +805,8 @@ class Session:
     def _may_be_back(self, now: float) -> bool:
         """Whether to look for the daemon: where that means to knock, not at every beat."""
         refused, _why = self._refused.get(self.endpoint, (0.0, None))
-        return (self._way.local or now - refused > RETURN_S) and self._way.is_listening()
+        rested = now - refused > RETURN_S and self._knocks.due(now)
+        return (self._way.local or rested) and self._way.is_listening()
 
     def _return(self) -> None:
         """Connect to the daemon again; it may listen and yet not answer for seconds."""
@@ -814,8 +814,12 @@ class Session:
             self.aside(self.endpoint, self._connect_if_possible)
 
     def _connect_if_possible(self) -> None:
-        with contextlib.suppress(AgentdError):
+        link = self._daemon
+        try:
             self.connect()
+        except AgentdError:
+            if link is not None and link.welcome is not None:
+                self._knocks.unheard(self._clock(), link.welcome.grace_s)
 
     def _forget_the_dead(self) -> None:
         """Workers that are gone, and where their agents were: addresses are never used again."""

@@ -35,6 +35,10 @@ class TcpWay:
         """See ``ways.Way``."""
         return True  # to look is to connect
 
+    def nobody(self) -> str:
+        """See ``ways.Way``."""
+        return f"no daemon answers at {self._endpoint}"
+
     def is_trusted(self) -> bool:
         """See ``ways.Way``."""
         return pin_for(config_folder(), self._endpoint).code

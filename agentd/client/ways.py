@@ -21,6 +21,9 @@ class Way(Protocol):
     def is_listening(self) -> bool:
         """Whether there is any use in trying; does not wait."""
 
+    def nobody(self) -> str:
+        """What to tell whoever finds that nobody is listening."""
+
     def is_trusted(self) -> bool:
         """Whether what comes this way may be unpickled: whether it may run code here."""
 
@@ -43,6 +46,14 @@ class _Ipc:
 
     def is_listening(self) -> bool:
         return rundir.is_listening(self._path)
+
+    def nobody(self) -> str:
+        if rundir.is_closed(self._path):
+            return (
+                f"this process, which runs as uid {os.geteuid()}, may not connect to "
+                f"{self._endpoint}: its folder or socket is closed to that user"
+            )
+        return f"no daemon listens on {self._endpoint}; start one with: agentd serve"
 
     def is_trusted(self) -> bool:
         # Nobody else can have put a socket there, nor can tomorrow; and it is ours who listens.

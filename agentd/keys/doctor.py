@@ -16,6 +16,7 @@ from agentd.keys.pins import known_servers
 from agentd.protocol.access import Grant, may_code
 from agentd.transport import rundir
 from agentd.transport.curve import check_library
+from agentd.transport.users import group_names, other_user
 
 __all__ = ["Finding", "examine"]
 
@@ -29,8 +30,11 @@ class Finding(NamedTuple):
     what: str
 
 
-def examine(folder: str, now: float | None = None) -> list[Finding]:
-    """Look at the config folder, the run folder and the libraries; changes nothing."""
+def examine(folder: str, now: float | None = None, *, worker_user: str = "") -> list[Finding]:
+    """Look at the config folder, the run folder and the libraries; changes nothing.
+
+    ``worker_user``: the daemon's setting of that name.
+    """
     return [
         *_libraries(),
         *_folders(folder),
@@ -38,6 +42,7 @@ def examine(folder: str, now: float | None = None) -> list[Finding]:
         *_pair(folder, "client"),
         *_grants(folder, time.time() if now is None else now),
         *_pins(folder),
+        *_workers(folder, worker_user),
         _tcp(folder),
     ]
 
@@ -114,6 +119,31 @@ def _pins(folder: str) -> Iterator[Finding]:
             yield Finding("warning", f"{pin.endpoint} may run code here (trusted with --code)")
         else:
             yield Finding("ok", f"{pin.endpoint} is trusted, with plain data only")
+
+
+def _workers(folder: str, worker_user: str) -> Iterator[Finding]:
+    """Whom the agents' code runs as."""
+    if not worker_user:
+        if os.geteuid() == 0:
+            yield Finding(
+                "warning", "agents run as root; worker_user gives them a user of their own"
+            )
+        else:
+            yield Finding("ok", "agents run as this user, and can do all that it can")
+        return
+    try:
+        user = other_user(worker_user)
+    except ConfigError as error:
+        yield Finding("problem", error.message)
+        return
+    groups = ", ".join(group_names(user))
+    yield Finding("ok", f"agents run as {user}, groups: {groups}; not as the daemon")
+    if 0 in user.groups:
+        yield Finding("warning", f"{user.name} is in the group of root, whose files it may read")
+    grant = read_grants(folder).grants.get(f"uid:{user.uid}")
+    if grant is not None:
+        roles = ", ".join(sorted(role.value for role in grant.roles))
+        yield Finding("ok", f"grant {grant.name} lets agents use the daemon: {roles}")
 
 
 def _tcp(folder: str) -> Finding:

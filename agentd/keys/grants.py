@@ -29,6 +29,8 @@ from agentd.protocol.access import Grant, Role
 __all__ = ["authorized_folder", "read_grants", "remove_grant", "write_grant"]
 
 SUFFIX: Final = ".toml"
+MOST_FILES: Final = 10_000
+"""In the folder; of 64 KiB at most each (``files.MOST_BYTES``). Reading so many takes a second."""
 _KNOWN: Final = {"key", "uid", "roles", "agents", "methods", "expires"}
 
 
@@ -46,6 +48,8 @@ def read_grants(folder: str) -> Reading:
         check_folder(folder)
         check_folder(place)
         names = sorted(os.listdir(place))
+        if len(names) > MOST_FILES:
+            raise ConfigError(f"{place} has {len(names):,} files; {MOST_FILES:,} are read at most")
     except (OSError, ConfigError) as error:
         why = error.message if isinstance(error, ConfigError) else f"{place}: {error.strerror}"
         return Reading(alarms=(f"{why}: nobody is let in by a grant",))

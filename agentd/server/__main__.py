@@ -19,8 +19,10 @@ def main() -> int:
     if not told:
         return 1  # the client ended before it said what to do
     settings = json.loads(told)
-    # In safe mode the workers' environment is not this one: it has to be made first.
-    first = None if settings["config"].get("safe") else spare()
+    # Neither in safe mode nor with a user of their own is the workers' environment this one: it has
+    # to be made first.
+    config = settings["config"]
+    first = None if config.get("safe") or config.get("worker_user") else spare()
     from agentd.server.embedded import run  # this takes its time, which the worker uses, too
 
     return run(settings, first)

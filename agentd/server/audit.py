@@ -11,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
+import re
 import stat
 import time
 from collections.abc import Callable
@@ -22,10 +24,11 @@ from typing import Any, Final, Protocol
 from agentd.auditlog import START, Head, digest, line_of, read
 from agentd.config import ServerConfig
 from agentd.errors import AuditFailed, ConfigError
+from agentd.transport.rundir import default_endpoint
 
 __all__ = ["ADMINISTRATION", "Audit", "Note", "audit_path", "silent"]
 
-ADMINISTRATION: Final = frozenset({"create", "offer", "delete", "kill", "stop"})
+ADMINISTRATION: Final = frozenset({"create", "delete", "kill", "stop"})
 """Actions that are not done unless it was written down."""
 BURST: Final = 10
 """Denials of one kind (who, action, rule) written in a window; the others are counted."""
@@ -65,14 +68,26 @@ def silent(
     """For a daemon without an audit log."""
 
 
-def audit_path(config: ServerConfig, *, exposed: bool) -> str | None:
-    """Where the log is; ``None``: there is none. ``exposed``: not only this user can come in."""
+def audit_path(config: ServerConfig, endpoint: str, *, exposed: bool) -> str | None:
+    """Where the log is; ``None``: there is none. ``exposed``: not only this user can come in.
+
+    ``endpoint``: the daemon's own over ipc. No two daemons have the same, and one that is started
+    again has what it had, so unless it is the usual one the log is named after it.
+    """
     if config.audit_file == "off" or not (config.audit_file or exposed):
         return None
     if config.audit_file:
         return config.audit_file
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return os.path.join(state, "agentd", "audit.jsonl")
+    name = "audit" if endpoint == default_endpoint() else f"audit-{_name_of(endpoint)}"
+    return os.path.join(state, "agentd", f"{name}.jsonl")
+
+
+def _name_of(endpoint: str) -> str:
+    """A name for people and, as others may be called so too, the start of a hash."""
+    path = endpoint.removeprefix("ipc://")
+    stem = re.sub(r"[^A-Za-z0-9_-]", "_", os.path.basename(path).removesuffix(".sock"))
+    return f"{stem}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
 
 
 @dataclass(slots=True)

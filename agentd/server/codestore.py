@@ -60,12 +60,28 @@ class Stored:
 class CodeStore:
     """All bundles of a daemon. In the loop's thread."""
 
-    def __init__(self, folder: str, later: Callable[[float, Callable[[], None]], Any]) -> None:
+    def __init__(
+        self,
+        folder: str,
+        later: Callable[[float, Callable[[], None]], Any],
+        *,
+        shared: bool = False,
+    ) -> None:
+        """``shared``: workers run as another user, who gets at it by ``descriptor`` alone.
+
+        Then its modes let everybody read, while the folder around it lets nobody through.
+        """
         self._folder = folder
+        self._folder_mode, self._file_mode = (0o755, 0o644) if shared else (0o700, 0o600)
         self._later = later
         self._bundles: dict[bytes, Stored] = {}
         self._asked: dict[tuple[Hashable, bytes], set[bytes]] = {}
         self._bytes = 0
+
+    def descriptor(self) -> int:
+        """Of its folder, good for looking up what is in it; whoever calls this closes it."""
+        self._make_folder(self._folder)
+        return os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def get(self, code: bytes) -> Stored:
         """The bundle of that name; raises ``ConfigError`` if it was never offered here."""
@@ -83,7 +99,7 @@ class CodeStore:
                 raise ProtocolError("a bundle is named by the SHA-256 of its list of files")
             self._make_room()
             folder = os.path.join(self._folder, code.hex())
-            os.makedirs(os.path.join(folder, "files"), mode=0o700, exist_ok=True)
+            self._make_folder(os.path.join(folder, "files"))
             stored = Stored(code, _read_manifest(raw), folder, local=local)
             self._bundles[code] = stored
             if stored.complete:
@@ -124,10 +140,19 @@ class CodeStore:
             self._finish(stored)
 
     def _write(self, path: str, content: bytes) -> None:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        self._make_folder(os.path.dirname(path))
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, self._file_mode)
             file.write(content)
+
+    def _make_folder(self, folder: str) -> None:
+        """With those above it, as far as they are missing; whatever the umask is."""
+        if os.path.isdir(folder):
+            return
+        self._make_folder(os.path.dirname(folder))
+        os.mkdir(folder, self._folder_mode)
+        os.chmod(folder, self._folder_mode)
 
     def _finish(self, stored: Stored) -> None:
         told = {"local": stored.local, "sources": stored.sources}

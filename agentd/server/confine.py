@@ -1,25 +1,29 @@
 """What a worker gets of the daemon's surroundings, and how much of the machine it may use.
 
-In safe mode its environment is an allow-list, since that is where keys and passwords of the
-daemon's user are. Everything here decides only; ``worker/confine.py`` carries the limits out.
+In safe mode, and where workers run as another user, their environment is an allow-list, since that
+is where keys and passwords of the daemon's user are. Everything here decides only;
+``worker/confine.py`` carries the limits out.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from agentd.config import ServerConfig
+from agentd.transport.users import User, other_user
 
 __all__ = [
     "are_limits",
     "is_safe",
     "over_limit",
     "secret_values",
+    "to_be_read",
     "worker_environment",
     "worker_limits",
+    "worker_user",
 ]
 
 ALLOWED: Final = (
@@ -27,6 +31,9 @@ ALLOWED: Final = (
     "LD_LIBRARY_PATH SSL_CERT_FILE SSL_CERT_DIR"
 ).split()
 """What programs need to find their files, their language and their time; nothing that is a key."""
+
+OF_A_USER: Final = ("XDG_*", "TMPDIR")
+"""Of those, what names folders of the daemon's user; another user has others."""
 
 LEAST: Final[Mapping[str, int]] = {"memory_bytes": 128 * 1024 * 1024, "cpu_s": 1, "files": 64}
 """With less a worker does not even start: it takes 40 MB and 30 descriptors itself."""
@@ -37,25 +44,52 @@ def is_safe(config: ServerConfig) -> bool:
     return config.safe
 
 
+def worker_user(config: ServerConfig) -> User | None:
+    """Whom the workers run as; ``None``: the daemon's user. Raises as ``other_user``."""
+    return other_user(config.worker_user) if config.worker_user else None
+
+
+def to_be_read(config: ServerConfig) -> list[str]:
+    """Files and folders named in the settings that workers open themselves."""
+    files = [source[5:] for source in config.secrets.values() if source.startswith("file:")]
+    return [*config.path, *files]
+
+
 def worker_environment(
-    config: ServerConfig, environment: Mapping[str, str] | None = None
+    config: ServerConfig,
+    environment: Mapping[str, str] | None = None,
+    user: User | None = None,
 ) -> dict[str, str] | None:
-    """The environment of the workers; ``None``: that of the daemon."""
-    if not is_safe(config):
+    """The environment of the workers; ``None``: that of the daemon. ``user``: whom they run as."""
+    if not _is_listed(config):
         return None
     mine = os.environ if environment is None else environment
-    return {name: value for name, value in mine.items() if _passes(name, config)}
+    found = {name: value for name, value in mine.items() if _passes(name, config)}
+    if user is not None:
+        found |= {"HOME": user.home, "USER": user.name, "LOGNAME": user.name, "SHELL": user.shell}
+    return found
+
+
+def _is_listed(config: ServerConfig) -> bool:
+    """Whether workers get only a part of the daemon's environment."""
+    return is_safe(config) or bool(config.worker_user)
 
 
 def _passes(name: str, config: ServerConfig) -> bool:
-    return any(fnmatchcase(name, allowed) for allowed in (*ALLOWED, *config.worker_env))
+    if _matches(name, config.worker_env):
+        return True
+    return _matches(name, ALLOWED) and not (config.worker_user and _matches(name, OF_A_USER))
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def secret_values(
     config: ServerConfig, environment: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Secrets in variables that the workers do not get: these they are told, over their pipe."""
-    if not is_safe(config):
+    if not _is_listed(config):
         return {}
     mine = os.environ if environment is None else environment
     found = {}

@@ -19,13 +19,16 @@ from agentd.config import ServerConfig
 from agentd.errors import AgentdError, ConfigError, TransportError
 from agentd.keys.book import GrantBook
 from agentd.keys.files import config_folder
+from agentd.keys.reading import Reading
 from agentd.server.admin import Admin
 from agentd.server.audit import Audit, audit_path, silent
 from agentd.server.codestore import CodeStore
-from agentd.server.confine import worker_environment
+from agentd.server.confine import to_be_read, worker_environment, worker_user
 from agentd.server.directory import Directory
+from agentd.server.doorkeeper import Doorkeeper
 from agentd.server.fronts import Fronts, split
 from agentd.server.gate import Gate
+from agentd.server.grantwatch import GrantWatch
 from agentd.server.hosting import Hosting
 from agentd.server.launcher import Exit, Launcher, LocalLauncher
 from agentd.server.output import OutputBook
@@ -34,6 +37,7 @@ from agentd.server.sessions import Sessions
 from agentd.server.specs import Specs, installed
 from agentd.server.standing import Standing, standing
 from agentd.server.supervisor import EXIT_S, Place, Supervisor, Worker
+from agentd.server.trail import Trail
 from agentd.server.watchdog import Watchdog
 from agentd.transport import rundir
 from agentd.transport.connections import SPARE, Connections, most_connections
@@ -48,8 +52,6 @@ log = logging.getLogger("agentd.server")
 
 KILL_WAIT_S: Final = 1.0
 """How long the end of killed workers is waited for; one stuck in the kernel may outlast it."""
-GRANTS_S: Final = 0.5
-"""How often the files of grants are looked at: a key that is revoked is out within a second."""
 READ_S: Final = 0.2
 """How long clients get to read the last answers: a DEALER that takes nothing while it is not
 connected (ZMQ_IMMEDIATE) loses what it has not read when its peer closes (libzmq,
@@ -73,6 +75,7 @@ class Daemon:
         whose it is, the stream, the text.
         """
         self.config = config
+        self._worker_user = user = worker_user(config)
         self._parent = parent
         self.node = os.urandom(8).hex()
         self.loop = Loop()
@@ -93,15 +96,18 @@ class Daemon:
             max_frame=config.max_message_bytes,
             handshake_s=config.handshake_s,
         )
+        self._doorkeeper: Doorkeeper | None = None
+        self._grants: GrantWatch | None = None
         self._failure: AgentdError | None = None
         rundir.make_private(base)
         self._locks: list[rundir.Lock] = []
         self._directory = Directory(config.tombstones)
         self._echo = echo
         self._output = OutputBook(config.log_lines, self._echo_line if echo else None)
-        path = audit_path(config, exposed=bool(tcp))
+        path = audit_path(config, self.endpoint, exposed=bool(tcp))
         self._audit = None if path is None else Audit(path)
-        self._launcher = launcher or LocalLauncher(worker_environment(config))
+        self._launcher = launcher or LocalLauncher(worker_environment(config, user=user), user)
+        self._code = -1
         self._stopping = False
 
     def _default_bind(self, base: str) -> str:
@@ -116,7 +122,7 @@ class Daemon:
         stop = self.stop if self._parent is None else self._end
         self.loop.on_signal(signal.SIGTERM, stop)
         self.loop.on_signal(signal.SIGINT, stop)
-        self.loop.on_signal(signal.SIGHUP, lambda: self._read_grants(always=True))
+        self.loop.on_signal(signal.SIGHUP, self._reload)
         raise_file_limit()
         self._context = new_context()
         try:
@@ -127,6 +133,8 @@ class Daemon:
                 ", ".join([*self._ipc, *self._fronts.endpoints]),
                 extra={"action": "listening", "pid": os.getpid(), "node": self.node},
             )
+            if self._audit is not None:
+                log.info("audit log: %s", self._audit.path, extra={"action": "audit_log"})
             self.loop.run()
         finally:
             self._close()
@@ -141,11 +149,15 @@ class Daemon:
                 raise ConfigError(f"{endpoint}: the folder {os.path.dirname(path)} does not exist")
             self._locks.append(rundir.own(path, endpoint))
         rundir.sweep(self._base)
+        self._check_worker_user()
         # As late as this: until the first worker runs, nobody would clear the folder away.
         self._make_folder()
-        place = Place(self.folder, self.endpoint, tuple(self._paths))
         self.sessions = Sessions(self.config.client_grace_s, host_identity(), self.loop.clock)
-        store = CodeStore(f"{self.folder}/code", self.loop.later)
+        shared = self._worker_user is not None
+        store = CodeStore(f"{self.folder}/code", self.loop.later, shared=shared)
+        if shared:
+            self._code = store.descriptor()
+        place = Place(self.folder, self.endpoint, tuple(self._paths), self._code)
         self.hosting = Hosting(self.config, self.loop, self._directory, self._output, store)
         self.supervisor = Supervisor(
             self.config,
@@ -168,7 +180,14 @@ class Daemon:
                 os.unlink(path)  # left by a daemon that was killed; the lock says it is gone
             private = os.path.dirname(path) in (self._base, self.folder)
             self._fronts.open_ipc(self._context, path, private=private)
-        self._fronts.open_tcp(self._context, lambda: self.loop.call_soon(self._unkept))
+        self._fronts.open_tcp(
+            self._context,
+            lambda: self._unkept(TransportError("the authenticator ended, and so did this daemon")),
+        )
+        if self._fronts.endpoints:
+            self._doorkeeper = Doorkeeper(
+                partial(self._fronts.look_at_door, self._context), self._unkept
+            )
         admin = Admin(
             self.loop,
             self.node,
@@ -187,7 +206,6 @@ class Daemon:
             self.endpoint,
             self._book.grant_of,
             safe=self.config.safe,
-            note=note,
         )
         self.router = Router(
             self.config,
@@ -202,7 +220,7 @@ class Daemon:
             admin.asked,
             self._book.grant_of,
             gate,
-            note,
+            Trail(note, self._book.grant_of, self.loop.clock),
         )
         self.router.on_drained = self._drained
         self._watchdog = Watchdog(
@@ -237,7 +255,20 @@ class Daemon:
 
     def _standing(self) -> Standing:
         """Limits and counters, for administration."""
-        return standing(self.config, self.router, self._connections, self._watchdog)
+        counted = self.supervisor.counted()
+        return standing(self.config, self.router, self._connections, self._watchdog, counted)
+
+    def _check_worker_user(self) -> None:
+        """``ConfigError`` if no worker can run as who it should; warns of what they cannot read."""
+        if not isinstance(self._launcher, LocalLauncher):
+            return
+        for path in self._launcher.unreadable(to_be_read(self.config)):
+            log.warning(
+                "workers, which run as %s, cannot read %s",
+                self._worker_user,
+                path,
+                extra={"action": "path_unreadable", "path": path},
+            )
 
     def _make_folder(self) -> None:
         if self._held is None:
@@ -290,13 +321,19 @@ class Daemon:
         if hasattr(self, "_connections"):
             self._connections.close()
         served = bool(self._fronts.ports)
-        self._fronts.close(linger_ms=200)
+        if self._doorkeeper is not None:
+            self._doorkeeper.stop()
+        if self._grants is not None:
+            self._grants.stop()
+        closed = self._fronts.close(linger_ms=200)
         rundir.remove_folder(self.folder)
-        if self._held is not None:
-            os.close(self._held)
+        for fd in (self._held, self._code):
+            if fd is not None and fd >= 0:
+                os.close(fd)
         for lock in self._locks:
             lock.release()
-        self._context.term()
+        if closed:
+            self._context.term()
         if self._audit is not None:
             self._audit.close()
         if served:
@@ -322,25 +359,37 @@ class Daemon:
 
     # -- who may come ------------------------------------------------------------------------------
     def _watch_grants(self) -> None:
-        self._read_grants()
-        self.loop.later(GRANTS_S, self._watch_grants)
+        self._grants = GrantWatch(
+            lambda asked: self._book.look(always=asked),
+            lambda found, asked: self.loop.call_soon(
+                partial(self._take_grants, found, asked=asked)
+            ),
+            self._unkept,
+        )
 
-    def _read_grants(self, *, always: bool = False) -> None:
-        """Take what the files say now; those whose grants are gone have to leave."""
+    def _reload(self) -> None:
+        if self._grants is not None:
+            self._grants.now()
+
+    def _take_grants(self, found: Reading | None, *, asked: bool) -> None:
+        """Put in force what the files say; those whose grants are gone have to leave."""
         before = self._book.alarms
-        gone = self._book.refresh(always=always)
+        gone = self._book.take(found)
         for alarm in self._book.alarms:
-            if always or alarm not in before:
+            if asked or alarm not in before:
                 log.warning("%s", alarm, extra={"action": "grant_alarm"})
         self._fronts.show_to_users()
         if gone:
             self.router.evict(gone)
 
-    def _unkept(self) -> None:
-        """The authenticator is gone: whoever is in must go, and this daemon ends."""
+    def _unkept(self, why: AgentdError) -> None:
+        """The door is not kept: whoever is in must go, and this daemon ends. From any thread."""
+        self.loop.call_soon(partial(self._close_door, why))
+
+    def _close_door(self, why: AgentdError) -> None:
         if self._failure is None and not self.supervisor.stopping:
-            self._failure = TransportError("the authenticator ended, and so did this daemon")
-            log.critical("%s", self._failure, extra={"action": "authenticator_died"})
+            self._failure = why
+            log.critical("%s", why, extra={"action": "door_unkept"})
             self._fronts.close_tcp()
             self._end()
 

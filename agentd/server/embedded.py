@@ -13,7 +13,7 @@ from typing import Any
 from agentd.config import ServerConfig
 from agentd.errors import AgentdError
 from agentd.printable import printable
-from agentd.server.confine import worker_environment
+from agentd.server.confine import worker_environment, worker_user
 from agentd.server.daemon import Daemon
 from agentd.server.launcher import LocalLauncher
 from agentd.server.spawning import Spare
@@ -32,7 +32,8 @@ def run(settings: dict[str, Any], spare: Spare | None) -> int:
     launcher = None
     try:
         config = ServerConfig(**{k: _frozen(v) for k, v in settings["config"].items()})
-        launcher = LocalLauncher(worker_environment(config), spare)
+        user = worker_user(config)
+        launcher = LocalLauncher(worker_environment(config, user=user), user, spare)
         daemon = Daemon(config, parent=settings["parent"], launcher=launcher, echo=_Echo())
         daemon.run(lambda endpoint: _say({"endpoint": endpoint}))
     except AgentdError as error:

@@ -131,6 +131,35 @@ class Fronts:
             self_test(context, here, self._pair.public, known, TEST_S)
         self._probe = None
 
+    def look_at_door(self, context: Any, stopped: Callable[[], bool]) -> bool:
+        """Whether the door to TCP was seen to be kept; from a thread that is not the loop's.
+
+        The authenticator is asked here, past the door: no connection may be to be had while there
+        are as many as there may be. False: it did not answer in time. Raises ``ConfigError`` for
+        a wrong answer, or for a door that opens to a stranger.
+        """
+        from agentd.transport.curve import Keys, is_let_in, new_pair
+        from agentd.transport.endpoint import parse_tcp
+        from agentd.transport.zap import ask
+
+        assert self._pair is not None
+        known, stranger = new_pair(), new_pair()
+        self._probe = known
+        try:
+            for (key, _), expected in ((known, True), (stranger, False)):
+                answer = ask(context, key, TEST_S, stopped)
+                if answer is None:
+                    return False
+                if answer is not expected:
+                    raise ConfigError("the authenticator does not tell a stranger from others")
+        finally:
+            self._probe = None
+        for endpoint in self.endpoints:
+            here = str(parse_tcp(endpoint).here)
+            if is_let_in(context, here, Keys(*stranger, self._pair.public), TEST_S, stopped):
+                raise ConfigError(f"{endpoint} does not refuse strangers any more")
+        return True
+
     def _bind(self, context: Any, address: TcpEndpoint, pair: Pair) -> None:
         from agentd.transport.curve import bind_to, server_socket
 
@@ -176,13 +205,12 @@ class Fronts:
             if port.kind == "tcp":
                 port.close()
 
-    def close(self, linger_ms: int) -> None:
-        """All of it."""
+    def close(self, linger_ms: int) -> bool:
+        """All of it. False: the context must not be waited for, as one of its sockets is in use."""
         for port in self.ports:
             port.close(linger_ms=linger_ms)
-        if self._authenticator is not None:
-            self._authenticator.stop()
-            self._authenticator = None
+        authenticator, self._authenticator = self._authenticator, None
+        return authenticator is None or authenticator.stop()
 
 
 def _parsed(endpoint: str) -> TcpEndpoint:

@@ -7,7 +7,6 @@ the peer's own. Refusals are alike whether the agent meant exists or not.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -53,18 +52,16 @@ from agentd.protocol.messages import (
     Release,
     Supply,
 )
-from agentd.server.audit import Note, silent
 from agentd.server.directory import Agent, Directory
 from agentd.server.specs import Specs
 
-__all__ = ["Gate", "GrantOf"]
-
-log = logging.getLogger("agentd.server")
+__all__ = ["UNANSWERED", "Gate", "GrantOf", "target_of"]
 
 GrantOf = Callable[[str], Grant | None]
 """What an authenticated peer may do now; ``None``: nothing (any more)."""
 
-_UNANSWERED: Final = (Cancel, Keep, Release, Credit, Detach)
+UNANSWERED: Final = (Cancel, Keep, Release, Credit, Detach)
+"""What has no answer: where it is refused, it is dropped."""
 
 
 class Gate:
@@ -78,18 +75,13 @@ class Gate:
         grant_of: GrantOf,
         *,
         safe: bool = False,
-        note: Note = silent,
     ) -> None:
-        """``endpoint``: where this daemon's workers find it. ``safe``: nobody sends code.
-
-        ``note``: told what was denied. What is allowed is noted where it is done.
-        """
+        """``endpoint``: where this daemon's workers find it. ``safe``: nobody sends code."""
         self._directory = directory
         self._specs = specs
         self._endpoint = endpoint
         self._safe = safe
         self._grant_of = grant_of
-        self._note = note
 
     # -- what others ask ---------------------------------------------------------------------------
     def takes_code(self, who: str) -> bool:
@@ -118,42 +110,28 @@ class Gate:
         return None if agent is None else self._directory.subject(bytes.fromhex(agent))
 
     # -- every message -----------------------------------------------------------------------------
-    def check(self, who: str, message: Message) -> Message | None:
-        """The message as it goes on; ``None``: it is dropped, as it would have had no answer.
+    def check(self, who: str, message: Message) -> Message:
+        """The message as it goes on.
 
         Raises ``NotAllowed``, ``CodecNotAllowed``, ``ConfigError`` (an agent that is not
         registered) and ``ProtocolError``.
         """
         grant = self._grant_of(who)
         action = action_of(message)
-        target = _target(message)
         if grant is None:
-            self._denied(who, action, target, "no grant")
             raise NotAllowed(
                 f"{who} may do nothing at this daemon: it has no grant, or not any more. Whoever "
                 "runs the daemon gives one with: agentctl keys add",
                 who=who,
                 action=action,
             )
-        rule = ",".join(sorted(role.value for role in grant.roles))
         if isinstance(message, (Ping, Pong, Bye)):
             return message
-        try:
-            self._check_roles(grant, action, message)
-            self._check_code(grant, action, message)
-            if isinstance(message, Create):
-                message = self._create(grant, message)
-            marked = self._marked(grant, message)
-        except (NotAllowed, CodecNotAllowed):
-            self._denied(who, action, target, rule)
-            if isinstance(message, _UNANSWERED):
-                return None
-            raise
-        return marked
-
-    def _denied(self, who: str, action: str, target: str, rule: str) -> None:
-        self._note(who=who, action=action, target=target, decision="denied", rule=rule)
-        log.debug("denied: %s", action, extra={"action": "denied", "who": who})
+        self._check_roles(grant, action, message)
+        self._check_code(grant, action, message)
+        if isinstance(message, Create):
+            message = self._create(grant, message)
+        return self._marked(grant, message)
 
     def _check_roles(self, grant: Grant, action: str, message: Message) -> None:
         if action not in RULES and may_code(grant):
@@ -189,7 +167,7 @@ class Gate:
         return None if text is None else self._directory.subject_of_text(text)
 
     def _refusal(self, grant: Grant, action: str, message: Message) -> NotAllowed:
-        target = _target(message)
+        target = target_of(message)
         role = roles_for(action)
         has = ", ".join(sorted(r.value for r in grant.roles)) or "no role"
         missing = f"there is no {target} for it, or " if target else ""
@@ -317,8 +295,8 @@ def _text(message: Message) -> str | None:
     return None
 
 
-def _target(message: Message) -> str:
-    """What the peer itself calls it: no name that it may not know."""
+def target_of(message: Message) -> str:
+    """The agent that it is about, as the peer itself calls it: no name that it may not know."""
     match message:
         case Create():
             return message.name or message.cls
@@ -337,7 +315,7 @@ def _agent(agent: bytes) -> str:
 def _told(action: str, message: Message) -> str:
     match message:
         case Call(op="method" | "stream"):
-            return f"call {message.name!r} of {_target(message)}"
+            return f"call {message.name!r} of {target_of(message)}"
         case Ask():
-            return f"{message.what} {_target(message)}".rstrip()
-    return f"{action} {_target(message)}".rstrip()
+            return f"{message.what} {target_of(message)}".rstrip()
+    return f"{action} {target_of(message)}".rstrip()

@@ -11,13 +11,28 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import IO, Protocol
+from typing import IO, Final, Protocol
 
-from agentd.server.spawning import Door, Spare, new_door, spawn
+from agentd.errors import ConfigError
+from agentd.server.spawning import Door, Spare, as_user, new_door, spawn
+from agentd.transport.users import User
 
 __all__ = ["Exit", "Launched", "Launcher", "LocalLauncher", "WorkerSettings"]
+
+PROBE_S: Final = 30.0
+"""How long a worker's imports may take, on a machine that is busy starting other things."""
+_PROBE: Final = (
+    "import os, sys, agentd.worker.host\n"
+    "for path in sys.argv[1:]:\n"
+    "    how = os.R_OK | (os.X_OK if os.path.isdir(path) else 0)\n"
+    "    try: there = bool(os.stat(path))\n"
+    "    except PermissionError: there = True\n"
+    "    except OSError: there = False\n"
+    "    sys.stdout.write('-' if there and not os.access(path, how) else '+')\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +48,8 @@ class WorkerSettings:
     """Where clients find the worker."""
     daemon: str
     """Endpoint at which clients, and so this worker's agents, find the daemon."""
-    recorder: str
-    """File of the flight recorder."""
+    recorder: int
+    """Descriptor of the flight recorder's file; the daemon's, which the worker gets: ``passed``."""
     folder: str
     """The daemon's private folder, removed by the worker should the daemon die."""
     sockets: tuple[str, ...]
@@ -43,6 +58,8 @@ class WorkerSettings:
     """Folders from which agents' classes may be imported."""
     parent: int
     """Process id of the daemon."""
+    owner: int
+    """User id of the daemon: who may connect to the worker's own socket."""
     heartbeat_s: float
     grace_s: float
     max_message_bytes: int
@@ -65,6 +82,14 @@ class WorkerSettings:
     """What the process may use; see ``server/confine.py``."""
     safe: bool = False
     """Whether other processes of this user are to be kept from reading its memory."""
+    code: int = -1
+    """Descriptor of the folder of code that came with agents: the same; -1: the worker finds it in
+    ``folder``."""
+
+    @property
+    def passed(self) -> tuple[int, ...]:
+        """Descriptors that it gets over its connection, in this order."""
+        return (self.recorder,) if self.code < 0 else (self.recorder, self.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +200,17 @@ class LocalLauncher:
     """Workers as processes of this host, started by exec (a forked zmq context is unusable)."""
 
     def __init__(
-        self, environment: Mapping[str, str] | None = None, spare: Spare | None = None
+        self,
+        environment: Mapping[str, str] | None = None,
+        user: User | None = None,
+        spare: Spare | None = None,
     ) -> None:
-        """``environment``: of the workers; by default that of this process.
+        """``environment``, ``user``: of the workers; by default those of this process.
 
         ``spare``: a worker that runs already, in that environment: it is the first one.
         """
         self._environment = environment
+        self._user = user
         self._spare = spare
         self._lent: Spare | None = None
 
@@ -195,7 +224,7 @@ class LocalLauncher:
         lent, self._lent = self._lent, None
         if lent is not None:
             return LocalProcess(settings, lent.process)
-        process = spawn(settings.back, settings.listener, self._environment)
+        process = spawn((settings.back, settings.listener), self._environment, self._user)
         return LocalProcess(settings, process)
 
     def close(self) -> None:
@@ -204,3 +233,36 @@ class LocalLauncher:
             if each is not None:
                 each.discard()
         self._spare = self._lent = None
+
+    def unreadable(self, paths: Iterable[str]) -> list[str]:
+        """Those that a worker could not open, though they are there.
+
+        Waits for a process that is started as a worker would be, with its imports: raises
+        ``ConfigError`` if that cannot be.
+        """
+        if self._user is None:
+            return []
+        paths = list(paths)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-P", "-c", _PROBE, *paths],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                env=self._environment,
+                timeout=PROBE_S,
+                **as_user(self._user),
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise self._no_start(str(error)) from error
+        if done.returncode != 0:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise self._no_start(said[-1] if said else str(Exit.of(done.returncode)))
+        return [path for path, answer in zip(paths, done.stdout, strict=True) if answer == ord("-")]
+
+    def _no_start(self, why: str) -> ConfigError:
+        return ConfigError(
+            f"no worker can be started as {self._user}: {why}. It has to be able to read "
+            f"{sys.executable}, its standard library, and the packages of agentd",
+            key="worker_user",
+        )

@@ -17,7 +17,9 @@ from agentd.errors import (
     AgentdError,
     AgentNotFound,
     AuthenticationFailed,
+    CodecNotAllowed,
     Draining,
+    NotAllowed,
     PayloadTooLarge,
     ProtocolError,
     TooLate,
@@ -69,14 +71,14 @@ from agentd.protocol.messages import (
     Wanted,
     Welcome,
 )
-from agentd.server.audit import ADMINISTRATION, Note, silent
 from agentd.server.delivery import FIRST_MARK, Delivery
 from agentd.server.directory import Agent
-from agentd.server.gate import Gate, GrantOf
+from agentd.server.gate import UNANSWERED, Gate, GrantOf
 from agentd.server.hosting import Hosting
 from agentd.server.lifecycle import State
 from agentd.server.sessions import Address, Connection, Session, Sessions
 from agentd.server.supervisor import Supervisor, Worker
+from agentd.server.trail import Trail
 from agentd.server.vigil import Vigil
 from agentd.transport.connections import Connection as Wire
 from agentd.transport.connections import Connections
@@ -119,7 +121,7 @@ class Router:
         asked: Asked,
         grant_of: GrantOf,
         gate: Gate,
-        audit: Note = silent,
+        trail: Trail,
     ) -> None:
         self._config = config
         self._grant_of = grant_of
@@ -148,7 +150,7 @@ class Router:
         )
         self.delivery = Delivery(config.max_queued_bytes)
         self._own = f"uid:{os.geteuid()}"
-        self._audit = audit
+        self._trail = trail
         self._relayed: dict[str, dict[tuple[bytes, int], Call | Fetch | Read | Attach]] = {}
         self._lateness = Lateness(config.heartbeat_s)
         self._vigil = Vigil(
@@ -204,11 +206,14 @@ class Router:
             return
         try:
             checked = self._gate.check(session.who, message)
-            if checked is None:
-                return
             if counted:
                 self._admit(address, session, checked, frames[1:])
             self._handle(address, session, checked, frames[2:])
+        except (NotAllowed, CodecNotAllowed) as error:
+            self._trail.denied(session.who, message)
+            log.debug("denied", extra={"action": "denied", "who": session.who})
+            if not isinstance(message, UNANSWERED):
+                self.answer(address, error_message(number, error))
         except AgentdError as error:
             self.answer(address, error_message(number, error))
         except Exception as error:  # a defect of ours: tell it, do not leave the asker alone
@@ -246,7 +251,7 @@ class Router:
             )
         match message:
             case Call() | Fetch() | Read() | Attach():
-                self._relay_call(address, message, payload)
+                self._relay_call(address, session.who, message, payload)
             case Cancel() | Keep() | Release() | Credit() | Detach():
                 self._relay_note(address, message)
             case Ping() | Pong():
@@ -291,7 +296,7 @@ class Router:
             )
         if address not in self._turned_away:
             self._turned_away.add(address)
-            self._audit(who=origin.who, action="connect", decision="denied", rule="no grant")
+            self._trail.turned_away(origin.who)
             self._say_no(address, origin.who)
             connection = origin.fd, mark_of(origin.fd)
             self._loop.later(KICK_S, partial(self._kick, address, connection))
@@ -317,7 +322,7 @@ class Router:
                 session.who,
                 extra={"action": "evicted", "who": session.who},
             )
-            self._audit(who=session.who, action="evict", rule="grant gone")
+            self._trail.evicted(session.who)
             self.end_session(session, "its client's grant is gone")
             for address, connection in connections.items():
                 self._say_no(address, session.who)
@@ -364,8 +369,7 @@ class Router:
             # It came before: the connection broke, and the client asks again.
             agent, existing = message.agent, False
         else:
-            target = f"{show(message.agent)} {message.name or ''} {message.cls}"
-            self._note(session, "create", target)
+            self._trail.creates(session.who, message)
             created, existing = self._hosting.create(message, payload, session.id, session.who)
             agent = created.id
         if message.ack:
@@ -374,20 +378,13 @@ class Router:
 
     def _ask(self, address: Address, session: Session, message: Ask) -> None:
         number = message.id
-        if message.what in ADMINISTRATION:
-            self._note(session, message.what, str(message.params.get("agent", "")))
+        self._trail.asks(session.who, message)
         self._asked(
             message.what,
             message.params,
             lambda data: self.answer(address, Answer(number), [data]),
             self._gate.sees(session.who),
         )
-
-    def _note(self, session: Session, action: str, target: str) -> None:
-        """Write it down before it is done; raises ``AuditFailed``."""
-        grant = self._grant_of(session.who)
-        rule = "" if grant is None else f"grant {grant.name}"
-        self._audit(who=session.who, action=action, target=target, rule=rule)
 
     def _take_code(
         self, address: Address, session: Session, message: Offer | Supply, payload: list[Any]
@@ -396,6 +393,7 @@ class Router:
         if len(payload) != 1:
             raise ProtocolError(f"{message.kind!r} has one frame of payload")
         if isinstance(message, Offer):
+            self._trail.offers(session.who, code)
             here = self._sessions.is_here(session)
             wanted = store.offer(address, code, payload[0], local=here)
         else:
@@ -423,7 +421,9 @@ class Router:
                 told = self._gate.tells(who, outcome)
                 self.answer(address, error_message(number, told, codec), payload)
             else:
-                self.answer(address, Ready(number, *outcome[1:]))
+                ready = Ready(number, *outcome[1:])
+                self._trail.reaches(who, ready.agent, ready.name, ready.cls)
+                self.answer(address, ready)
 
         return settled
 
@@ -509,7 +509,11 @@ class Router:
 
     # -- relaying ----------------------------------------------------------------------------------
     def _relay_call(
-        self, address: Address, call: Call | Fetch | Read | Attach, payload: list[Any]
+        self,
+        address: Address,
+        who: str,
+        call: Call | Fetch | Read | Attach,
+        payload: list[Any],
     ) -> None:
         agent = self._hosting.directory.get(call.agent)
         if self._hosting.draining:
@@ -518,6 +522,7 @@ class Router:
             raise AgentNotFound(
                 f"agent {agent.label} is not at epoch {call.epoch} any more", moved=True
             )
+        self._trail.reaches(who, agent.id, agent.spec.name, agent.spec.cls)
         worker = self._supervisor.workers[agent.worker]
         route = bytes([address[0]]) + address[1]
         self._relayed.setdefault(worker.id, {})[route, call.id] = call

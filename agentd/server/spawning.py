@@ -11,10 +11,13 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-__all__ = ["Door", "Spare", "new_door", "spare", "spawn"]
+if TYPE_CHECKING:
+    from agentd.transport.users import User
+
+__all__ = ["Door", "Spare", "as_user", "new_door", "spare", "spawn"]
 
 ROOM: Final = 32
 """Descriptors that must be free to start a worker: it takes about ten of the daemon's."""
@@ -61,9 +64,11 @@ def new_door() -> Door:
 
 
 def spawn(
-    back: int, listener: int, environment: Mapping[str, str] | None = None
+    inherited: Sequence[int],
+    environment: Mapping[str, str] | None = None,
+    user: User | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a worker that inherits two descriptors; it waits to be told the rest.
+    """Start a worker that inherits those descriptors; it waits to be told the rest.
 
     Raises ``OSError``.
     """
@@ -75,9 +80,21 @@ def spawn(
         stderr=subprocess.PIPE,
         start_new_session=True,
         close_fds=True,
-        pass_fds=(back, listener),
+        pass_fds=inherited,
         env=environment,
+        **as_user(user),
     )
+
+
+def as_user(user: User | None) -> dict[str, Any]:
+    """What ``Popen`` is told to start a process as somebody else.
+
+    In ``/``: the daemon's current folder may lie where that user is not meant to get, and whoever
+    stands in a folder can read there whatever is closed above it.
+    """
+    if user is None:
+        return {}
+    return {"user": user.uid, "group": user.gid, "extra_groups": user.groups, "cwd": "/"}
 
 
 def spare() -> Spare | None:
@@ -87,7 +104,7 @@ def spare() -> Spare | None:
     except OSError:
         return None
     try:
-        return Spare(door, spawn(door.its.fileno(), door.listener.fileno()))
+        return Spare(door, spawn((door.its.fileno(), door.listener.fileno())))
     except OSError:
         door.close()
         return None

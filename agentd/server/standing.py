@@ -10,6 +10,7 @@ from agentd.server.router import Router
 from agentd.server.watchdog import Watchdog
 from agentd.transport.connections import Connections
 from agentd.transport.process import resident_bytes
+from agentd.transport.recorder import Counted
 
 __all__ = ["LIMITS", "Standing", "standing"]
 
@@ -33,9 +34,13 @@ class Standing(TypedDict):
 
 
 def standing(
-    config: ServerConfig, router: Router, connections: Connections, watchdog: Watchdog
+    config: ServerConfig,
+    router: Router,
+    connections: Connections,
+    watchdog: Watchdog,
+    workers: Counted,
 ) -> Standing:
-    """Both, as plain data."""
+    """Both, as plain data. ``workers``: what was counted at their own sockets."""
     limits: dict[str, float] = {name: getattr(config, name) for name in LIMITS}
     limits["max_connections"] = connections.most  # fewer than wanted if the system allows fewer
     used = router.budgets.used("daemon")
@@ -43,6 +48,8 @@ def standing(
         "connections": len(connections),
         "connections_shed": connections.shed,
         "handshakes_failed": connections.handshakes_failed,
+        "worker_connections_refused": workers.refused,
+        "worker_disconnected_unread": workers.cut_off,
         "memory_bytes": resident_bytes(),
         "disconnected_memory": watchdog.disconnected,
         "open_calls": used.calls,

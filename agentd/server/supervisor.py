@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from agentd.config import ServerConfig
 from agentd.protocol import Versions, pack
@@ -29,6 +29,8 @@ log = logging.getLogger("agentd.server")
 
 STABLE_S = 10.0
 """A worker that lived this long is replaced without delay: its death is not a crash loop."""
+PASSED: Final = b"+"
+"""What goes with descriptors, as nothing goes without a byte."""
 EXIT_S = 1.0
 """How long a worker that was asked to end may run exit handlers (temporary files go there)."""
 SPARED_S = 1.0
@@ -86,6 +88,8 @@ class Place:
     public: str
     """Where clients find the daemon."""
     sockets: tuple[str, ...]
+    code: int = -1
+    """See ``WorkerSettings``."""
 
 
 class Supervisor:
@@ -110,6 +114,8 @@ class Supervisor:
         self.workers: dict[str, Worker] = {}
         self.on_message: Callable[[Worker, list[Any]], None] = lambda _worker, _frames: None
         """Called with what a worker sends: the route, then the frames."""
+        self._counted = recorder.Counted()
+        """At the sockets of workers that are gone."""
         self.draining = False
         """Workers that die are not replaced any more."""
         self.stopping = False
@@ -213,6 +219,13 @@ class Supervisor:
         if surplus and not worker.agents and not worker.ending:
             self._end(worker)
 
+    def counted(self) -> recorder.Counted:
+        """What was counted at the sockets of all workers that there ever were."""
+        found = self._counted
+        for worker in self.workers.values():
+            found = found.plus(recorder.counted(worker.recorder))
+        return found
+
     # -- starting ----------------------------------------------------------------------------------
     def _make(self, *, dedicated: bool, failures: int = 0, restarts: int = 0) -> Worker:
         number = f"w{next(self._numbers)}"
@@ -270,27 +283,34 @@ class Supervisor:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)  # of an attempt that failed
         mine, its, listener = self._launcher.door()
-        with its, listener:
+        with its, listener, contextlib.ExitStack() as opened:
             try:
                 local.listen(path, listener)
-                process = self._launcher.start(self._settings(worker, its.fileno(), listener))
+                record = recorder.create(worker.recorder)
+                opened.callback(os.close, record)
+                settings = self._settings(worker, its.fileno(), listener, record)
+                process = self._launcher.start(settings)
+                socket.send_fds(mine, [PASSED], settings.passed)
                 return process, local.LocalPort(mine)
             except BaseException:
                 mine.close()
                 raise
 
-    def _settings(self, worker: Worker, back: int, listener: socket.socket) -> WorkerSettings:
+    def _settings(
+        self, worker: Worker, back: int, listener: socket.socket, record: int
+    ) -> WorkerSettings:
         return WorkerSettings(
             worker=worker.id,
             back=back,
             listener=listener.fileno(),
             address=worker.address,
             daemon=self._place.public,
-            recorder=worker.recorder,
+            recorder=record,
             folder=self._place.folder,
             sockets=self._place.sockets,
             path=self._config.path,
             parent=os.getpid(),
+            owner=os.geteuid(),
             heartbeat_s=self._config.heartbeat_s,
             grace_s=self._config.client_grace_s,
             max_message_bytes=self._config.max_message_bytes,
@@ -304,6 +324,7 @@ class Supervisor:
             secret_values=secret_values(self._config),
             limits=worker_limits(self._config, worker.limits),
             safe=is_safe(self._config),
+            code=self._place.code,
         )
 
     def _read(self, reader: LineReader) -> None:
@@ -326,6 +347,7 @@ class Supervisor:
         self._loop.unserve(worker.channel)  # what it said before it died counts
         worker.channel.close()
         running = recorder.running(worker.recorder)
+        self._counted = self._counted.plus(recorder.counted(worker.recorder))
         tail = self._book.ring(worker.id).tail(TAIL_LINES)
         self._forget(worker)
         lived = self._loop.clock() - worker.started_at

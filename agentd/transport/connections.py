@@ -210,7 +210,8 @@ class Connections:
         """Before the watched sockets are closed."""
         for front, monitor in self._monitors:
             with front.lock:
-                front.socket.disable_monitor()
+                if not front.closed:  # that of TCP is closed as soon as its door is not kept
+                    front.socket.disable_monitor()
             monitor.close()
 
 

@@ -8,6 +8,7 @@ runs (measured, 4.3.5).
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import zmq
@@ -22,6 +23,7 @@ __all__ = [
     "Keys",
     "bind_to",
     "check_library",
+    "is_let_in",
     "new_pair",
     "public_of",
     "self_test",
@@ -222,21 +224,30 @@ def self_test(
 ) -> None:
     """``ConfigError`` unless the door at ``address`` opens to a known key, and to no other."""
     for keys, expected in ((known, True), (Keys(*new_pair(), server), False)):
-        port = CurvePort(context, address, keys)
-        try:
-            if _is_let_in(port, limit_s) is not expected:
-                what = "refuses a key it should know" if expected else "does not refuse strangers"
-                raise ConfigError(f"{address} {what}: this daemon does not serve it")
-        finally:
-            port.close()
+        if is_let_in(context, address, keys, limit_s) is not expected:
+            what = "refuses a key it should know" if expected else "does not refuse strangers"
+            raise ConfigError(f"{address} {what}: this daemon does not serve it")
 
 
-def _is_let_in(port: CurvePort, limit_s: float) -> bool | None:
-    """``None``: neither within the time."""
-    until = time.monotonic() + limit_s
-    while (left := until - time.monotonic()) > 0:
-        if port.wait_connected(min(left, 0.1)):
-            return True
-        if port.has_broken():
-            return False if isinstance(port.why(), AuthenticationFailed) else None
-    return None
+def is_let_in(
+    context: zmq.Context[Any],
+    address: str,
+    keys: Keys,
+    limit_s: float,
+    stopped: Callable[[], bool] = lambda: False,
+) -> bool | None:
+    """Whether the door at a numeric address opens; ``None``: not known within the time.
+
+    From any thread. ``stopped``: whether to give up, asked ten times a second.
+    """
+    port = CurvePort(context, address, keys)
+    try:
+        until = time.monotonic() + limit_s
+        while (left := until - time.monotonic()) > 0 and not stopped():
+            if port.wait_connected(min(left, 0.1)):
+                return True
+            if port.has_broken():
+                return False if isinstance(port.why(), AuthenticationFailed) else None
+        return None
+    finally:
+        port.close()

@@ -221,6 +221,8 @@ class LocalRouter:
         """Connections of users who may not come."""
         self.cut_off = 0
         """Peers that did not read what they had asked for."""
+        self.on_count: Callable[[], None] = lambda: None
+        """Called, in any thread, when one of the two has grown."""
         self.closed = False
 
     def __len__(self) -> int:
@@ -244,6 +246,7 @@ class LocalRouter:
             behind = peer.wire.queued > self._most_queued
         if behind:
             self.cut_off += 1
+            self.on_count()
             self._hang_up(peer)
             raise Unreachable("it does not read what it asked for")
         return False
@@ -331,6 +334,7 @@ class LocalRouter:
             uid = peer_uid(connected)
             if uid is None or not self._allowed(uid):
                 self.refused += 1
+                self.on_count()
                 connected.close()
                 continue
             self._next += 1

@@ -26,6 +26,7 @@ __all__ = [
     "default_endpoint",
     "hold",
     "ipc_path",
+    "is_closed",
     "is_listening",
     "is_tcp",
     "listener",
@@ -196,6 +197,16 @@ def listener(path: str) -> int | None:
         return int(uid)
     finally:
         probe.close()
+
+
+def is_closed(path: str) -> bool:
+    """Whether this user may not come near the socket file, so that nothing is known of it."""
+    try:
+        return not os.access(path, os.W_OK) and bool(os.stat(path))
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 def remove_socket(path: str) -> None:

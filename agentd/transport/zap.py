@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,12 +18,14 @@ import zmq
 
 from agentd.transport.curve import DOMAIN
 
-__all__ = ["Authenticator", "answer"]
+__all__ = ["Authenticator", "answer", "ask"]
 
 log = logging.getLogger("agentd.transport")
 
 ENDPOINT: Final = "inproc://zeromq.zap.01"
 """Fixed by the RFC. A context has one."""
+STOP_S: Final = 2.0
+"""How long its thread may take to end: it only ever answers from memory."""
 _PARTS: Final = 6
 """Before the credentials: version, request id, domain, address, identity, mechanism."""
 
@@ -45,12 +48,18 @@ class Authenticator:
         self._thread = threading.Thread(target=self._run, name="agentd-zap", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread: from now on nobody new is let in."""
+    def stop(self) -> bool:
+        """End the thread: from now on nobody new is let in. False: it does not end in time.
+
+        Then its socket is left open, and the context must not be waited for.
+        """
         self._stopping = True
         os.eventfd_write(self._wake, 1)
-        self._thread.join()
+        self._thread.join(STOP_S)
+        if self._thread.is_alive():
+            return False
         os.close(self._wake)
+        return True
 
     def _run(self) -> None:
         try:
@@ -73,6 +82,28 @@ class Authenticator:
         except Exception:
             log.exception("a handshake could not be judged", extra={"action": "defect"})
             return _refusal(request, b"500", b"internal error")
+
+
+def ask(
+    context: zmq.Context[Any],
+    key: bytes,
+    timeout_s: float,
+    stopped: Callable[[], bool] = lambda: False,
+) -> bool | None:
+    """Ask the authenticator of this context about a key, as libzmq does; ``None``: no answer.
+
+    From any thread. ``stopped``: whether to give up, asked ten times a second.
+    """
+    until = time.monotonic() + timeout_s
+    with context.socket(zmq.REQ) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.connect(ENDPOINT)
+        socket.send_multipart([b"1.0", b"1", DOMAIN.encode(), b"", b"", b"CURVE", key])
+        while not socket.poll(100):
+            if stopped() or time.monotonic() >= until:
+                return None
+        reply: list[bytes] = socket.recv_multipart()
+        return reply[2] == b"200"
 
 
 def answer(request: list[bytes], decide: Decide) -> list[bytes]:

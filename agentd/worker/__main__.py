@@ -17,23 +17,16 @@ def main() -> None:
     """Serve until the daemon ends this process."""
     # Imported while the daemon gets ready, too: it may have started this process first of all.
     import faulthandler
-    import signal
 
     from agentd.client.secrets import Sources, install
-    from agentd.protocol import local_versions, pack
-    from agentd.protocol.messages import Enlist
     from agentd.transport import guard
     from agentd.transport.kept import keep
-    from agentd.transport.local import LocalPort, LocalRouter, adopt
-    from agentd.transport.loop import Loop
     from agentd.transport.process import raise_file_limit
-    from agentd.transport.recorder import Recorder
-    from agentd.worker.executor import Executor
-    from agentd.worker.host import Host
-    from agentd.worker.leading import Leading
+    from agentd.worker import host  # noqa: F401 - and so what it needs, for which there is time now
     from agentd.worker.output import capture
 
     told = settings.read(0)
+    confine.leave_powers(told.owner)
     life = os.dup(0)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)  # an agent that reads standard input finds it empty
@@ -54,15 +47,37 @@ def main() -> None:
     install(Sources(told.secrets, told.secret_values))
     if "files" not in told.limits:
         raise_file_limit()
+    _serve(told)
+
+
+def _serve(told: settings.Settings) -> None:
+    import signal
+
+    from agentd.protocol import local_versions, pack
+    from agentd.protocol.messages import Enlist
+    from agentd.transport.local import LocalPort, LocalRouter, adopt
+    from agentd.transport.loop import Loop
+    from agentd.transport.recorder import Counted, Recorder
+    from agentd.worker.executor import Executor
+    from agentd.worker.host import Host
+    from agentd.worker.leading import Leading
+
     loop = Loop()
     signal.signal(signal.SIGTERM, lambda _number, _frame: loop.call_soon(loop.stop))
     front = LocalRouter(
-        adopt(told.listener), most=told.max_message_bytes, most_queued=told.max_queued_bytes
+        adopt(told.listener),
+        uids=lambda uid: uid == told.owner,
+        most=told.max_message_bytes,
+        most_queued=told.max_queued_bytes,
     )
-    back = LocalPort(adopt(told.back))
+    connection = adopt(told.back)
+    told = settings.receive(told, connection)
+    back = LocalPort(connection)
     executor = Executor()
     leading = Leading(loop, executor, front)
-    Host(told, loop, front, back, Recorder(told.recorder), executor, leading.gives_way)
+    record = Recorder(told.recorder)
+    front.on_count = lambda: record.count(Counted(front.refused, front.cut_off))
+    Host(told, loop, front, back, record, executor, leading.gives_way)
     mine = local_versions()
     enlist = Enlist(told.worker, os.getpid(), told.address, mine.agentd, mine.python, mine.dill)
     loop.send(back, [b"", *pack(enlist)])

@@ -336,7 +336,7 @@ class Host:
                 codec=message.codec,
             )
         if message.code:
-            shipped.use(os.path.join(self._settings.folder, "code", message.code.hex()))
+            shipped.use(os.path.join(self._settings.code_folder, message.code.hex()))
         if message.mode == "live":
             obj = serialization.decode(message.codec, head, buffers, refs=refs, may_import=True)
             know(obj, hosted, message.name)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+import socket
+from dataclasses import dataclass, field, replace
 
-__all__ = ["Settings", "read"]
+__all__ = ["Settings", "read", "receive"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +19,12 @@ class Settings:
     listener: int
     address: str
     daemon: str
-    recorder: str
+    recorder: int
     folder: str
     sockets: list[str]
     path: list[str]
     parent: int
+    owner: int
     heartbeat_s: float
     grace_s: float
     max_message_bytes: int
@@ -36,10 +38,25 @@ class Settings:
     secret_values: dict[str, str] = field(default_factory=dict, repr=False)
     limits: dict[str, int] = field(default_factory=dict)
     safe: bool = False
+    code: int = -1
+
+    @property
+    def code_folder(self) -> str:
+        """Where the code is that came with agents.
+
+        By the descriptor where there is one: it leads past folders that are closed to this user.
+        By the process's id, so that programs which an agent starts can follow it, too.
+        """
+        if self.code < 0:
+            return os.path.join(self.folder, "code")
+        return f"/proc/{os.getpid()}/fd/{self.code}"
 
 
 def read(fd: int) -> Settings:
-    """The one line that comes from ``fd``; the daemon sends no other."""
+    """The one line that comes from ``fd``; the daemon sends no other.
+
+    The descriptors in it that are not inherited come over the connection: see ``receive``.
+    """
     line = b""
     while not line.endswith(b"\n"):
         part = os.read(fd, 65_536)
@@ -47,3 +64,11 @@ def read(fd: int) -> Settings:
             raise EOFError("the daemon ended before it said what to do")
         line += part
     return Settings(**json.loads(line))
+
+
+def receive(told: Settings, back: socket.socket) -> Settings:
+    """With the descriptors that come over the connection to the daemon, ahead of all else."""
+    _mark, fds, _flags, _address = socket.recv_fds(back, 1, 2, socket.MSG_CMSG_CLOEXEC)
+    if len(fds) != 1 + (told.code >= 0):
+        raise EOFError("the daemon ended before it handed over what belongs to the settings")
+    return replace(told, recorder=fds[0], code=fds[1] if told.code >= 0 else -1)

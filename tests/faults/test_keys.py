@@ -1,5 +1,6 @@
 """Keys that come, go, end and break while the daemon runs: nobody gets in who does not belong."""
 
+import datetime
 import os
 import signal
 import socket
@@ -160,9 +161,15 @@ def secure(peer, pair, door):
 
 
 def test_a_key_that_expires_is_out(door, start):
-    door.grant(expires=time.time() + 3.0)
+    door.grant()
     agent = agentd.connect(door.open(start)).create(LEDGER)
     agent.add("before")
+    # Only now, as a daemon may take its time to start; in one step, so that it is never gone.
+    file = Path(keys.authorized_folder(door.server), "me.toml")
+    until = datetime.datetime.fromtimestamp(time.time() + 3, datetime.UTC)
+    new = file.with_suffix(".new")
+    new.write_text(f"{file.read_text()}expires = {until:%Y-%m-%dT%H:%M:%SZ}\n")
+    new.rename(file)
     running = Thread(lambda: agent.slow("running", LONG_S))
     assert isinstance(running.done(LONG_S), AuthenticationFailed)
     refused(door)
@@ -233,6 +240,52 @@ def test_the_end_of_the_authenticator_is_the_end_of_the_daemon(door, start, tmp_
     assert door.daemon.process.wait(LONG_S) == 1
     measured("authenticator to daemon", time.monotonic() - began)
     assert "the authenticator ended" in door.daemon.said()
+    door.daemon.clean()
+    door.daemon.forget()
+
+
+LIES = {
+    # What the authenticator answers from then on, and what is said of it.
+    "lets everybody in": (
+        '[*request[:2], b"200", b"OK", b"key:x", b""]',
+        "does not tell a stranger",
+    ),
+    "lets those in who come by TCP": (
+        '[*request[:2], b"200", b"OK", b"key:x", b""] if request[3] else honest(self, request)',
+        "does not refuse strangers any more",
+    ),
+    "knows nobody": ('[*request[:2], b"400", b"no", b"", b""]', "does not tell a stranger"),
+    "hangs": ("time.sleep(3600)", "does not answer"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_door_that_is_not_kept_any_more_ends_the_daemon(door, start, tmp_path, lie):
+    flag = tmp_path / "lie"
+    door.grant()
+    answer, said = LIES[lie]
+    program = (
+        "import os, time, agentd.transport.zap as zap\n"
+        "import agentd.server.doorkeeper as keeper\n"
+        "keeper.EVERY_S = 0.2\n"
+        "honest = zap.Authenticator._reply\n"
+        "zap.Authenticator._reply = lambda self, request: (\n"
+        f"    ({answer}) if os.path.exists({str(flag)!r}) else honest(self, request))\n"
+    )
+
+    def build(**settings):
+        daemon = start(**settings)
+        daemon.PROGRAM = program + daemon.PROGRAM
+        return daemon
+
+    agent = agentd.connect(door.open(build)).create(LEDGER)
+    time.sleep(1)  # some looks
+    assert agent.add("before") == 1
+    flag.touch()
+    assert door.daemon.process.wait(LONG_S) == 1
+    assert said in door.daemon.said()
+    assert "Traceback" not in door.daemon.said()
+    door.daemon.clean()
     door.daemon.forget()
 
 

@@ -1,7 +1,10 @@
 """A worker's own socket: whatever comes over it, the others are served."""
 
+import os
 import socket
 import struct
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +12,7 @@ import agentd
 from agentd.client.runtime import runtime
 from agentd.protocol import pack
 from agentd.protocol.messages import Call, Ping
-from tests.faults.harness import ROUNDS, dice
+from tests.faults.harness import ROUNDS, dice, wait_until
 from tests.faults.victims import Victim
 
 
@@ -68,6 +71,41 @@ def test_a_message_that_never_ends_stalls_nobody(agent, connect):
     for _ in range(20):
         slow = connect()
         slow.sendall(struct.pack("<HHQQ", 2, 0, 100, 50_000_000) + bytes(500))
+
+    assert agent.add() == 2
+
+
+PYTHON = Path("/usr/bin/python3")
+"""One that every user can run, unlike that of a developer's own."""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may come as somebody else")
+@pytest.mark.skipif(not PYTHON.exists(), reason="there is no Python of the system")
+def test_other_users_are_refused_and_counted(start):
+    daemon = start(workers=1)
+    agent = Victim(to_dist=daemon.endpoint)
+    assert agent.add() == 1
+    session = runtime().session_at(daemon.endpoint)
+    place = session.known_place(bytes.fromhex(agentd.handle(agent).id))
+    path = place.address.removeprefix("unix://")
+
+    def counted():
+        return daemon.client.info()["counters"]["worker_connections_refused"]
+
+    assert counted() == 0
+    # As if somebody had opened all folders on the way there.
+    folders = [Path(path).parent, *Path(path).parent.parents][:-2]
+    for each in (Path(path), *folders):
+        each.chmod(each.stat().st_mode | 0o007)
+    come = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(20);"
+        "s.connect(sys.argv[1]); sys.exit(s.recv(1) != b'')"
+    )
+    command = [PYTHON, "-c", come, path]
+    for number in (1, 2):
+        came = subprocess.run(command, user=65534, group=65534, extra_groups=[], check=False)
+        assert came.returncode == 0
+        wait_until(lambda number=number: counted() == number, "it to be counted")
 
     assert agent.add() == 2
 

@@ -141,6 +141,7 @@ def serve(folder):
         heartbeat_s=0.2,
         client_grace_s=60.0,
         specs={"clerk": "tests.integration.gatekeeping:Clerk"},
+        audit_file=f"{folder}/audit.jsonl",
     )
     daemon = Daemon(config)
     of_files = daemon._book.grant_of

@@ -156,7 +156,9 @@ def test_in_safe_mode_the_canary_is_where_it_has_to_be_and_nowhere_else():
 
 CONFINED = """
 import ctypes, resource
-from agentd.worker.confine import confine
+import os
+from agentd.worker.confine import confine, leave_powers
+leave_powers(os.geteuid())
 confine({"cpu_s": 5}, safe=%s)
 print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE)[1],
       "NoNewPrivs:\\t1" in open("/proc/self/status").read(),

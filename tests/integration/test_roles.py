@@ -6,6 +6,7 @@ A canary is a pickle that makes a file when it is read. It goes into every frame
 import contextlib
 import datetime
 import itertools
+import json
 import os
 import pickle
 import subprocess
@@ -617,6 +618,32 @@ def test_a_caller_whose_agent_ended_is_told_why(doors):
     own.delete(agent)
     with pytest.raises(AgentNotFound, match="it was deleted"):
         proxy.echo(1)
+
+
+def test_the_audit_log_tells_who_was_let_in_to_what(doors):
+    """The first call of many, and what was refused; of each client its own."""
+    agent = doors.client("own").create("clerk", options={"name": "listed-audited"})
+    identity = agentd.handle(agent).id
+    proxy = doors.client("second").get("listed-audited")
+    for number in range(5):
+        assert proxy.echo(number) == number
+    with pytest.raises(NotAllowed):
+        proxy.reveal()
+    raw = doors.connection("caller")
+    raw.ask("call", [msgpack.packb([[1], {}])], agent=bytes.fromhex(identity), epoch=1,
+            op="method", name="echo", codec="data", key=b"k" * 24)  # fmt: skip
+
+    lines = Path(doors.folder, "audit.jsonl").read_text().splitlines()
+    found = [record for record in map(json.loads, lines) if identity in record.get("target", "")]
+
+    made = f"{identity} listed-audited tests.integration.gatekeeping:Clerk"
+    assert [(r["who"], r["action"], r["target"], r["decision"], r["rule"]) for r in found] == [
+        (f"uid:{os.geteuid()}", "create", f"{made} registered data", "allowed", "grant own"),
+        ("key:second", "access", made, "allowed", "grant caller"),
+        ("key:second", "call method", f"agent {identity}", "denied", "caller"),
+        ("key:caller", "access", made, "allowed", "grant caller"),
+    ]
+    doors.client("own").delete(agent)
 
 
 def test_an_operator_for_all_agents_stops_the_daemon(doors):

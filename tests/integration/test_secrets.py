@@ -137,7 +137,7 @@ def test_a_canary_is_used_and_found_nowhere(place):
     _out, err = place.process.communicate(timeout=30)
     assert CANARY not in err
     audited = [json.loads(line) for line in (place.folder / "audit.jsonl").read_text().splitlines()]
-    assert [record["action"] for record in audited] == ["create", "create"]
+    assert [record["action"] for record in audited] == ["offer", "create", "create"]
     assert place.log.stat().st_size > 0
 
 

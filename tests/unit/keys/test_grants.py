@@ -8,7 +8,7 @@ import pytest
 
 from agentd import keys
 from agentd.errors import ConfigError
-from agentd.keys import Grant, GrantBook, Role
+from agentd.keys import Grant, GrantBook, Role, grants
 
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
 TEXT = keys.encode_key(KEY)
@@ -165,6 +165,30 @@ def test_grants_come_go_and_end_without_a_restart(folder):
     assert (book.grant_of(WHO), book.who_has(KEY), book.keys) == (None, None, 0)  # at once
     assert book.refresh() == {WHO}
     assert book.refresh() == frozenset()
+
+
+def test_what_is_read_is_in_force_when_it_is_taken(folder):
+    book = GrantBook(folder)
+    keys.write_grant(folder, GRANT, KEY)
+    found = book.look()
+    assert book.grant_of(WHO) is None
+    assert book.look() is None, "it did not change since"
+    book.take(found)
+    assert book.grant_of(WHO) == GRANT
+    assert book.take(None) == frozenset()
+    assert book.grant_of(WHO) == GRANT
+    assert book.look(always=True) == found
+
+
+def test_more_files_than_are_read_let_in_nobody(folder, monkeypatch):
+    keys.write_grant(folder, GRANT, KEY)
+    book = GrantBook(folder)
+    monkeypatch.setattr(grants, "MOST_FILES", 3)
+    for number in range(3):
+        Path(keys.authorized_folder(folder), f"n{number}").touch()
+    assert book.refresh() == {WHO}
+    [alarm] = book.alarms
+    assert "4 files; 3 are read at most: nobody is let in" in alarm
 
 
 def test_a_file_that_gets_worse_takes_its_grant_away(folder):

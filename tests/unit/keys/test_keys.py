@@ -9,7 +9,9 @@ from zmq.utils import z85
 
 from agentd import keys
 from agentd.errors import ConfigError
+from agentd.keys import doctor
 from agentd.keys.files import read_bytes, write_new
+from agentd.transport.users import User
 
 
 @pytest.fixture
@@ -142,6 +144,34 @@ def test_a_pin_that_others_can_write_is_no_pin(folder):
 
 
 # -- doctor ----------------------------------------------------------------------------------------
+def _levels(found, *, about):
+    return [f.level for f in found if about in f.what]
+
+
+def test_the_doctor_tells_whom_agents_run_as(folder, monkeypatch):
+    user = User("lodger", 4711, 4711, (0, 4711), "/home/lodger", "/bin/sh")
+    monkeypatch.setattr(doctor, "other_user", lambda _text: user)
+    grant = keys.Grant("uid:4711", "lodgers", frozenset({keys.Role.CALLER}), ("*",), ("*",))
+    keys.write_grant(folder, grant, None)
+
+    found = keys.examine(folder, worker_user="lodger")
+
+    assert _levels(found, about="agents run as lodger (uid 4711)") == ["ok"]
+    assert _levels(found, about="in the group of root") == ["warning"]
+    assert _levels(found, about="grant lodgers lets agents use the daemon: caller") == ["ok"]
+
+
+@pytest.mark.parametrize(("uid", "level"), [(0, "warning"), (1000, "ok")])
+def test_the_doctor_warns_of_agents_that_are_root(folder, monkeypatch, uid, level):
+    monkeypatch.setattr(doctor.os, "geteuid", lambda: uid)
+    assert _levels(keys.examine(folder), about="agents run as") == [level]
+
+
+def test_the_doctor_tells_of_a_user_that_will_not_do(folder):
+    found = keys.examine(folder, worker_user="no-such-user")
+    assert _levels(found, about="there is no such user here") == ["problem"]
+
+
 def test_the_doctor_tells_what_is_wrong_and_what_is_a_shell(folder):
     keys.make_pair(folder, "server", "home")
     grant = keys.Grant(keys.who_of(KEY), "me", frozenset({keys.Role.DEPLOYER}), ("*",), ("*",))

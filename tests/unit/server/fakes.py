@@ -159,7 +159,8 @@ class World:
 
     def die(self, worker: Any, *running: bytes, code: int | None = None) -> None:
         """The worker ends; ``running`` is what its record says."""
-        Path(worker.recorder).write_bytes(b"".join(running).ljust(SLOT * 8, b"\0"))
+        with Path(worker.recorder).open("r+b") as record:
+            record.write(b"".join(running).ljust(SLOT * 8, b"\0"))
         worker.process.exit = Exit(code, None if code is not None else "SIGKILL")
         self.loop.watched[worker.process.exit_fd]()
 

@@ -2,17 +2,21 @@
 
 import json
 import os
+import re
 import stat
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentd import keys
 from agentd.auditlog import START, Head, Problem, line_of, verify
 from agentd.config import ServerConfig
 from agentd.errors import AuditFailed, ConfigError
 from agentd.server import audit as module
 from agentd.server.audit import BURST, KINDS, WINDOW_S, Audit, audit_path
+from agentd.server.daemon import Daemon
+from agentd.transport.rundir import default_endpoint
 
 
 class Clock:
@@ -256,4 +260,42 @@ def test_one_that_others_can_open_is_refused(open_log, path, name):
 )
 def test_where_it_is(setting, exposed, expected, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
-    assert audit_path(ServerConfig(audit_file=setting), exposed=exposed) == expected
+    config = ServerConfig(audit_file=setting)
+    assert audit_path(config, default_endpoint(), exposed=exposed) == expected
+
+
+def test_two_daemons_of_one_user_have_two_logs(monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+
+    def path(endpoint):
+        return audit_path(ServerConfig(), endpoint, exposed=True)
+
+    found = [
+        path(default_endpoint()), path("ipc:///run/a/second.sock"), path("ipc:///run/b/second.sock"),
+        path("ipc:///run/a/se..%nd\n"),
+    ]  # fmt: skip
+    assert len(set(found)) == 4
+    assert found[1] == path("ipc:///run/a/second.sock"), "when it is started again, too"
+    for one in found[1:]:
+        assert re.fullmatch(r"/state/agentd/audit-[a-z_]+-[0-9a-f]{8}\.jsonl", one)
+
+
+def test_two_daemons_over_tcp_run_beside_each_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    config = str(tmp_path / "config")
+    keys.make_pair(config, "server", "s")
+    grant = keys.Grant(keys.who_of(bytes(32)), "me", frozenset({keys.Role.CALLER}), ("*",), ("*",))
+    keys.write_grant(config, grant, bytes(32))
+
+    def build(name):
+        run = tmp_path / name
+        run.mkdir(mode=0o700)
+        bind = (f"ipc://{run}/s.sock", "tcp://127.0.0.1:0")
+        return Daemon(ServerConfig(bind=bind, config_dir=config, run_dir=str(run)))
+
+    one, other = build("one"), build("other")
+    assert one._audit.path != other._audit.path
+    with pytest.raises(ConfigError, match="another daemon writes to"):
+        Audit(one._audit.path)
+    for each in (one, other):
+        each._audit.close()

@@ -1,6 +1,7 @@
 """Code that came with agents: checked, kept once, bounded."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import msgpack
@@ -55,6 +56,32 @@ def test_a_bundle_comes_and_can_be_read(store):
     assert Path(stored.folder, "files/pack/two.py").read_bytes() == b"VALUE = 2"
     assert msgpack.unpackb(Path(stored.folder, "manifest").read_bytes())["local"] is True
     assert stored.modules == {"one": sha(b"VALUE = 1"), "pack.two": sha(b"VALUE = 2")}
+
+
+@pytest.mark.parametrize(
+    ("shared", "folder_mode", "file_mode"), [(False, 0o700, 0o600), (True, 0o755, 0o644)]
+)
+def test_who_may_read_it_whatever_the_umask(tmp_path, loop, shared, folder_mode, file_mode):
+    store = CodeStore(str(tmp_path / "code"), loop.later, shared=shared)
+    before = os.umask(0o077 if shared else 0)
+    try:
+        Sent(("pack/deep/two.py", b"2")).go(store)
+    finally:
+        os.umask(before)
+    found = {path: path.stat().st_mode & 0o777 for path in (tmp_path / "code").rglob("*")}
+    assert len(found) == 6
+    for path, mode in found.items():
+        assert mode == (folder_mode if path.is_dir() else file_mode), path
+
+
+def test_its_descriptor_leads_to_it(store):
+    fd = store.descriptor()
+    sent = Sent(("one.py", b"1"))
+    sent.go(store)
+    try:
+        assert Path(f"/proc/self/fd/{fd}/{sent.code.hex()}/files/one.py").read_bytes() == b"1"
+    finally:
+        os.close(fd)
 
 
 def test_only_what_is_missing_is_asked_for(store):

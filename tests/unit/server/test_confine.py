@@ -6,6 +6,7 @@ from agentd.client.options import LEAST_LIMITS
 from agentd.config import ServerConfig
 from agentd.server import confine
 from agentd.server.launcher import Exit
+from agentd.transport.users import User
 from tests.unit.server.fakes import World
 
 SURROUNDINGS = {
@@ -40,6 +41,36 @@ def test_in_safe_mode_it_has_what_is_on_the_list():
     config = Like(safe=True, worker_env=("AWS_R*",))
     found = confine.worker_environment(config, SURROUNDINGS)
     assert set(found) == {"PATH", "LC_ALL", "PYTHONPATH", "XDG_RUNTIME_DIR", "AWS_REGION"}
+
+
+def test_with_a_user_of_its_own_it_has_that_users_folders():
+    user = User("lodger", 4711, 4711, (4711,), "/home/lodger", "/bin/sh")
+    config = Like(safe=False, worker_user="lodger", worker_env=("XDG_DATA_*",))
+    found = confine.worker_environment(
+        config,
+        {**SURROUNDINGS, "HOME": "/root", "TMPDIR": "/root/tmp", "XDG_DATA_DIRS": "/x"},
+        user,
+    )
+    assert found == {
+        "PATH": "/bin",
+        "LC_ALL": "C",
+        "PYTHONPATH": "/x",
+        "XDG_DATA_DIRS": "/x",
+        "HOME": "/home/lodger",
+        "USER": "lodger",
+        "LOGNAME": "lodger",
+        "SHELL": "/bin/sh",
+    }
+
+
+def test_with_a_user_of_its_own_it_is_told_secrets_too():
+    config = Like(safe=False, worker_user="lodger", secrets={"a": "env:OPENAI_API_KEY"})
+    assert confine.secret_values(config, SURROUNDINGS) == {"a": "canary"}
+
+
+def test_what_workers_read_themselves():
+    secrets = {"a": "file:/run/a", "b": "env:B"}
+    assert confine.to_be_read(ServerConfig(path=("/code",), secrets=secrets)) == ["/code", "/run/a"]
 
 
 def test_in_safe_mode_it_is_told_the_secrets_that_it_cannot_look_up():

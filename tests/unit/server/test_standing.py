@@ -12,6 +12,7 @@ from agentd.protocol.budgets import Budgets, Room
 from agentd.server.delivery import Delivery
 from agentd.server.standing import LIMITS, standing
 from agentd.transport.connections import SPARE, Connections, most_connections
+from agentd.transport.recorder import Counted
 
 DOCS = (Path(__file__).parents[3] / "docs/limits.md").read_text()
 
@@ -28,7 +29,9 @@ def stands():
         undelivered=4,
     )
     connections = Connections(7, lambda: 0.0)
-    return router, standing(ServerConfig(), router, connections, SimpleNamespace(disconnected=5))
+    return router, standing(
+        ServerConfig(), router, connections, SimpleNamespace(disconnected=5), Counted(6, 7)
+    )
 
 
 def test_each_limit_and_counter_is_in_the_documentation(stands):
@@ -50,6 +53,12 @@ def test_limits_are_those_that_hold(stands):
     assert shown["limits"]["max_message_bytes"] == ServerConfig().max_message_bytes
 
 
+def test_what_workers_count_is_shown(stands):
+    _router, shown = stands
+    assert shown["counters"]["worker_connections_refused"] == 6
+    assert shown["counters"]["worker_disconnected_unread"] == 7
+
+
 def test_refusals_are_counted_by_setting(stands):
     router, shown = stands
     assert shown["counters"]["refused_client_calls"] == 0
@@ -57,7 +66,9 @@ def test_refusals_are_counted_by_setting(stands):
     with pytest.raises(Overloaded):
         router.budgets.take(2, "c", None, 1)
     connections = Connections(7, lambda: 0.0)
-    again = standing(ServerConfig(), router, connections, SimpleNamespace(disconnected=0))
+    again = standing(
+        ServerConfig(), router, connections, SimpleNamespace(disconnected=0), Counted()
+    )
     assert again["counters"]["refused_client_calls"] == 1
     assert again["counters"]["open_calls"] == 1
 

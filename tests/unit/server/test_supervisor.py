@@ -6,6 +6,7 @@ import pytest
 
 from agentd.protocol.messages import Start
 from agentd.server.supervisor import STABLE_S
+from agentd.transport.recorder import Counted, Recorder
 
 
 def test_the_pool_is_started_and_reports(world):
@@ -126,7 +127,8 @@ def test_what_a_dead_worker_left_is_cleared_away(world):
 
     one.die(worker)
 
-    assert [path.name for path in one.folder.iterdir()] == ["w2.sock"]  # of its heir
+    left = sorted(path.name for path in one.folder.iterdir())
+    assert left == ["w2.run", "w2.sock"]  # of its heir
     assert worker.process.killed  # its group
 
 
@@ -197,3 +199,21 @@ def test_a_worker_too_many_ends_with_its_last_agent(world):
 
     assert old.ending
     assert not new.ending
+
+
+def test_what_workers_count_is_summed_over_their_deaths(world):
+    one = world(workers=2)
+    first, second = one.pool
+
+    def count(worker, refused, cut_off):
+        book = Recorder(os.open(worker.recorder, os.O_RDWR))
+        book.count(Counted(refused, cut_off))
+
+    count(first, 1, 10)
+    count(second, 2, 20)
+    assert one.supervisor.counted() == Counted(3, 30)
+    one.die(first)
+    assert not Path(first.recorder).exists()
+    assert one.supervisor.counted() == Counted(3, 30)
+    one.die(second)
+    assert one.supervisor.counted() == Counted(3, 30)

@@ -4,14 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentd.transport import recorder
-from agentd.transport.recorder import SLOTS, Recorder, running
+from agentd.transport.recorder import SLOTS, Counted, Recorder, counted, create, running
 
 A, B = b"a" * 16, b"b" * 16
 
 
 def test_who_runs_is_on_record(tmp_path):
     path = str(tmp_path / "r")
-    book = Recorder(path)
+    book = Recorder(create(path))
     assert running(path) == set()
     first = book.enter(A)
     second = book.enter(B)
@@ -27,7 +27,7 @@ def test_who_runs_is_on_record(tmp_path):
 
 def test_more_than_it_holds_go_unrecorded(tmp_path):
     path = str(tmp_path / "r")
-    book = Recorder(path)
+    book = Recorder(create(path))
     slots = [book.enter(A) for _ in range(SLOTS)]
 
     extra = book.enter(B)
@@ -45,12 +45,12 @@ def test_no_record_is_nobody(tmp_path):
 
 
 def test_the_file_is_private(tmp_path):
-    Recorder(str(tmp_path / "r"))
+    Recorder(create(str(tmp_path / "r")))
     assert (tmp_path / "r").stat().st_mode & 0o077 == 0
 
 
 def test_from_many_threads(tmp_path):
-    book = Recorder(str(tmp_path / "r"))
+    book = Recorder(create(str(tmp_path / "r")))
 
     def run(agent):
         for _ in range(500):
@@ -65,9 +65,30 @@ def test_from_many_threads(tmp_path):
     assert running(str(tmp_path / "r")) == set()
 
 
+def test_what_is_counted_outlives_the_worker(tmp_path):
+    path = str(tmp_path / "r")
+    book = Recorder(create(path))
+    assert counted(path) == Counted(0, 0)
+    book.enter(A)
+    book.count(Counted(refused=3, cut_off=4))
+    assert counted(path) == Counted(3, 4)
+    assert running(path) == {A}, "neither touches the other"
+    for _ in range(SLOTS):
+        book.enter(B)
+    assert counted(path) == Counted(3, 4)
+
+
+def test_what_a_worker_says_of_itself_is_bounded(tmp_path):
+    path = str(tmp_path / "r")
+    Recorder(create(path)).count(Counted(2**64 - 1, 2**64 - 1))
+    assert counted(path) == Counted(recorder.MOST, recorder.MOST)
+    assert counted(str(tmp_path / "none")) == Counted()
+
+
 @given(data=st.binary(max_size=200))
 def test_a_torn_record_is_read(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("r") / "r"
     path.write_bytes(data)
 
     assert isinstance(recorder.running(str(path)), set)
+    assert counted(str(path)) == Counted()

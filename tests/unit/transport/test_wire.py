@@ -190,15 +190,19 @@ def test_who_has_gone_is_unreachable(meet):
 
 def test_other_users_are_not_let_in(meet):
     router, port = meet(uids=lambda _uid: False)
+    told = []
+    router.on_count = lambda: told.append((router.refused, router.cut_off))
     router.receive(1)
 
     assert port.receive(1)[0] == []
     assert port.broken
-    assert router.refused == 1
+    assert told == [(1, 0)]
 
 
 def test_who_does_not_read_is_cut_off(meet):
     router, port = meet(most_queued=1_000_000)
+    told = []
+    router.on_count = lambda: told.append((router.refused, router.cut_off))
     port.send([b"more"])
     came = []
     while not came:
@@ -212,7 +216,7 @@ def test_who_does_not_read_is_cut_off(meet):
     with pytest.raises(Unreachable, match="does not read"):
         answer_all()
 
-    assert router.cut_off == 1
+    assert told == [(0, 1)]
     router.receive(10)
     assert len(router) == 0
 
