@@ -15,9 +15,12 @@ import socket
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from agentd.transport.debts import REST_S, Debts
+from agentd.transport.shares import SHARE, cost
 from agentd.transport.sockets import Unreachable
 from agentd.transport.wire import Broken, Wire
 
@@ -37,6 +40,8 @@ MAX_MESSAGE: Final = 4 * 1024**3
 MAX_QUEUED: Final = 1024**3
 """Bytes that wait for one peer, unless told otherwise; one who is further behind is cut off."""
 BACKLOG: Final = 4096
+MOST_FAULTS: Final = 20
+"""Of one connection: no program sends by accident again and again what is no message."""
 _IN: Final = select.EPOLLIN
 _INOUT: Final = select.EPOLLIN | select.EPOLLOUT
 _UCRED: Final = struct.Struct("3i")
@@ -126,6 +131,10 @@ class LocalPort:
         """Whether the connection has ended, as far as ``receive`` has seen."""
         return bool(self.broken)
 
+    def rest_s(self) -> float:
+        """How long the loop may leave here what is waiting."""
+        return 0.0
+
     def close(self, linger_ms: int = 0) -> None:
         """Close it; what waits in the outbox is kept for ``linger_ms`` at most."""
         with self.lock:
@@ -145,7 +154,18 @@ class LocalPort:
 class _Peer:
     """One connection of a router."""
 
-    __slots__ = ("fd", "lock", "route", "uid", "wire", "writing")
+    __slots__ = (
+        "broken",
+        "came",
+        "faults",
+        "fd",
+        "lock",
+        "resting",
+        "route",
+        "uid",
+        "wire",
+        "writing",
+    )
 
     def __init__(self, wire: Wire, route: bytes, uid: int) -> None:
         self.wire = wire
@@ -154,6 +174,15 @@ class _Peer:
         self.fd = wire.socket.fileno()
         self.lock = threading.Lock()  # protects the outbox
         self.writing = False
+        self.came: deque[list[Any]] = deque()  # read already, and not its turn yet
+        self.broken = False  # and nothing more to be read
+        self.faults = 0
+        self.resting = False  # it owes: what it sends is left with it for a while
+
+    @property
+    def events(self) -> int:
+        """What is to be told of its socket."""
+        return (0 if self.resting else _IN) | (select.EPOLLOUT if self.writing else 0)
 
 
 class LocalRouter:
@@ -184,6 +213,9 @@ class LocalRouter:
         self._by_fd: dict[int, _Peer] = {}
         self._ready: dict[int, int] = {}  # descriptors that have had no turn yet
         self._next = 0
+        self._debts = Debts(time.monotonic)
+        self._resting: list[_Peer] = []
+        self._rest_until = 0.0
         self.refused = 0
         """Connections of users who may not come."""
         self.cut_off = 0
@@ -206,13 +238,22 @@ class LocalRouter:
             if peer.wire.queued and not peer.writing:
                 peer.writing = True
                 with contextlib.suppress(OSError):  # it was closed just now
-                    self._epoll.modify(peer.fd, _INOUT)
+                    self._epoll.modify(peer.fd, peer.events)
             behind = peer.wire.queued > self._most_queued
         if behind:
             self.cut_off += 1
             self._hang_up(peer)
             raise Unreachable("it does not read what it asked for")
         return False
+
+    def fault(self, route: bytes) -> None:
+        """What this peer sent was no message: once too often, and its connection is ended."""
+        peer = self._peers.get(route)
+        if peer is not None:
+            peer.faults += 1
+            if peer.faults >= MOST_FAULTS:
+                peer.came.clear()
+                self._hang_up(peer)
 
     def _hang_up(self, peer: _Peer) -> None:
         """End a connection, from any thread: the loop finds it ended."""
@@ -224,38 +265,86 @@ class LocalRouter:
         messages: list[list[Any]] = []
         if self.closed:
             return messages, False
-        if not self._ready:
-            self._ready.update(self._epoll.poll(0))
+        if self._resting and time.monotonic() >= self._rest_until:
+            self._end_rest()
+        for fd, events in self._epoll.poll(0):
+            self._ready[fd] = self._ready.get(fd, 0) | events
+        again = []
         while self._ready and len(messages) < most:
             fd, events = next(iter(self._ready.items()))
             del self._ready[fd]
             if fd == self._listener.fileno():
                 self._accept()
-            else:
-                self._serve(fd, events, most, messages)
-        return messages, bool(self._ready) or len(messages) >= most
+            elif self._serve(fd, events, messages):
+                again.append(fd)
+        for fd in again:  # behind those that have had no turn yet
+            self._ready.setdefault(fd, 0)
+        return messages, bool(self._ready or self._resting)
 
-    def _serve(self, fd: int, events: int, most: int, messages: list[list[Any]]) -> None:
+    def charge(self, route: bytes, size: int = 0) -> None:
+        """A message of that peer made work that helps nobody."""
+        self._debts.charge(route, size)
+
+    def rest_s(self) -> float:
+        """How long the loop may leave here what is waiting, unless ``fd`` tells of more."""
+        if self._ready or not self._resting:
+            return 0.0
+        return max(0.001, self._rest_until - time.monotonic())
+
+    def _rest(self, peer: _Peer) -> None:
+        """Leave with it what it sends, as it owes."""
+        peer.resting = True
+        if not self._resting:
+            self._rest_until = time.monotonic() + REST_S
+        self._resting.append(peer)
+        self._epoll.modify(peer.fd, peer.events)
+
+    def _end_rest(self) -> None:
+        resting, self._resting = self._resting, []
+        for peer in resting:
+            peer.resting = False
+            if self._by_fd.get(peer.fd) is peer:
+                self._epoll.modify(peer.fd, peer.events)
+                self._ready.setdefault(peer.fd, 0)  # for what was read before
+
+    def _serve(self, fd: int, events: int, messages: list[list[Any]]) -> bool:
+        """Take a peer's share; whether more of it is here."""
         peer = self._by_fd.get(fd)
-        if peer is None:
-            return
-        came: list[list[Any]] = []
+        if peer is None or peer.resting:
+            return False
+        came = peer.came
         try:
             if events & select.EPOLLOUT:
                 self._flush(peer)
-            if events & ~select.EPOLLOUT:
-                # Not more than its share: the others have their turn before it comes again.
-                peer.wire.receive(most, came)
+            if events & ~select.EPOLLOUT and not came:
+                self._read(peer)
         except Broken:
+            peer.broken = True
+        had, route = 0, peer.route
+        while came and had < SHARE:
+            frames = came.popleft()
+            messages.append([route, *frames])
+            had += cost(len(frames[0]))
+        if peer.broken and not came:
             self._drop(peer)
-        route = peer.route
-        messages.extend([route, *frames] for frames in came)
+        elif had and self._debts.owes(route):
+            self._rest(peer)
+            return False
+        return bool(came)
+
+    def _read(self, peer: _Peer) -> None:
+        """Read what is there, or as much as is read at once; there may be more."""
+        came: list[list[Any]] = []
+        try:
+            peer.wire.receive(1, came)
+        finally:
+            peer.came.extend(came)
 
     def _flush(self, peer: _Peer) -> None:
         with peer.lock:
             if peer.wire.flush():
                 peer.writing = False
-                self._epoll.modify(peer.fd, _IN)
+                self._epoll.modify(peer.fd, peer.events)
 
     def _accept(self) -> None:
         while True:
@@ -277,6 +366,7 @@ class LocalRouter:
     def _drop(self, peer: _Peer) -> None:
         self._peers.pop(peer.route, None)
         self._by_fd.pop(peer.fd, None)
+        self._debts.forget(peer.route)
         with contextlib.suppress(OSError):
             self._epoll.unregister(peer.fd)
         with peer.lock:

@@ -54,6 +54,8 @@ class Loop:
         self._readers: dict[int, Callable[[], None]] = {}
         self._ports: dict[int, tuple[AnyPort, Callable[[list[Any]], None]]] = {}
         self._hot: set[int] = set()
+        self._resting: dict[int, Timer] = {}
+        """Ports where something waits that is not to be read at once."""
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._running = True
@@ -170,11 +172,22 @@ class Loop:
                 continue
             port, deliver = served
             messages, more = port.receive(BATCH)
-            if more:
-                self._hot.add(fd)
             for message in messages:
                 _done(deliver, message)
+            if more:
+                self._go_on(fd, port.rest_s())  # known only now: these messages may change it
         self._run_timers()
+
+    def _go_on(self, fd: int, rest_s: float) -> None:
+        """More is waiting at a port: have it in the next turn, or after a rest."""
+        before = self._resting.pop(fd, None)
+        if before is not None:
+            before.cancel()
+        if rest_s:
+            self._hot.discard(fd)  # whoever answered meanwhile saw what is left to rest
+            self._resting[fd] = self.later(rest_s, lambda: self._hot.add(fd))
+        else:
+            self._hot.add(fd)
 
     def was_held_up(self, seconds: float) -> bool:
         """Whether this process worked for most of the last ``seconds`` since the loop last slept.
