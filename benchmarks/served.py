@@ -26,24 +26,29 @@ class Served(NamedTuple):
     ipc: str
     tcp: str
     server_key: bytes
-    secret: bytes
-    """Ours."""
+    secrets: list[bytes]
+    """Of the other keys that may come in."""
     pid: int
 
 
 @contextlib.contextmanager
-def served(settings: str = "") -> Iterator[Served]:
-    """One, with settings as its file has them; this process's keys are those of its client."""
+def served(settings: str = "", others: int = 0) -> Iterator[Served]:
+    """One, with settings as its file has them; this process's keys are those of its client.
+
+    ``others``: how many further keys may come in.
+    """
     from agentd import keys
 
     before = os.environ.get("AGENTD_CONFIG_DIR")
     with tempfile.TemporaryDirectory(prefix="agb", dir="/tmp") as folder:
         server, client, ipc = f"{folder}/server", f"{folder}/client", f"ipc://{folder}/s"
-        pair = keys.make_pair(server, "server", "server")
+        host = keys.make_pair(server, "server", "server")
         mine = keys.make_pair(client, "client", "bench")
         role = frozenset({keys.Role.DEPLOYER})
-        grant = keys.Grant(keys.who_of(mine.public), "bench", role, ("*",), ("*",))
-        keys.write_grant(server, grant, mine.public)
+        theirs = [keys.make_pair(f"{folder}/{i}", "client", f"other-{i}") for i in range(others)]
+        for number, pair in enumerate((mine, *theirs)):
+            grant = keys.Grant(keys.who_of(pair.public), f"key-{number}", role, ("*",), ("*",))
+            keys.write_grant(server, grant, pair.public)
         log, config = Path(folder, "log"), Path(folder, "agentd.toml")
         config.write_text(settings)
         with log.open("w") as said:
@@ -65,8 +70,8 @@ def served(settings: str = "") -> Iterator[Served]:
         try:
             tcp = _listening(process, log)
             os.environ["AGENTD_CONFIG_DIR"] = client
-            keys.write_pin(client, tcp, pair.public, code=True)
-            yield Served(ipc, tcp, pair.public, mine.secret, process.pid)
+            keys.write_pin(client, tcp, host.public, code=True)
+            yield Served(ipc, tcp, host.public, [pair.secret for pair in theirs], process.pid)
         finally:
             process.terminate()
             process.wait(START_S)

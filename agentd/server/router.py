@@ -72,7 +72,6 @@ from agentd.protocol.messages import (
 from agentd.server.audit import ADMINISTRATION, Note, silent
 from agentd.server.delivery import FIRST_MARK, Delivery
 from agentd.server.directory import Agent
-from agentd.server.faults import Faults
 from agentd.server.gate import Gate, GrantOf
 from agentd.server.hosting import Hosting
 from agentd.server.lifecycle import State
@@ -81,6 +80,7 @@ from agentd.server.supervisor import Supervisor, Worker
 from agentd.server.vigil import Vigil
 from agentd.transport.connections import Connection as Wire
 from agentd.transport.connections import Connections
+from agentd.transport.faults import Faults
 from agentd.transport.front import FrontPort, Origin, disconnect, mark_of
 from agentd.transport.loop import Loop
 from agentd.transport.sockets import Unreachable

@@ -76,6 +76,8 @@ class FrontPort(Port):
         self._held: list[list[Any]] = []
         """What was taken to see whose it is, and waits until those who owe are served."""
         self._rest_until = 0.0
+        self._debtors: set[bytes] = set()
+        """Who was served last before that rest began."""
         self.on_message: Callable[[int, bytes, int], None] = lambda _fd, _route, _size: None
         """Called with descriptor, route and bytes of each message, before it is delivered."""
 
@@ -114,7 +116,7 @@ class FrontPort(Port):
         """
         held = self._held
         with suppress(zmq.Again):
-            for _ in range(len({message[0].route for message in held}) + 1):
+            for _ in range(len(self._debtors | {message[0].route for message in held}) + 1):
                 held.append(self._message(take_parts(self.socket)))
         messages: list[list[Any]] = []
         left: list[list[Any]] = []
@@ -150,6 +152,7 @@ class FrontPort(Port):
             return max(0.0, self._rest_until - now)
         if now >= self._rest_until and all(map(self._debts.owes, self._served)):
             self._rest_until = now + REST_S
+            self._debtors = self._served
         return 0.0
 
     def _message(self, parts: list[Any]) -> list[Any]:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from agentd.transport.debts import REST_S, Debts
+from agentd.transport.faults import Faults
 from agentd.transport.shares import SHARE, cost
 from agentd.transport.sockets import Unreachable
 from agentd.transport.wire import Broken, Wire
@@ -39,11 +40,15 @@ MAX_MESSAGE: Final = 4 * 1024**3
 """Bytes of one message, unless told otherwise."""
 MAX_QUEUED: Final = 1024**3
 """Bytes that wait for one peer, unless told otherwise; one who is further behind is cut off."""
+UNREAD: Final = 256 * 1024
+"""Bytes that wait for one peer; beyond that it is read from slowly, until it reads itself."""
 BACKLOG: Final = 4096
 MOST_FAULTS: Final = 20
-"""Of one connection: no program sends by accident again and again what is no message."""
+"""Of one process: no program sends by accident again and again what is no message."""
 _IN: Final = select.EPOLLIN
 _INOUT: Final = select.EPOLLIN | select.EPOLLOUT
+_NEWCOMERS: Final = "newcomers"
+"""In the book of debts: all who connect."""
 _UCRED: Final = struct.Struct("3i")
 
 
@@ -157,26 +162,24 @@ class _Peer:
     __slots__ = (
         "broken",
         "came",
-        "faults",
         "fd",
         "lock",
+        "pid",
         "resting",
         "route",
-        "uid",
         "wire",
         "writing",
     )
 
-    def __init__(self, wire: Wire, route: bytes, uid: int) -> None:
+    def __init__(self, wire: Wire, route: bytes, pid: int) -> None:
         self.wire = wire
         self.route = route
-        self.uid = uid
+        self.pid = pid  # whose work it is: another connection does not make it another's
         self.fd = wire.socket.fileno()
         self.lock = threading.Lock()  # protects the outbox
         self.writing = False
         self.came: deque[list[Any]] = deque()  # read already, and not its turn yet
         self.broken = False  # and nothing more to be read
-        self.faults = 0
         self.resting = False  # it owes: what it sends is left with it for a while
 
     @property
@@ -214,10 +217,12 @@ class LocalRouter:
         self._ready: dict[int, int] = {}  # descriptors that have had no turn yet
         self._next = 0
         self._debts = Debts(time.monotonic)
+        self._faults = Faults(MOST_FAULTS, time.monotonic)
         self._resting: list[_Peer] = []
+        self._door_rests = False
         self._rest_until = 0.0
         self.refused = 0
-        """Connections of users who may not come."""
+        """Connections of users who may not come, and of processes that sent nonsense."""
         self.cut_off = 0
         """Peers that did not read what they had asked for."""
         self.closed = False
@@ -247,13 +252,14 @@ class LocalRouter:
         return False
 
     def fault(self, route: bytes) -> None:
-        """What this peer sent was no message: once too often, and its connection is ended."""
+        """What this peer sent was no message: once too often, and its connection is ended.
+
+        Its process is not let in again for a while.
+        """
         peer = self._peers.get(route)
-        if peer is not None:
-            peer.faults += 1
-            if peer.faults >= MOST_FAULTS:
-                peer.came.clear()
-                self._hang_up(peer)
+        if peer is not None and self._faults.add(peer.pid):
+            peer.came.clear()
+            self._hang_up(peer)
 
     def _hang_up(self, peer: _Peer) -> None:
         """End a connection, from any thread: the loop finds it ended."""
@@ -265,7 +271,8 @@ class LocalRouter:
         messages: list[list[Any]] = []
         if self.closed:
             return messages, False
-        if self._resting and time.monotonic() >= self._rest_until:
+        rests = self._resting or self._door_rests
+        if rests and time.monotonic() >= self._rest_until:
             self._end_rest()
         for fd, events in self._epoll.poll(0):
             self._ready[fd] = self._ready.get(fd, 0) | events
@@ -274,33 +281,41 @@ class LocalRouter:
             fd, events = next(iter(self._ready.items()))
             del self._ready[fd]
             if fd == self._listener.fileno():
-                self._accept()
+                self._accept_some()
             elif self._serve(fd, events, messages):
                 again.append(fd)
         for fd in again:  # behind those that have had no turn yet
             self._ready.setdefault(fd, 0)
-        return messages, bool(self._ready or self._resting)
+        return messages, bool(self._ready or self._resting or self._door_rests)
 
     def charge(self, route: bytes, size: int = 0) -> None:
         """A message of that peer made work that helps nobody."""
-        self._debts.charge(route, size)
+        peer = self._peers.get(route)
+        if peer is not None:
+            self._debts.charge(peer.pid, size)
 
     def rest_s(self) -> float:
         """How long the loop may leave here what is waiting, unless ``fd`` tells of more."""
-        if self._ready or not self._resting:
+        if self._ready or not (self._resting or self._door_rests):
             return 0.0
         return max(0.001, self._rest_until - time.monotonic())
 
+    def _begin_rest(self) -> None:
+        if not (self._resting or self._door_rests):
+            self._rest_until = time.monotonic() + REST_S
+
     def _rest(self, peer: _Peer) -> None:
         """Leave with it what it sends, as it owes."""
+        self._begin_rest()
         peer.resting = True
-        if not self._resting:
-            self._rest_until = time.monotonic() + REST_S
         self._resting.append(peer)
         self._epoll.modify(peer.fd, peer.events)
 
     def _end_rest(self) -> None:
         resting, self._resting = self._resting, []
+        if self._door_rests:
+            self._door_rests = False
+            self._epoll.modify(self._listener.fileno(), _IN)
         for peer in resting:
             peer.resting = False
             if self._by_fd.get(peer.fd) is peer:
@@ -310,16 +325,18 @@ class LocalRouter:
     def _serve(self, fd: int, events: int, messages: list[list[Any]]) -> bool:
         """Take a peer's share; whether more of it is here."""
         peer = self._by_fd.get(fd)
-        if peer is None or peer.resting:
+        if peer is None:
             return False
         came = peer.came
         try:
             if events & select.EPOLLOUT:
                 self._flush(peer)
-            if events & ~select.EPOLLOUT and not came:
+            if events & ~select.EPOLLOUT and not came and not peer.resting:
                 self._read(peer)
         except Broken:
             peer.broken = True
+        if peer.resting and not peer.broken:
+            return False
         had, route = 0, peer.route
         while came and had < SHARE:
             frames = came.popleft()
@@ -327,7 +344,7 @@ class LocalRouter:
             had += cost(len(frames[0]))
         if peer.broken and not came:
             self._drop(peer)
-        elif had and self._debts.owes(route):
+        elif had and (peer.wire.queued > UNREAD or self._debts.owes(peer.pid)):
             self._rest(peer)
             return False
         return bool(came)
@@ -346,27 +363,36 @@ class LocalRouter:
                 peer.writing = False
                 self._epoll.modify(peer.fd, peer.events)
 
-    def _accept(self) -> None:
-        while True:
+    def _accept_some(self) -> None:
+        """Accept a share; those who come by the hundred wait a while, and nobody else."""
+        for _ in range(SHARE):
             try:
                 connected, _address = self._listener.accept()
             except OSError:  # nobody waits; or there are no descriptors: they wait, and are let in
-                return
-            uid = peer_uid(connected)
-            if uid is None or not self._allowed(uid):
-                self.refused += 1
-                connected.close()
-                continue
-            self._next += 1
-            peer = _Peer(Wire(connected, self._most), self._next.to_bytes(8, "big"), uid)
-            self._peers[peer.route] = peer
-            self._by_fd[peer.fd] = peer
-            self._epoll.register(peer.fd, _IN)
+                break
+            self._debts.charge(_NEWCOMERS)
+            self._welcome(connected)
+        if self._debts.owes(_NEWCOMERS):
+            self._begin_rest()
+            self._door_rests = True
+            self._epoll.modify(self._listener.fileno(), 0)
+
+    def _welcome(self, connected: socket.socket) -> None:
+        who = peer_of(connected)
+        if who is None or not self._allowed(who[1]) or self._faults.is_shut_out(who[0]):
+            self.refused += 1
+            connected.close()
+            return
+        self._next += 1
+        route = self._next.to_bytes(8, "big")
+        peer = _Peer(Wire(connected, self._most), route, pid=who[0])
+        self._peers[peer.route] = peer
+        self._by_fd[peer.fd] = peer
+        self._epoll.register(peer.fd, _IN)
 
     def _drop(self, peer: _Peer) -> None:
         self._peers.pop(peer.route, None)
         self._by_fd.pop(peer.fd, None)
-        self._debts.forget(peer.route)
         with contextlib.suppress(OSError):
             self._epoll.unregister(peer.fd)
         with peer.lock:
@@ -401,14 +427,14 @@ def _flush_for(wires: list[Wire], seconds: float) -> None:
         select.select([], [wire.socket for wire in waiting], [], rest)
 
 
-def peer_uid(connected: socket.socket) -> int | None:
-    """The user at the other end, as the kernel knows it since the connection was made."""
+def peer_of(connected: socket.socket) -> tuple[int, int] | None:
+    """Process and user at the other end, as the kernel knows them since it was connected."""
     try:
         raw = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     except OSError:
         return None
-    uid: int = _UCRED.unpack(raw)[1]
-    return uid
+    pid, uid, _gid = _UCRED.unpack(raw)
+    return pid, uid
 
 
 def listen(path: str) -> socket.socket:

@@ -13,7 +13,7 @@ __all__ = ["DEAR_BYTES", "SHARE", "Shares", "cost"]
 
 SHARE: Final = 8
 """Messages of one peer in a turn: about half a millisecond of a daemon's time."""
-DEAR_BYTES: Final = 4_096
+DEAR_BYTES: Final = 2_048
 """So many bytes of a header count as a message more: the longest ones take a thousand times as long
 to read as a usual one."""
 

@@ -121,7 +121,9 @@ def flood(
     while True:
         source = messages(harm)
         try:
-            connected = harm.opened(line.meet(introduced=introduced))
+            harm.connections += 1
+            connected = line.meet(introduced=introduced)
+            connected.settimeout(0)
         except OSError:
             time.sleep(0.001)
             continue

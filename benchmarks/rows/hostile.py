@@ -1,14 +1,15 @@
 """A polite client beside peers that are hostile or slow: how much longer it waits.
 
-Each kind of peer is measured in turns: nobody else, the peer, and a neighbour that uses as much
-of a core as the peer's own process did but leaves the daemon alone. The first tells what users
-notice, the last what of it is the daemon's doing: a process that floods takes processor time from
-everybody on its machine, whatever it floods.
+Each kind of peer is measured in turns: nobody else, the peer, and busy neighbours that use as much
+processor time as the peer did, together with what daemon and workers did for it, but leave the
+daemon alone. The first tells what users notice, the last what of it is the daemon's doing: who
+makes processors work slows down everybody on a machine, however fair each program on it is.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
+import math
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -19,9 +20,10 @@ from benchmarks.goals import at_most
 from benchmarks.hostile.lines import DOORS, Target
 from benchmarks.hostile.peer import Burner, Peer
 from benchmarks.rows.calls import check
-from benchmarks.rows.row import Metric, Plan, Row, Values, less, more
+from benchmarks.rows.row import Metric, Plan, Row, Values, less
 from benchmarks.served import START_S, Served, served
 from benchmarks.stats import percentile, summarize
+from benchmarks.system import below, usage
 
 __all__ = ["HOSTILE"]
 
@@ -40,7 +42,7 @@ PAUSE_S = 0.001
 """Between two calls of the polite client: it is to be served at once, not to fill the machine."""
 WARM_S = 0.2
 """The peer has done harm for so long before it counts."""
-CPU_SHARES = 0.98
+CPU_SHARE = 0.98
 
 TITLES = {
     "connections": "connections that come and go",
@@ -71,25 +73,28 @@ class Round(NamedTuple):
     idle: Times
     beside: Times
     burner: Times
-    share: float
-    """Of a core: what the hostile process itself used."""
+    cost: float
+    """Cores that the peer used, and daemon and workers for it."""
 
 
 def _measure(door: str, _one: Contestant, plan: Plan) -> Values:
     import agentd
 
-    only = [kind for kind in os.environ.get("HOSTILE_KINDS", "").split(",") if kind]
     values: Values = {}
-    with served(SETTINGS) as daemon:
+    count = plan.of(1, 5, 15)
+    with served(SETTINGS, count * len(TITLES)) as daemon:
         agentd.connect(daemon.ipc).create("benchmarks.hosted:Echo", options={"name": "polite"})
         theirs = agentd.connect(daemon.ipc).create("benchmarks.hosted:Echo")
         agent = _polite(door, daemon)
         target = _target(door, daemon, theirs)
+        servers = [daemon.pid, *below(daemon.pid)]
         _stretch(agent, plan.of(0.05, 1.0))
-        rounds: dict[str, list[Round]] = {kind: [] for kind in only or TITLES}
-        for _ in range(plan.of(1, 5, 15)):
+        rounds: dict[str, list[Round]] = {kind: [] for kind in TITLES}
+        for _ in range(count):
             for kind, found in rounds.items():
-                found.append(_round(agent, kind, target, plan.of(0.05, 0.8)))
+                # A key of its own: who once sent nonsense is not listened to for a while.
+                target = target._replace(secret=daemon.secrets.pop().hex())
+                found.append(_round(agent, kind, target, servers, plan.of(0.05, 0.8)))
     for kind, found in rounds.items():
         values |= dict(_values(kind, found))
     return values
@@ -122,21 +127,29 @@ def _target(door: str, daemon: Served, agent: Any) -> Target:
         "curve": daemon.tcp.removeprefix("tcp://"),
         "worker": place.address.removeprefix("unix://"),
     }
-    keys = daemon.server_key.hex(), daemon.secret.hex()
-    return Target(door, addresses[door], handle.id, place.epoch, *keys)
+    return Target(door, addresses[door], handle.id, place.epoch, daemon.server_key.hex())
 
 
-def _round(agent: Any, kind: str, target: Target, seconds: float) -> Round:
-    idle = _stretch(agent, seconds)
+def _round(agent: Any, kind: str, target: Target, servers: list[int], seconds: float) -> Round:
+    usual, idle = _clocked(agent, servers, seconds)
     with Peer(kind, target) as peer:
         _stretch(agent, min(seconds, WARM_S))
-        used, began = peer.cpu_s(), time.perf_counter()
-        beside = _stretch(agent, seconds)
-        share = (peer.cpu_s() - used) / (time.perf_counter() - began)
+        used, beside = _clocked(agent, [*servers, peer.process.pid], seconds)
+    cost = max(0.0, used - usual)
     _stretch(agent, min(seconds, WARM_S))  # what it left has been cleared away
-    with Burner(min(share, CPU_SHARES)):
+    with contextlib.ExitStack() as burners:
+        count = max(1, math.ceil(cost))
+        for _ in range(count):
+            burners.enter_context(Burner(min(CPU_SHARE, cost / count)))
         burner = _stretch(agent, seconds)
-    return Round(idle, beside, burner, share)
+    return Round(idle, beside, burner, cost)
+
+
+def _clocked(agent: Any, pids: list[int], seconds: float) -> tuple[float, Times]:
+    """How many cores these processes used meanwhile, and how long the calls took."""
+    before, began = usage(pids), time.perf_counter()
+    times = _stretch(agent, seconds)
+    return usage(pids).since(before).cpu_s / (time.perf_counter() - began), times
 
 
 def _stretch(agent: Any, seconds: float) -> Times:
@@ -159,7 +172,7 @@ def _values(kind: str, rounds: list[Round]) -> Iterator[tuple[str, float]]:
         "idle_p99_ms": [r.idle.p99 * 1e3 for r in rounds],
         "of_idle": [r.beside.p99 / r.idle.p99 for r in rounds],
         "of_burner": [r.beside.p99 / r.burner.p99 for r in rounds],
-        "share": [r.share for r in rounds],
+        "cost": [r.cost for r in rounds],
     }
     for name, found in figures.items():
         summary = summarize(found)
@@ -176,12 +189,12 @@ GOAL = at_most(3)
 
 
 def _metrics(kind: str, title: str) -> Iterator[Metric]:
-    yield less(f"{kind}_of_burner", f"{title}: p99 beside", "× a busy neighbour", 2, (GOAL,))
+    yield less(f"{kind}_of_burner", f"{title}: p99 beside", "× busy neighbours", 2, (GOAL,))
     yield less(f"{kind}_of_idle", "  p99 beside", "× idle", 2, (GOAL,))
     yield less(f"{kind}_p99_ms", "  p99 beside", "ms", 2)
     yield less(f"{kind}_p50_ms", "  p50 beside", "ms", 2)
     yield less(f"{kind}_idle_p99_ms", "  p99 idle", "ms", 2)
-    yield more(f"{kind}_share", "  the peer's own use of a core", "", 2)
+    yield less(f"{kind}_cost", "  used by the peer, and for it", "cores", 2)
 
 
 HOSTILE = tuple(

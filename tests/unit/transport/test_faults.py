@@ -2,7 +2,7 @@
 
 import pytest
 
-from agentd.server.faults import REMEMBERED, Faults
+from agentd.transport.faults import REMEMBERED, Faults
 
 
 class Clock:

@@ -8,7 +8,7 @@ new connections is not looked at for a time that doubles with each relapse. Pure
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,16 +35,16 @@ class Faults:
         """``most``: so many are forgiven; 0: all."""
         self._most = most
         self._clock = clock
-        self._peers: OrderedDict[str, _Record] = OrderedDict()
+        self._peers: OrderedDict[Hashable, _Record] = OrderedDict()
 
-    def is_shut_out(self, peer: str) -> bool:
+    def is_shut_out(self, peer: Hashable) -> bool:
         """Whether nothing of it is to be looked at now."""
         if not self._peers:
             return False
         record = self._peers.get(peer)
         return record is not None and self._clock() < record.until
 
-    def add(self, peer: str) -> float:
+    def add(self, peer: Hashable) -> float:
         """One more; for how many seconds the peer is shut out from now on, mostly 0."""
         if not self._most:
             return 0.0
