@@ -198,6 +198,14 @@ class ServerConfig:
         low=100,
         high=10_000,
     )
+    max_malformed: int = _setting(
+        20,
+        "Messages that are none, until the process or key that sends them is disconnected and not "
+        "listened to for a second; a relapse doubles that, up to a minute. No program sends any by "
+        "accident. 0: all are answered.",
+        low=0,
+        high=1_000_000,
+    )
     client_calls: int = _setting(
         16_384,
         "Questions of one client that are open in the daemon: relayed calls, creations, searches. "

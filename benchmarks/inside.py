@@ -22,6 +22,8 @@ def main(kind: str, job: str) -> None:
         "client": _client,
         "crowd": _crowd,
         "busy": _busy,
+        "harm": _harm,
+        "burn": _burn,
     }
     jobs[kind](**json.loads(job))
 
@@ -67,3 +69,15 @@ def _busy(row: str, seconds: float, *, trace: bool = False) -> None:
     from benchmarks import busy
 
     busy.run(row, seconds, trace=trace)
+
+
+def _harm(kind: str, target: dict[str, Any]) -> None:
+    from benchmarks.hostile import peer
+
+    peer.harm(kind, target)
+
+
+def _burn(share: float) -> None:
+    from benchmarks.hostile import peer
+
+    peer.burn(share)

@@ -82,9 +82,9 @@ from agentd.server.trail import Trail
 from agentd.server.vigil import Vigil
 from agentd.transport.connections import Connection as Wire
 from agentd.transport.connections import Connections
-from agentd.transport.front import Origin, disconnect, mark_of
+from agentd.transport.faults import Faults
+from agentd.transport.front import FrontPort, Origin, disconnect, mark_of
 from agentd.transport.loop import Loop
-from agentd.transport.sockets import Port
 from agentd.transport.unreachable import Unreachable
 
 __all__ = ["Router"]
@@ -98,6 +98,8 @@ Asked = Callable[[str, dict[str, Any], Callable[[bytes], None], Callable[[Agent]
 _FOR_AGENT = (Call, Fetch, Read, Attach)
 _QUESTIONS = (*_FOR_AGENT, Create, Locate, Fate, Ask, Vouch, Offer, Supply)
 """What may stay open, and so is counted."""
+_CHARGED = (Hello, Ping, Ask)
+"""What tells of the daemon, and carries nothing on; beside all that is refused."""
 _NO_ANSWERS = ("accepted", "pong", "welcome")
 """Of these a question may have others after them, or they answer none that is counted."""
 KICK_S: Final = 0.2
@@ -113,7 +115,7 @@ class Router:
         loop: Loop,
         node: str,
         endpoint: str,
-        fronts: Sequence[Port],
+        fronts: Sequence[FrontPort],
         hosting: Hosting,
         supervisor: Supervisor,
         sessions: Sessions,
@@ -167,6 +169,9 @@ class Router:
         """Answers to clients that had gone away."""
         self.malformed = 0
         """Messages that were none, or over a limit of headers."""
+        self.disconnected_malformed = 0
+        """Clients that sent too many of those."""
+        self._faults = Faults(config.max_malformed, loop.clock)
         self.too_large = 0
         """Messages over ``max_message_bytes``."""
         self.disconnected_unread = 0
@@ -183,23 +188,31 @@ class Router:
         if self._grant_of(origin.who) is None or not origin.is_ours:
             self._turn_away(address, origin)  # not a byte of it is read
             return
+        if self._faults.is_shut_out(origin.peer):
+            self._charge(address, frames)
+            disconnect(origin.fd, mark_of(origin.fd))
+            return
         try:
             message = unpack(frames[1:], self._header_limits)
         except ProtocolError as error:
-            self.malformed += 1
-            self.answer(address, error_message(0, error))
+            self._charge(address, frames)
+            self._malformed(address, origin, error)
             return
+        if isinstance(message, _CHARGED):
+            self._charge(address, frames)
         if isinstance(message, Hello):
             self._hello(address, origin, message)
             return
         session = self._sessions.touch(address, origin.who)
         number = getattr(message, "id", 0)
         if session is None:
+            self._charge(address, frames)
             refusal = ProtocolError("say hello first: this connection is not known (any more)")
             self.answer(address, error_message(number, refusal))
             return
         counted = isinstance(message, _QUESTIONS)
         if counted and self.budgets.holds((address, number)):
+            self._charge(address, frames)
             # Answered as nobody's: the answer with that number belongs to the one that is open.
             refusal = ProtocolError(f"question {number} of this connection is open already")
             self.answer(address, error_message(0, refusal))
@@ -209,17 +222,45 @@ class Router:
             if counted:
                 self._admit(address, session, checked, frames[1:])
             self._handle(address, session, checked, frames[2:])
-        except (NotAllowed, CodecNotAllowed) as error:
-            self._trail.denied(session.who, message)
-            log.debug("denied", extra={"action": "denied", "who": session.who})
-            if not isinstance(message, UNANSWERED):
-                self.answer(address, error_message(number, error))
         except AgentdError as error:
-            self.answer(address, error_message(number, error))
+            self._charge(address, frames)
+            self._refuse(address, session, message, error)
         except Exception as error:  # a defect of ours: tell it, do not leave the asker alone
             log.exception("a defect: %s failed", message.kind, extra={"action": "defect"})
             told = f"the daemon failed at {message.kind!r} ({type(error).__name__}); see its log"
             self.answer(address, error_message(number, AgentdError(told)))
+
+    def _refuse(
+        self, address: Address, session: Session, message: Message, error: AgentdError
+    ) -> None:
+        if isinstance(error, (NotAllowed, CodecNotAllowed)):
+            self._trail.denied(session.who, message)
+            log.debug("denied", extra={"action": "denied", "who": session.who})
+            if isinstance(message, UNANSWERED):
+                return
+        self.answer(address, error_message(getattr(message, "id", 0), error))
+
+    def _charge(self, address: Address, frames: list[Any]) -> None:
+        """What came made work that helps nobody: who sends much of that is served slowly."""
+        self._fronts[address[0]].charge(address[1], _size(frames[1:]))
+
+    def _malformed(self, address: Address, origin: Origin, error: ProtocolError) -> None:
+        """Answer what was no message; who sends many of them is not listened to for a while."""
+        self.malformed += 1
+        self.answer(address, error_message(0, error))
+        seconds = self._faults.add(origin.peer)
+        if seconds:
+            self.disconnected_malformed += 1
+            log.warning(
+                "%s (%s) was disconnected: it sent %d messages that were none "
+                "(max_malformed); nothing of it is read for %g s",
+                origin.who,
+                origin.peer,
+                self._config.max_malformed,
+                seconds,
+                extra={"action": "disconnected_malformed", "peer": origin.peer},
+            )
+            disconnect(origin.fd, mark_of(origin.fd))
 
     def _admit(self, address: Address, session: Session, message: Any, frames: list[Any]) -> None:
         """Count a question; it counts until it is answered. Raises if it is over a limit."""
@@ -506,6 +547,7 @@ class Router:
 
     def _connection_lost(self, connection: Wire) -> None:
         self.delivery.forget((connection.front, connection.route))
+        self._fronts[connection.front].forget(connection.route)
 
     # -- relaying ----------------------------------------------------------------------------------
     def _relay_call(

@@ -58,6 +58,7 @@ def standing(
         "disconnected_unread": router.disconnected_unread,
         "undelivered": router.undelivered,
         "malformed": router.malformed,
+        "disconnected_malformed": router.disconnected_malformed,
         "too_large": router.too_large,
     }
     for name in BUDGETS:

@@ -26,6 +26,7 @@ from typing import Any, Final
 import zmq
 
 from agentd.transport.front import FrontPort
+from agentd.transport.monitor import MonitorPort
 from agentd.transport.sockets import Port
 
 __all__ = ["SPARE", "Connection", "Connections", "most_connections"]
@@ -109,7 +110,7 @@ class Connections:
     def watch(self, front: FrontPort) -> Port:
         """Watch what a socket will accept, before it is bound; the port to be served for that."""
         number = len(self._monitors)
-        monitor = Port(front.socket.get_monitor_socket(_EVENTS))
+        monitor = MonitorPort(front.socket.get_monitor_socket(_EVENTS))
         monitor.socket.setsockopt(zmq.LINGER, 0)
         self._monitors.append((front, monitor))
         front.on_message = lambda fd, route, size: self._came(number, fd, route, size)

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Literal, NamedTuple
 
 import zmq
 
-from agentd.transport.sockets import BIG, Port, router
+from agentd.transport.debts import REST_S, Debts
+from agentd.transport.shares import Shares
+from agentd.transport.sockets import BIG, Port, notice, router, take_parts
 
 __all__ = ["NOBODY", "RECEIVE_HWM", "FrontPort", "Origin", "disconnect", "front_socket", "mark_of"]
 
@@ -25,8 +28,8 @@ RECEIVE_HWM: Final = 64
 
 NOBODY: Final = ""
 """The ``who`` of a peer that nothing is known of; no grant is ever about it."""
-_POLLIN: Final = int(zmq.POLLIN)
-_NOBLOCK: Final = int(zmq.NOBLOCK)
+TURN: Final = 64
+"""Messages taken in a turn: many clients together hold up each other no longer than that."""
 _ROUTE_BYTES: Final = 5
 """Of a routing id that libzmq made: a zero and a number of 32 bits."""
 
@@ -40,6 +43,10 @@ def front_socket(context: zmq.Context[Any], *, max_frame: int, handshake_s: floa
     return socket
 
 
+MOST_HELD: Final = 64
+"""Messages of those who owe; then they are served, however short the rest was."""
+
+
 class Origin(NamedTuple):
     """Where a message came from."""
 
@@ -47,6 +54,8 @@ class Origin(NamedTuple):
     who: str
     fd: int
     """The connection's descriptor, now: soon it may be another's."""
+    peer: str = ""
+    """``who``, and by which process or from which address: never used to allow anything."""
 
     @property
     def is_ours(self) -> bool:
@@ -61,47 +70,127 @@ class FrontPort(Port):
         super().__init__(socket)
         self.kind = kind
         self._who = _user if kind == "ipc" else _holder
+        self._debts = Debts(time.monotonic)
+        self._served: set[bytes] = set()
+        """Whose messages were taken last."""
+        self._held: list[list[Any]] = []
+        """What was taken to see whose it is, and waits until those who owe are served."""
+        self._rest_until = 0.0
+        self._debtors: set[bytes] = set()
+        """Who was served last before that rest began."""
         self.on_message: Callable[[int, bytes, int], None] = lambda _fd, _route, _size: None
         """Called with descriptor, route and bytes of each message, before it is delivered."""
 
     def receive_locked(self, most: int) -> tuple[list[list[Any]], bool]:
         """See ``Port``."""
-        socket = self.socket
-        messages: list[list[Any]] = []
         if self.closed:
+            return [], False
+        notice(self.socket)
+        resting = time.monotonic() < self._rest_until
+        if resting or self._held:
+            messages, more = self._beside_those_in_debt(resting=resting)
+        else:
+            messages, more = self._a_share_of_each(most)
+        self._served = {message[0].route for message in messages}
+        return messages, more
+
+    def _a_share_of_each(self, most: int) -> tuple[list[list[Any]], bool]:
+        messages: list[list[Any]] = []
+        shares = Shares()
+        try:
+            while len(messages) < min(most, TURN):
+                parts = take_parts(self.socket)
+                messages.append(self._message(parts))
+                # libzmq takes from its clients in turns: who was not met so far has nothing here.
+                if shares.take(messages[-1][0].route, _header_bytes(messages[-1])):
+                    break
+        except zmq.Again:
             return messages, False
-        while len(messages) < most:
-            if not socket.getsockopt(zmq.EVENTS) & _POLLIN:
-                return messages, False
-            parts = socket.recv_multipart(_NOBLOCK, copy=False)
-            last = parts[-1]  # metadata of all parts is that of the connection; it is kept longest
-            message: list[Any] = [p.bytes if len(p) < BIG else p.buffer for p in parts]
-            origin = Origin(bytes(message[0]), self._who(last), _descriptor(last))
-            self.on_message(origin.fd, origin.route, sum(map(len, message)))
-            message[0] = origin
-            messages.append(message)
         return messages, True
 
+    def _beside_those_in_debt(self, *, resting: bool) -> tuple[list[list[Any]], bool]:
+        """All of the others, and of those in debt nothing while they rest, else a share.
 
-def _user(frame: Any) -> str:
+        The others' messages are among theirs. To find one it takes as many messages as there are
+        peers, as libzmq takes from each in turn; those of debtors are held.
+        """
+        held = self._held
+        with suppress(zmq.Again):
+            for _ in range(len(self._debtors | {message[0].route for message in held}) + 1):
+                held.append(self._message(take_parts(self.socket)))
+        messages: list[list[Any]] = []
+        left: list[list[Any]] = []
+        shares, full = Shares(), resting and len(held) < MOST_HELD
+        for message in held:
+            route = message[0].route
+            if not self._debts.owes(route):
+                messages.append(message)
+            elif full:
+                left.append(message)
+            else:
+                messages.append(message)
+                full = shares.take(route, _header_bytes(message))
+        self._held = left
+        return messages, True
+
+    def charge(self, route: bytes, size: int) -> None:
+        """A message of that peer made work that helps nobody."""
+        self._debts.charge(route, size)
+
+    def forget(self, route: bytes) -> None:
+        """That peer has gone."""
+        self._debts.forget(route)
+
+    def rest_s(self) -> float:
+        """See ``Port``: a while, if nobody has anything to say but those who owe.
+
+        While messages are answered libzmq may take note of others, and ``fd`` does not tell of
+        those: so it is looked once more before the rest.
+        """
+        now = time.monotonic()
+        if not self._served:
+            return max(0.0, self._rest_until - now)
+        if now >= self._rest_until and all(map(self._debts.owes, self._served)):
+            self._rest_until = now + REST_S
+            self._debtors = self._served
+        return 0.0
+
+    def _message(self, parts: list[Any]) -> list[Any]:
+        last = parts[-1]  # metadata of all parts is that of the connection; it is kept longest
+        message: list[Any] = [p.bytes if len(p) < BIG else p.buffer for p in parts]
+        who, peer = self._who(last)
+        origin = Origin(bytes(message[0]), who, _descriptor(last), peer)
+        self.on_message(origin.fd, origin.route, sum(map(len, message)))
+        message[0] = origin
+        return message
+
+
+def _header_bytes(message: list[Any]) -> int:
+    return len(message[1]) if len(message) > 1 else 0
+
+
+def _user(frame: Any) -> tuple[str, str]:
     """``Peer-Address`` of an ipc peer is ``localhost:UID:GID:PID``, told by the kernel.
 
-    No peer can set it (measured, 4.3.5). The process id is of no use: it may be reused.
+    No peer can set it (measured, 4.3.5). The process id is never used to allow anything: it may be
+    reused.
     """
     try:
-        parts = frame.get("Peer-Address").split(":")
+        address = frame.get("Peer-Address")
     except zmq.ZMQError:
-        return NOBODY
-    return f"uid:{parts[1]}" if len(parts) == 4 and parts[1].isdecimal() else NOBODY
+        return NOBODY, ""
+    parts = address.split(":")
+    return (f"uid:{parts[1]}" if len(parts) == 4 and parts[1].isdecimal() else NOBODY), address
 
 
-def _holder(frame: Any) -> str:
+def _holder(frame: Any) -> tuple[str, str]:
     """``User-Id`` is what the authenticator said, without which nobody gets in here."""
     try:
         who = str(frame.get("User-Id"))
+        peer = f"{who} {frame.get('Peer-Address')}"
     except zmq.ZMQError:
-        return NOBODY
-    return who if who.startswith("key:") else NOBODY
+        return NOBODY, ""
+    return (who, peer) if who.startswith("key:") else (NOBODY, "")
 
 
 def _descriptor(frame: Any) -> int:

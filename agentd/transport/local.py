@@ -15,9 +15,13 @@ import socket
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from agentd.transport.debts import REST_S, Debts
+from agentd.transport.faults import Faults
+from agentd.transport.shares import LOCAL_SHARE, SHARE, cost
 from agentd.transport.unreachable import Unreachable
 from agentd.transport.wire import Broken, Wire
 
@@ -36,9 +40,15 @@ MAX_MESSAGE: Final = 4 * 1024**3
 """Bytes of one message, unless told otherwise."""
 MAX_QUEUED: Final = 1024**3
 """Bytes that wait for one peer, unless told otherwise; one who is further behind is cut off."""
+UNREAD: Final = 256 * 1024
+"""Bytes that wait for one peer; beyond that it is read from slowly, until it reads itself."""
 BACKLOG: Final = 4096
+MOST_FAULTS: Final = 20
+"""Of one process: no program sends by accident again and again what is no message."""
 _IN: Final = select.EPOLLIN
 _INOUT: Final = select.EPOLLIN | select.EPOLLOUT
+_NEWCOMERS: Final = "newcomers"
+"""In the book of debts: all who connect."""
 _UCRED: Final = struct.Struct("3i")
 
 
@@ -157,6 +167,10 @@ class LocalPort:
         """Whether the connection has ended, as far as ``receive`` has seen."""
         return bool(self.broken)
 
+    def rest_s(self) -> float:
+        """How long the loop may leave here what is waiting."""
+        return 0.0
+
     def close(self, linger_ms: int = 0) -> None:
         """Close it; what waits in the outbox is kept for ``linger_ms`` at most."""
         with self.lock:
@@ -176,15 +190,33 @@ class LocalPort:
 class _Peer:
     """One connection of a router."""
 
-    __slots__ = ("fd", "lock", "route", "uid", "wire", "writing")
+    __slots__ = (
+        "broken",
+        "came",
+        "fd",
+        "lock",
+        "pid",
+        "resting",
+        "route",
+        "wire",
+        "writing",
+    )
 
-    def __init__(self, wire: Wire, route: bytes, uid: int) -> None:
+    def __init__(self, wire: Wire, route: bytes, pid: int) -> None:
         self.wire = wire
         self.route = route
-        self.uid = uid
+        self.pid = pid  # whose work it is: another connection does not make it another's
         self.fd = wire.socket.fileno()
         self.lock = threading.Lock()  # protects the outbox
         self.writing = False
+        self.came: deque[list[Any]] = deque()  # read already, and not its turn yet
+        self.broken = False  # and nothing more to be read
+        self.resting = False  # it owes: what it sends is left with it for a while
+
+    @property
+    def events(self) -> int:
+        """What is to be told of its socket."""
+        return (0 if self.resting else _IN) | (select.EPOLLOUT if self.writing else 0)
 
 
 class LocalRouter:
@@ -217,8 +249,13 @@ class LocalRouter:
         self._next = 0
         self._holder = 0
         self._held: set[_Peer] = set()
+        self._debts = Debts(time.monotonic)
+        self._faults = Faults(MOST_FAULTS, time.monotonic)
+        self._resting: list[_Peer] = []
+        self._door_rests = False
+        self._rest_until = 0.0
         self.refused = 0
-        """Connections of users who may not come."""
+        """Connections of users who may not come, and of processes that sent nonsense."""
         self.cut_off = 0
         """Peers that did not read what they had asked for."""
         self.on_count: Callable[[], None] = lambda: None
@@ -267,6 +304,16 @@ class LocalRouter:
                 peer.wire.flush()
                 self._watch(peer)
 
+    def fault(self, route: bytes) -> None:
+        """What this peer sent was no message: once too often, and its connection is ended.
+
+        Its process is not let in again for a while.
+        """
+        peer = self._peers.get(route)
+        if peer is not None and self._faults.add(peer.pid):
+            peer.came.clear()
+            self._hang_up(peer)
+
     def _hang_up(self, peer: _Peer) -> None:
         """End a connection, from any thread: the loop finds it ended."""
         with contextlib.suppress(OSError):
@@ -277,34 +324,93 @@ class LocalRouter:
         messages: list[list[Any]] = []
         if self.closed:
             return messages, False
-        if not self._ready:
-            self._ready.update(self._epoll.poll(0))
+        rests = self._resting or self._door_rests
+        if rests and time.monotonic() >= self._rest_until:
+            self._end_rest()
+        for fd, events in self._epoll.poll(0):
+            self._ready[fd] = self._ready.get(fd, 0) | events
+        again = []
         while self._ready and len(messages) < most:
             fd, events = next(iter(self._ready.items()))
             del self._ready[fd]
             if fd == self._listener.fileno():
-                self._accept()
-            else:
-                self._serve(fd, events, most, messages)
-        return messages, bool(self._ready) or len(messages) >= most
+                self._accept_some()
+            elif self._serve(fd, events, messages):
+                again.append(fd)
+        for fd in again:  # behind those that have had no turn yet
+            self._ready.setdefault(fd, 0)
+        return messages, bool(self._ready or self._resting or self._door_rests)
 
-    def _serve(self, fd: int, events: int, most: int, messages: list[list[Any]]) -> None:
+    def charge(self, route: bytes, size: int = 0) -> None:
+        """A message of that peer made work that helps nobody."""
+        peer = self._peers.get(route)
+        if peer is not None:
+            self._debts.charge(peer.pid, size)
+
+    def rest_s(self) -> float:
+        """How long the loop may leave here what is waiting, unless ``fd`` tells of more."""
+        if self._ready or not (self._resting or self._door_rests):
+            return 0.0
+        return max(0.001, self._rest_until - time.monotonic())
+
+    def _begin_rest(self) -> None:
+        if not (self._resting or self._door_rests):
+            self._rest_until = time.monotonic() + REST_S
+
+    def _rest(self, peer: _Peer) -> None:
+        """Leave with it what it sends, as it owes."""
+        self._begin_rest()
+        peer.resting = True
+        self._resting.append(peer)
+        self._epoll.modify(peer.fd, peer.events)
+
+    def _end_rest(self) -> None:
+        resting, self._resting = self._resting, []
+        if self._door_rests:
+            self._door_rests = False
+            self._epoll.modify(self._listener.fileno(), _IN)
+        for peer in resting:
+            peer.resting = False
+            if self._by_fd.get(peer.fd) is peer:
+                self._epoll.modify(peer.fd, peer.events)
+                self._ready.setdefault(peer.fd, 0)  # for what was read before
+
+    def _serve(self, fd: int, events: int, messages: list[list[Any]]) -> bool:
+        """Take a peer's share; whether more of it is here."""
         peer = self._by_fd.get(fd)
         if peer is None:
-            return
-        came: list[list[Any]] = []
+            return False
+        came = peer.came
         try:
             if events & select.EPOLLOUT:
                 self._flush(peer)
-            if events & ~select.EPOLLOUT:
-                # Not more than its share: the others have their turn before it comes again.
-                peer.wire.receive(most, came)
-                if peer.wire.replies:
-                    self._reply(peer)
+            if events & ~select.EPOLLOUT and not came and not peer.resting:
+                self._read(peer)
         except Broken:
+            peer.broken = True
+        if peer.resting and not peer.broken:
+            return False
+        had, route = 0, peer.route
+        while came and had < LOCAL_SHARE:
+            frames = came.popleft()
+            messages.append([route, *frames])
+            had += cost(len(frames[0]))
+        if peer.broken and not came:
             self._drop(peer)
-        route = peer.route
-        messages.extend([route, *frames] for frames in came)
+        elif had and (peer.wire.queued > UNREAD or self._debts.owes(peer.pid)):
+            self._rest(peer)
+            return False
+        return bool(came)
+
+    def _read(self, peer: _Peer) -> None:
+        """Read what is there, or as much as is read at once; there may be more."""
+        came: list[list[Any]] = []
+        try:
+            peer.wire.receive(1, came)
+            if peer.wire.replies:
+                self._reply(peer)
+        finally:
+            peer.came.extend(came)
 
     def _reply(self, peer: _Peer) -> None:
         """Send what the connection itself has to say."""
@@ -317,32 +423,41 @@ class LocalRouter:
         if peer.wire.queued and not peer.writing:
             peer.writing = True
             with contextlib.suppress(OSError):  # it was closed just now
-                self._epoll.modify(peer.fd, _INOUT)
+                self._epoll.modify(peer.fd, peer.events)
 
     def _flush(self, peer: _Peer) -> None:
         with peer.lock:
             if peer.wire.flush():
                 peer.writing = False
-                self._epoll.modify(peer.fd, _IN)
+                self._epoll.modify(peer.fd, peer.events)
 
-    def _accept(self) -> None:
-        while True:
+    def _accept_some(self) -> None:
+        """Accept a share; those who come by the hundred wait a while, and nobody else."""
+        for _ in range(SHARE):
             try:
                 connected, _address = self._listener.accept()
             except OSError:  # nobody waits; or there are no descriptors: they wait, and are let in
-                return
-            uid = peer_uid(connected)
-            if uid is None or not self._allowed(uid):
-                self.refused += 1
-                self.on_count()
-                connected.close()
-                continue
-            self._next += 1
-            wire = Wire(connected, self._most, shares=True)
-            peer = _Peer(wire, self._next.to_bytes(8, "big"), uid)
-            self._peers[peer.route] = peer
-            self._by_fd[peer.fd] = peer
-            self._epoll.register(peer.fd, _IN)
+                break
+            self._debts.charge(_NEWCOMERS)
+            self._welcome(connected)
+        if self._debts.owes(_NEWCOMERS):
+            self._begin_rest()
+            self._door_rests = True
+            self._epoll.modify(self._listener.fileno(), 0)
+
+    def _welcome(self, connected: socket.socket) -> None:
+        who = peer_of(connected)
+        if who is None or not self._allowed(who[1]) or self._faults.is_shut_out(who[0]):
+            self.refused += 1
+            self.on_count()
+            connected.close()
+            return
+        self._next += 1
+        route = self._next.to_bytes(8, "big")
+        peer = _Peer(Wire(connected, self._most, shares=True), route, pid=who[0])
+        self._peers[peer.route] = peer
+        self._by_fd[peer.fd] = peer
+        self._epoll.register(peer.fd, _IN)
 
     def _drop(self, peer: _Peer) -> None:
         self._peers.pop(peer.route, None)
@@ -381,14 +496,14 @@ def _flush_for(wires: list[Wire], seconds: float) -> None:
         select.select([], [wire.socket for wire in waiting], [], rest)
 
 
-def peer_uid(connected: socket.socket) -> int | None:
-    """The user at the other end, as the kernel knows it since the connection was made."""
+def peer_of(connected: socket.socket) -> tuple[int, int] | None:
+    """Process and user at the other end, as the kernel knows them since it was connected."""
     try:
         raw = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     except OSError:
         return None
-    uid: int = _UCRED.unpack(raw)[1]
-    return uid
+    pid, uid, _gid = _UCRED.unpack(raw)
+    return pid, uid
 
 
 def listen(path: str, listener: socket.socket | None = None) -> socket.socket:

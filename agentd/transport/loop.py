@@ -60,6 +60,10 @@ class Loop:
         self.after: Callable[[], bool] | None = None
         """Called after each message: False if this thread does not run the loop any more."""
         self._unsent: set[LocalPort] = set()
+        self._more: list[_Served] = []
+        """Ports that have more than what is in the inbox."""
+        self._resting: dict[int, Timer] = {}
+        """Ports where something waits that is not to be read at once."""
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._running = True
@@ -218,7 +222,7 @@ class Loop:
                 continue
             messages, more = served[0].receive(BATCH)
             if more:
-                self._hot.add(fd)
+                self._more.append(served)
             self._inbox.extend([(served, message) for message in messages])
 
     def _deliver(self) -> bool:
@@ -231,12 +235,27 @@ class Loop:
                 _tell_defect(served[1])
             if after is not None and not after():
                 return False
+        while self._more:
+            port = self._more.pop()[0]
+            if port.fd in self._ports:
+                self._go_on(port.fd, port.rest_s())  # known only now: what came may change it
         return True
 
     @property
     def backlog(self) -> int:
         """How many messages have come and wait."""
         return len(self._inbox)
+
+    def _go_on(self, fd: int, rest_s: float) -> None:
+        """More is waiting at a port: have it in the next turn, or after a rest."""
+        before = self._resting.pop(fd, None)
+        if before is not None:
+            before.cancel()
+        if rest_s:
+            self._hot.discard(fd)  # whoever answered meanwhile saw what is left to rest
+            self._resting[fd] = self.later(rest_s, lambda: self._hot.add(fd))
+        else:
+            self._hot.add(fd)
 
     def was_held_up(self, seconds: float) -> bool:
         """Whether this process worked for most of the last ``seconds`` since the loop last slept.

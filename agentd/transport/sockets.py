@@ -17,15 +17,39 @@ import zmq
 from agentd.errors import AgentdError
 from agentd.transport.unreachable import Unreachable
 
-__all__ = ["BIG", "DealerPort", "Port", "admit_only", "new_context", "router"]
+__all__ = ["BIG", "DealerPort", "Port", "admit_only", "new_context", "router", "take_parts"]
 
 BIG: Final = 64 * 1024
 """Frames from this size on are neither copied when sent nor when received: below, a copy costs
 less than libzmq's bookkeeping for a foreign buffer."""
 
+_EVENTS: Final = int(zmq.EVENTS)
 _POLLIN: Final = int(zmq.POLLIN)
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
+
+
+def notice(socket: Any) -> None:
+    """Have libzmq see from which peers there is something now.
+
+    It does so when there is nothing (more) from those it knows of, and else from time to time
+    only: somebody new would have to wait.
+    """
+    socket.getsockopt(_EVENTS)
+
+
+def take_parts(socket: Any) -> list[Any]:
+    """All parts of the next message; raises ``zmq.Again`` if there is none.
+
+    ``recv_multipart`` would ask the socket after each part whether there are more of them, which
+    takes longer than to receive it.
+    """
+    part = socket.recv(_NOBLOCK, copy=False)
+    parts = [part]
+    while part.more:
+        part = socket.recv(_NOBLOCK, copy=False)
+        parts.append(part)
+    return parts
 
 
 class Port:
@@ -59,7 +83,7 @@ class Port:
             # libzmq takes a message whole or refuses it at its first frame, where the pipe is
             # chosen and its room checked.
             raise Unreachable(str(error)) from None
-        return bool(socket.getsockopt(zmq.EVENTS) & _POLLIN)
+        return bool(socket.getsockopt(_EVENTS) & _POLLIN)
 
     def receive(self, most: int) -> tuple[list[list[Any]], bool]:
         """Up to ``most`` messages without waiting, and whether there may be more."""
@@ -72,16 +96,17 @@ class Port:
         messages: list[list[Any]] = []
         if self.closed:
             return messages, False
-        while len(messages) < most:
-            if not socket.getsockopt(zmq.EVENTS) & _POLLIN:
-                return messages, False
-            messages.append(
-                [
-                    part.bytes if len(part) < BIG else part.buffer
-                    for part in socket.recv_multipart(_NOBLOCK, copy=False)
-                ]
-            )
+        notice(socket)
+        try:
+            while len(messages) < most:
+                messages.append([p.bytes if len(p) < BIG else p.buffer for p in take_parts(socket)])
+        except zmq.Again:  # it has looked for more, so that no signal is lost
+            return messages, False
         return messages, True
+
+    def rest_s(self) -> float:
+        """How long the loop may leave here what is waiting, unless ``fd`` tells of more."""
+        return 0.0
 
     def close(self, linger_ms: int = 0) -> None:
         """Close it; what was not sent yet is kept for ``linger_ms`` at most."""

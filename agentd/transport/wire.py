@@ -29,6 +29,8 @@ __all__ = ["BUFFER_SIZES", "MAX_FRAMES", "Broken", "Wire"]
 
 CHUNK: Final = 64 * 1024
 """Read at once: hundreds of small messages, or one that is just not long."""
+AT_ONCE: Final = 1024 * 1024
+"""Read in a row: whoever sends long messages leaves time for the others in between."""
 TOGETHER: Final = 32 * 1024
 """Frames that are shorter are copied into one piece: cheaper than a list of pieces."""
 MAX_FRAMES: Final = 1030
@@ -201,7 +203,8 @@ class Wire:
 
         Raises ``Broken`` at the end; what came before it has been appended.
         """
-        while len(messages) < most:
+        taken = 0
+        while len(messages) < most and taken < AT_ONCE:
             try:
                 if self._filling is not None:
                     wanted = self._filling.nbytes - self._filled
@@ -227,6 +230,7 @@ class Wire:
                 raise Broken("the connection was closed")
             if got < wanted and self._filling is None:
                 return False
+            taken += got
         return True
 
     def _count(self, got: int, messages: list[list[Any]]) -> None:

@@ -193,6 +193,7 @@ class Host:
                     self._detach(source, message)
                 case Ping():
                     self._is_late(source, message.at)
+                    self._charge(source, frames)
                     source.answer(Pong(number, self.loop.clock()))
                 case Hello():
                     self._hello(source, message)
@@ -200,6 +201,14 @@ class Host:
                     raise ProtocolError(f"a client does not say {message.kind!r} to a worker")
         except AgentdError as error:
             source.answer(error_message(number, error))
+            self._charge(source, frames)
+            if isinstance(error, ProtocolError) and not self._relayed(source):
+                self._front.fault(source.who[1])
+
+    def _charge(self, source: Source, frames: list[Any]) -> None:
+        """It made work that helps nobody; the daemon sees to those who come by it."""
+        if not self._relayed(source):
+            self._front.charge(source.who[1], sum(map(len, frames)))
 
     def _tell(self, message: Message, payload: list[Any] | tuple[Any, ...] = ()) -> None:
         Source(self.loop, self._back, b"").answer(message, payload)

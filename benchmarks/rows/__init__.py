@@ -9,6 +9,7 @@ from benchmarks.rows.agents import CREATE, HEAVY, MEMORY, TEN
 from benchmarks.rows.calls import AIO, BLOCKING, CLIENTS, PIPELINED
 from benchmarks.rows.cold import COLD
 from benchmarks.rows.curve import CURVE
+from benchmarks.rows.hostile import HOSTILE
 from benchmarks.rows.parallel import CPU, NAPS
 from benchmarks.rows.payload import ARRAY, LARGE, SMALL
 from benchmarks.rows.row import Row
@@ -38,6 +39,7 @@ ROWS: dict[str, Row] = {
         PROCESSES,
         IDLE,
         CURVE,
+        *HOSTILE,
     )
 }
 
@@ -47,10 +49,16 @@ class UnknownRow(ValueError):
 
 
 def choose(names: Sequence[str]) -> list[Row]:
-    """The rows of these names, in the order of the table; all of them for none."""
+    """The rows of these names, in the order of the table; all of them for none.
+
+    ``hostile`` stands for ``hostile-ipc`` and all others of that beginning.
+    """
+    chosen = set()
     for name in names:
-        if name not in ROWS:
+        found = {row for row in ROWS if row == name or row.startswith(f"{name}-")}
+        chosen |= found
+        if not found:
             near = get_close_matches(name, ROWS, 1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(ROWS)}"
             raise UnknownRow(f"there is no row {name!r}; {hint}")
-    return [row for row in ROWS.values() if not names or row.name in names]
+    return [row for row in ROWS.values() if not names or row.name in chosen]

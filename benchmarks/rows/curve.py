@@ -6,40 +6,29 @@ worker, as usual, and relayed, which tells the cost of the network's way from th
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from benchmarks.contestants import Contestant
 from benchmarks.goals import at_least
 from benchmarks.rows.calls import WINDOW, latencies
 from benchmarks.rows.row import Plan, Row, Values, less, more
+from benchmarks.served import START_S, served
 from benchmarks.stats import percentile
 
 __all__ = ["CURVE"]
-
-START_S = 60.0
-_SERVE = "from agentd_cli.serve import main; main()"
-_BINDS = ("--bind", "tcp://127.0.0.1:0", "--workers", "1")
 
 
 def _curve(one: Contestant, plan: Plan) -> Values:
     import agentd
 
-    with _daemon() as (ipc, tcp):
-        name = agentd.connect(ipc).create("benchmarks.hosted:Echo", options={"name": "echo"})
+    with served() as daemon:
+        name = agentd.connect(daemon.ipc).create("benchmarks.hosted:Echo", options={"name": "echo"})
         agentd.handle(name).wait(START_S)
         agents = {
-            "ipc": agentd.connect(ipc).get("echo"),
-            "relayed": agentd.connect(ipc, direct=False).get("echo"),
-            "curve": agentd.connect(tcp).get("echo"),
+            "ipc": agentd.connect(daemon.ipc).get("echo"),
+            "relayed": agentd.connect(daemon.ipc, direct=False).get("echo"),
+            "curve": agentd.connect(daemon.tcp).get("echo"),
         }
         p50, rates = {}, {}
         for way, agent in agents.items():
@@ -60,51 +49,6 @@ def _rate(one: Contestant, agent: Any, count: int) -> float:
     for _ in one.call_many(((agent, "echo", ("hello",)) for _ in range(count)), WINDOW):
         pass
     return count / (time.perf_counter() - began)
-
-
-@contextlib.contextmanager
-def _daemon() -> Iterator[tuple[str, str]]:
-    """One with a door to TCP and a key to it; its endpoints."""
-    from agentd import keys
-
-    before = os.environ.get("AGENTD_CONFIG_DIR")
-    with tempfile.TemporaryDirectory(prefix="agb", dir="/tmp") as folder:
-        server, client, ipc = f"{folder}/server", f"{folder}/client", f"ipc://{folder}/s"
-        pair = keys.make_pair(server, "server", "server")
-        mine = keys.make_pair(client, "client", "bench")
-        role = frozenset({keys.Role.DEPLOYER})
-        grant = keys.Grant(keys.who_of(mine.public), "bench", role, ("*",), ("*",))
-        keys.write_grant(server, grant, mine.public)
-        log = Path(folder, "log")
-        with log.open("w") as said:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _SERVE, "serve", "--bind", ipc, *_BINDS],
-                env={**os.environ, "AGENTD_CONFIG_DIR": server, "XDG_RUNTIME_DIR": folder},
-                stderr=said,
-            )
-        try:
-            tcp = _listening(process, log)
-            os.environ["AGENTD_CONFIG_DIR"] = client
-            keys.write_pin(client, tcp, pair.public, code=True)
-            yield ipc, tcp
-        finally:
-            process.terminate()
-            process.wait(START_S)
-            if before is None:
-                os.environ.pop("AGENTD_CONFIG_DIR", None)
-            else:
-                os.environ["AGENTD_CONFIG_DIR"] = before
-
-
-def _listening(process: subprocess.Popen[bytes], log: Path) -> str:
-    deadline = time.monotonic() + START_S
-    while True:
-        found = re.search(r"tcp://[^\s,]+", log.read_text())
-        if found is not None:
-            return found[0]
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the daemon does not listen: {log.read_text()}")
-        time.sleep(0.01)
 
 
 CURVE = Row(

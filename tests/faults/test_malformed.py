@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 
 import msgpack
 import pytest
@@ -10,7 +11,7 @@ import zmq
 from agentd.protocol import error_message, local_versions, pack, unpack
 from agentd.protocol.messages import KINDS, Ask, Create, Error, Hello, Locate
 from agentd.transport.process import host_identity, process_start
-from tests.faults.harness import ROUNDS, dice
+from tests.faults.harness import ROUNDS, dice, wait_until
 from tests.faults.victims import Victim
 
 
@@ -196,10 +197,12 @@ def test_too_many_frames_are_refused(peer):
     assert peer.answer().code == "ProtocolError"
 
 
-def test_mutated_messages(peer):
+def test_mutated_messages(start):
     """Bytes of good messages changed at random: an answer or silence, and everybody is served."""
     chance = dice()
-    agent = Victim(to_dist=peer.daemon.endpoint)
+    daemon = start(max_malformed=0)
+    peer = Peer(daemon.endpoint)
+    agent = Victim(to_dist=daemon.endpoint)
     good = [
         pack(Ask(1, "info"))[0],
         pack(Locate(2, name="x" * 40))[0],
@@ -214,9 +217,38 @@ def test_mutated_messages(peer):
     peer.send(pack(Ask(77_777, "info")))
     while getattr(peer.answer(), "id", 0) != 77_777:
         pass
+    peer.close()
 
     assert agent.add() == 1
-    assert peer.daemon.client.ping() < 10
+    assert daemon.client.ping() < 10
+
+
+def test_who_goes_on_with_it_is_not_listened_to_and_the_others_are(start, place):
+    daemon = start(max_malformed=5)
+    program = place.run(NONSENSE, daemon.endpoint, stdout=subprocess.PIPE, text=True)
+    counters = lambda: daemon.client.info()["counters"]  # noqa: E731
+    wait_until(lambda: counters()["disconnected_malformed"] >= 2, "it to be disconnected, twice")
+    program.kill()
+    program.wait()
+
+    told = counters()
+    assert told["malformed"] <= 5 * (told["disconnected_malformed"] + 1)
+    assert "nothing of it is read for 1 s" in daemon.said()
+    assert "nothing of it is read for 2 s" in daemon.said()
+    assert Victim(to_dist=daemon.endpoint).add() == 1
+
+
+NONSENSE = """
+import sys
+from tests.faults.zmtp import RawPeer, frame
+while True:
+    try:
+        peer = RawPeer(sys.argv[1])
+        while peer.send(frame(b"nonsense")): pass
+    except (AssertionError, OSError):
+        pass
+"""
+"""A program that connects again whenever it is disconnected."""
 
 
 def ValueError_():

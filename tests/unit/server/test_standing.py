@@ -24,6 +24,7 @@ def stands():
         budgets=Budgets(room, room, room, lambda: 0.0),
         delivery=Delivery(10),
         malformed=1,
+        disconnected_malformed=0,
         too_large=2,
         disconnected_unread=3,
         undelivered=4,

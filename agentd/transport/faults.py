@@ -1,0 +1,62 @@
+"""Peers that send what is no message: how often, and who is not listened to for a while.
+
+A message that cannot be read costs more than one that can, and no program sends it by accident
+again and again. So whoever does is disconnected after a number of them, and what comes from it by
+new connections is not looked at for a time that doubles with each relapse. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["Faults"]
+
+FIRST_S: Final = 1.0
+LONGEST_S: Final = 60.0
+REMEMBERED: Final = 1_000
+"""Peers; those that have been quiet for longest are forgotten first."""
+
+
+@dataclass(slots=True)
+class _Record:
+    faults: int = 0
+    times: int = 0
+    """How often it was shut out."""
+    until: float = 0.0
+
+
+class Faults:
+    """Who sent how much of that. A peer is a key and an address, or a user and a process."""
+
+    def __init__(self, most: int, clock: Callable[[], float]) -> None:
+        """``most``: so many are forgiven; 0: all."""
+        self._most = most
+        self._clock = clock
+        self._peers: OrderedDict[Hashable, _Record] = OrderedDict()
+
+    def is_shut_out(self, peer: Hashable) -> bool:
+        """Whether nothing of it is to be looked at now."""
+        if not self._peers:
+            return False
+        record = self._peers.get(peer)
+        return record is not None and self._clock() < record.until
+
+    def add(self, peer: Hashable) -> float:
+        """One more; for how many seconds the peer is shut out from now on, mostly 0."""
+        if not self._most:
+            return 0.0
+        record = self._peers.setdefault(peer, _Record())
+        self._peers.move_to_end(peer)
+        if len(self._peers) > REMEMBERED:
+            self._peers.popitem(last=False)
+        record.faults += 1
+        if record.faults < self._most:
+            return 0.0
+        seconds = float(min(LONGEST_S, FIRST_S * 2**record.times))
+        record.faults = 0
+        record.times = min(record.times + 1, 10)
+        record.until = self._clock() + seconds
+        return seconds

@@ -1,0 +1,310 @@
+"""One peer's flood and another's single message: how many of the flood are served in between.
+
+Counted, not timed: each of those takes as long as a message takes.
+"""
+
+import socket
+import time
+
+import pytest
+import zmq
+
+from agentd.transport.debts import CREDIT
+from agentd.transport.front import TURN, FrontPort, front_socket
+from agentd.transport.local import UNREAD, LocalRouter, listen
+from agentd.transport.loop import BATCH, Loop
+from agentd.transport.monitor import MonitorPort
+from agentd.transport.shares import DEAR_BYTES, SHARE, Shares
+from agentd.transport.wire import Wire
+
+FLOOD = 300
+"""More than a batch, and more than fits into a share by far."""
+
+
+# -- the daemon's door -----------------------------------------------------------------------------
+@pytest.fixture
+def context():
+    with zmq.Context() as made:
+        made.linger = 0
+        yield made
+        made.destroy(0)
+
+
+@pytest.fixture
+def front(context):
+    made = front_socket(context, max_frame=1 << 20, handshake_s=2.0)
+    made.bind("inproc://front")  # what is sent is there at once: nothing to wait for
+    port = FrontPort(made, "ipc")
+    yield port
+    port.close()
+
+
+@pytest.fixture
+def connect(context, front):
+    made = []
+
+    def connect():
+        made.append(context.socket(zmq.DEALER))
+        made[-1].sndhwm = 0
+        made[-1].linger = 0
+        made[-1].connect("inproc://front")
+        return made[-1]
+
+    yield connect
+    for one in made:
+        one.close()
+
+
+def bodies(messages):
+    return [bytes(message[1]) for message in messages]
+
+
+def served_between(port, flood_on, ask):
+    """How many of a flood are served from when another peer asks until its turn, 20 times.
+
+    It asks at the worst moment: when messages have just been taken, and none of them is served.
+    """
+    counts = []
+    for _ in range(20):
+        count = len(port.receive(BATCH)[0])
+        ask()
+        while True:
+            flood_on()
+            came = bodies(port.receive(BATCH)[0])
+            if b"polite" in came:
+                counts.append(count + came.index(b"polite"))
+                break
+            count += len(came)
+            assert came, "the flood went on; the other peer was forgotten"
+    return counts
+
+
+def test_of_a_flood_no_more_than_two_shares_are_served_before_another_peers_message(front, connect):
+    flooder, polite = connect(), connect()
+
+    def flood_on():
+        for _ in range(FLOOD):
+            flooder.send(b"flood")
+
+    flood_on()
+    counts = served_between(front, flood_on, lambda: polite.send(b"polite"))
+
+    assert 0 < max(counts) <= 2 * SHARE, counts
+
+
+def test_many_who_flood_hold_up_nobody_for_longer_than_a_turn(front, connect):
+    flooders, polite = [connect() for _ in range(TURN)], connect()
+    for flooder in flooders:
+        for _ in range(20):
+            flooder.send(b"flood")
+    front.receive(BATCH)
+    polite.send(b"polite")
+
+    first, second = (bodies(front.receive(BATCH)[0]) for _ in range(2))
+
+    assert len(first) <= TURN
+    assert b"polite" in first + second
+
+
+def test_a_flood_is_served_whole_all_the_same(front, connect):
+    flooder = connect()
+    for number in range(FLOOD):
+        flooder.send(b"%d" % number)
+    came, more = [], True
+    while more:
+        some, more = front.receive(BATCH)
+        came += bodies(some)
+    assert came == [b"%d" % number for number in range(FLOOD)]
+
+
+def test_long_headers_use_up_a_share_sooner(front, connect):
+    flooder = connect()
+    for _ in range(20):
+        flooder.send(bytes(SHARE * DEAR_BYTES))
+    assert len(front.receive(BATCH)[0]) == 1
+
+
+def charged(front, route):
+    for _ in range(2 * int(CREDIT)):
+        front.charge(route, 0)
+
+
+def test_who_owes_rests_while_the_others_are_served(front, connect):
+    flooder, polite = connect(), connect()
+    for _ in range(FLOOD):
+        flooder.send(b"flood")
+    came, _more = front.receive(BATCH)
+    charged(front, came[0][0].route)
+    assert front.rest_s() == 0.0  # it looks for others first
+    served = []
+    for number in range(10):
+        polite.send(b"polite %d" % number)
+        served += bodies(front.receive(BATCH)[0])
+    assert served == [b"polite %d" % number for number in range(10)]
+    assert front.receive(BATCH) == ([], True)
+    assert front.rest_s() > 0.0
+
+
+def test_who_owes_loses_nothing_and_keeps_its_order(front, connect):
+    flooder, polite = connect(), connect()
+    for number in range(FLOOD):
+        flooder.send(b"%d" % number)
+    came = front.receive(BATCH)[0]
+    route = came[0][0].route
+    came = bodies(came)
+    charged(front, route)
+    deadline = time.monotonic() + 30
+    while len(came) < FLOOD:
+        assert time.monotonic() < deadline, len(came)
+        front.rest_s()
+        polite.send(b"polite")
+        came += [body for body in bodies(front.receive(BATCH)[0]) if body != b"polite"]
+        charged(front, route)
+    assert came == [b"%d" % number for number in range(FLOOD)]
+
+
+# -- a worker's socket -----------------------------------------------------------------------------
+@pytest.fixture
+def router(tmp_path):
+    path = str(tmp_path / "s")
+    made = LocalRouter(listen(path))
+    made.path = path
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def join(router):
+    wires = []
+
+    def join():
+        connected = socket.socket(socket.AF_UNIX)
+        connected.connect(router.path)
+        wires.append(Wire(connected, 1 << 24))
+        router.receive(BATCH)
+        return wires[-1]
+
+    yield join
+    for wire in wires:
+        wire.close()
+
+
+def test_of_a_flood_at_a_worker_no_more_than_two_shares_come_before_another_peer(router, join):
+    flooder, polite = join(), join()
+
+    def flood_on():
+        for _ in range(FLOOD):
+            flooder.send([b"flood"])  # what does not fit waits on its side
+
+    flood_on()
+    counts = served_between(router, flood_on, lambda: polite.send([b"polite"]))
+
+    assert 0 < max(counts) <= 2 * SHARE, counts
+
+
+def test_a_flood_at_a_worker_is_served_whole_and_in_order(router, join):
+    flooder = join()
+    for number in range(FLOOD):
+        flooder.send([b"%d" % number])
+    flooder.socket.shutdown(socket.SHUT_RDWR)  # it has gone before it was served
+    came, more = [], True
+    while more:
+        some, more = router.receive(BATCH)
+        came += bodies(some)
+    assert came == [b"%d" % number for number in range(FLOOD)]
+    router.receive(BATCH)
+    assert len(router) == 0
+
+
+def test_those_who_connect_by_the_hundred_come_in_by_and_by(router):
+    crowd = []
+    for _ in range(int(CREDIT) + 100):
+        crowd.append(socket.socket(socket.AF_UNIX))
+        crowd[-1].connect(router.path)
+    try:
+        router.receive(BATCH)
+        assert len(router) <= SHARE
+        while len(router) <= CREDIT - SHARE:
+            router.receive(BATCH)
+        deadline = time.monotonic() + 30
+        rested = 0.0
+        while len(router) < len(crowd):
+            assert time.monotonic() < deadline, len(router)
+            router.receive(BATCH)
+            rested = max(rested, router.rest_s())
+        assert rested > 0.0
+    finally:
+        for one in crowd:
+            one.close()
+
+
+def test_who_does_not_read_is_not_read_from_and_what_it_said_is_not_lost(router, join):
+    wire = join()
+    wire.send([b"first"])
+    [[route, _body]] = router.receive(BATCH)[0]
+    while router._peers[route].wire.queued <= UNREAD:
+        router.send([route, bytes(1 << 20)])
+    for _ in range(SHARE * 5):
+        wire.send([b"more"])
+    served = len(router.receive(BATCH)[0])
+    assert served == SHARE
+    assert router.receive(BATCH) == ([], True)
+    assert router.rest_s() > 0.0
+    deadline = time.monotonic() + 30
+    while served < SHARE * 5:
+        assert time.monotonic() < deadline
+        wire.receive(1, [])  # now it reads
+        served += len(router.receive(BATCH)[0])
+    assert served == SHARE * 5
+
+
+# -- both ------------------------------------------------------------------------------------------
+def test_each_peer_has_a_share_of_its_own():
+    shares = Shares()
+    assert [shares.take("a", 0) for _ in range(SHARE)] == [False] * (SHARE - 1) + [True]
+    assert not shares.take("b", 0)
+
+
+class Resting:
+    """A port whose peer owes."""
+
+    def __init__(self, fd):
+        self.fd = fd
+        self.received = 0
+
+    def receive(self, _most):
+        self.received += 1
+        return [], True
+
+    def rest_s(self):
+        return 60.0
+
+
+def test_the_loop_sleeps_while_a_port_rests_and_wakes_when_it_has_something():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        loop, port = Loop(), Resting(ours.fileno())
+        loop.serve(port, lambda _message: None)
+        loop.turn()
+        loop.later(0.01, lambda: None)
+        loop.turn()
+        assert port.received == 1  # once to look, and not again for its rest
+        theirs.send(b"x")
+        loop.turn()
+        assert port.received == 2
+
+
+def test_a_monitor_is_emptied_whole(context):
+    told, telling = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+    told.rcvhwm = telling.sndhwm = 0
+    told.bind("inproc://monitor")
+    telling.connect("inproc://monitor")
+    for number in range(1_000):
+        telling.send_multipart([b"%06d" % number, b"ipc:///somewhere"])
+    port = MonitorPort(told)
+
+    messages, more = port.receive(1)
+
+    assert ([m for [m] in messages], more) == ([b"%06d" % n for n in range(1_000)], False)
+    port.close()
+    telling.close()
