@@ -28,6 +28,7 @@ from agentd.errors import (
     SecretNotFound,
 )
 from agentd.keys import Grant, Role
+from agentd.server.launcher import LocalLauncher
 from tests.integration import othering
 from tests.integration.conftest import environment, until_gone, wait_until
 from tests.integration.lodgers import Lodger, attempt
@@ -410,6 +411,35 @@ def test_without_the_right_it_is_told_which_is_missing(short):
     )  # fmt: skip
     assert done.returncode == 78
     assert "lacks CAP_KILL, CAP_SETGID, CAP_SETUID" in done.stderr
+
+
+def test_in_safe_mode_too(start):
+    place = start(safe=True, specs={"lodger": "tests.integration.lodgers:Lodger"})
+    one = place.client.create("lodger")
+    assert one.who()[0] == (UID,) * 3
+    assert one.attempt("read", f"{place.config}/server.secret") == "PermissionError"
+    with pytest.raises(AgentCrashed, match="SIGABRT"):
+        one.crash()
+    assert one.plus(1) == 2
+
+
+def test_paths_that_the_workers_cannot_read_are_told(short):
+    closed = Path(short, "closed")
+    (closed / "code").mkdir(mode=0o755, parents=True)
+    closed.chmod(0o700)
+    paths = [str(closed / "code"), "/usr", str(closed / "secret"), "/no/such/folder"]
+    (closed / "secret").touch()
+    code = (
+        "import sys; from agentd.server.launcher import LocalLauncher;"
+        "from agentd.transport.users import other_user;"
+        f"print(LocalLauncher(None, other_user({OTHER!r})).unreadable({paths!r}))"
+    )
+    done = subprocess.run(
+        [*opened(), sys.executable, "-P", "-c", code],
+        env=environment(), capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.strip() == repr([paths[0], paths[2]])
+    assert LocalLauncher(environment()).unreadable(paths) == [], "nobody else reads them"
 
 
 def test_a_stop_by_signal_is_clean(start):
