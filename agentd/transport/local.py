@@ -67,7 +67,7 @@ class LocalPort:
         most_queued: int = MAX_QUEUED,
         shares: bool = False,
     ) -> None:
-        self._wire = Wire(connected, most, shares=shares)
+        self._wire = Wire(connected, most, shares=shares, begins=shares)
         self._most_queued = most_queued
         self.lock = threading.Lock()
         self._socket_fd = connected.fileno()

@@ -5,9 +5,11 @@
     taken    = 0 (u16)  3 (u16)  block (u32)
     refused  = 0 (u16)  4 (u16)  block (u32)                 nor will others be taken
 
-Nobody offers anything before ``ready``, as a descriptor is lost where none is expected; that is
-said when something long came. A block carries messages once it was ``taken``. So the first long
-messages of a connection go as all others do: for one alone, fresh pages would cost more.
+Nobody offers anything before ``ready``, as a descriptor is lost where none is expected. Who made
+the connection says that first, when something long is sent or comes; the other side answers with
+the same. Who does not know of shared memory never hears of it. A block carries messages once it
+was ``taken``. So the first long messages of a connection go as all others do: for one alone, fresh
+pages would cost more.
 """
 
 from __future__ import annotations
@@ -49,8 +51,8 @@ class Sharing:
         """``replies`` is where it puts what is to be sent."""
         self.expects = False
         """``ready`` was said: descriptors may come."""
-        self.may_offer = False
-        """The peer said it."""
+        self.ready = False
+        """The peer said it: blocks may be offered."""
         self._replies = replies
         self._pool = Pool()
         self._mapped: dict[int, Mapped] = {}
@@ -74,7 +76,7 @@ class Sharing:
 
     def offer(self, to: socket.socket) -> None:
         """Offer another block, if that is of use and it can be sent at once."""
-        if not self.may_offer:
+        if not self.ready:
             return
         block = self._pool.offer()
         if block is None:
@@ -91,7 +93,7 @@ class Sharing:
 
     # -- in ----------------------------------------------------------------------------------------
     def expect(self) -> None:
-        """Something long came: tell the peer that descriptors are read from now on."""
+        """Tell the peer that descriptors are read from now on."""
         if not self.expects:
             self.expects = True
             self._replies.append(READY)
@@ -119,7 +121,8 @@ class Sharing:
         """Take what is said at ``at``; where it ends, or 0 if it is not all there."""
         what = int.from_bytes(data[at + 2 : at + 4], "little")
         if what == READY[2]:
-            self.may_offer = True
+            self.ready = True
+            self.expect()
             return at + len(READY)
         form = _OFFERED if what == _OFFER else _ANSWER
         if what not in (_OFFER, _TAKEN, _REFUSED):

@@ -2,7 +2,8 @@
 
     message  = frames (u16)  shared (u16)  length (u64) of each frame  place  bytes of the frames
     place    = block (u32)  number (u16) of each shared frame;  nothing where ``shared`` is 0
-    little endian; the highest bit of a length: the frame is constant, as Python's ``bytes`` are
+    little endian; the highest bit of a length, told to who shares: the frame is constant, as
+    Python's ``bytes`` are
 
 Frames that are shared are not among the bytes: they lie in a block of shared memory, one after the
 other. What begins with 0 frames is about such blocks: see ``sharing.py``.
@@ -66,6 +67,7 @@ class Wire:
     """One connected stream socket, made non-blocking."""
 
     __slots__ = (
+        "_begins",
         "_constant",
         "_filled",
         "_filling",
@@ -83,8 +85,13 @@ class Wire:
         "socket",
     )
 
-    def __init__(self, connected: socket.socket, most: int, *, shares: bool = False) -> None:
-        """``most``: bytes that one message may have; ``shares``: long ones by shared memory."""
+    def __init__(
+        self, connected: socket.socket, most: int, *, shares: bool = False, begins: bool = False
+    ) -> None:
+        """``most``: bytes that one message may have.
+
+        ``shares``: long ones may go by shared memory; ``begins``: this side speaks of that first.
+        """
         connected.settimeout(0)
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             connected.setsockopt(socket.SOL_SOCKET, option, BUFFER_SIZES)
@@ -98,6 +105,7 @@ class Wire:
         self._lengths: list[int] = []  # of the message that comes in
         self._frames: list[Any] = []  # and those of its frames that are here
         self._shares = shares
+        self._begins = shares and begins
         self._sharing: Sharing | None = None
         self.replies: list[bytes] = []
         """What ``reply`` has to send since the last ``receive``."""
@@ -125,12 +133,17 @@ class Wire:
         if sum(sizes) < TOGETHER:
             pieces = [b"".join((head.pack(count, 0, *sizes), *frames))]
         else:
-            told = [
-                size | CONSTANT if size >= LONG and type(frame) is bytes else size
-                for size, frame in zip(sizes, frames, strict=True)
-            ]
-            shared, place = self._put(frames, sizes) if self._sharing is not None else ((), b"")
-            pieces = [head.pack(count, len(shared), *told) + place]
+            if self._begins and max(sizes) >= SHARED:
+                self._share().expect()
+                self.reply()
+            shared: Sequence[int] = ()
+            place = b""
+            if self._sharing is not None and self._sharing.ready:
+                shared, place = self._put(frames, sizes)
+                for n, frame in enumerate(frames):
+                    if sizes[n] >= LONG and type(frame) is bytes:
+                        sizes[n] |= CONSTANT
+            pieces = [head.pack(count, len(shared), *sizes) + place]
             pieces += (memoryview(f).cast("B") for n, f in enumerate(frames) if n not in shared)
             hold = False  # they would be copied, and are better under way
         self._leave(pieces, hold=hold)
@@ -286,7 +299,7 @@ class Wire:
             return room, room
         from agentd.transport import memory  # who gets nothing long does without
 
-        if self._shares and size >= SHARED:
+        if self._begins and size >= SHARED:
             self._share().expect()
         return (memory.constant if number in self._constant else memory.changeable)(size)
 

@@ -76,6 +76,7 @@ def test_it_has_no_descriptors_but_those_that_are_meant(hosted):
     known = re.compile(
         r"/dev/null|pipe:|socket:|anon_inode:\[?(eventfd|eventpoll|pidfd|signalfd)"
         r"|.*/d-[0-9a-f]+/w\d+\.run( \(deleted\))?$|/proc/\d+/fd$|pidfd:"
+        r"|/memfd:agentd \(deleted\)$"
     )
     found = hosted(Limited).descriptors()
     assert [target for target in found.values() if not known.match(target)] == []
