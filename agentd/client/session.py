@@ -178,7 +178,7 @@ class Session:
                     f"no daemon listens on {self.endpoint}; start one with: agentd serve",
                     endpoint=self.endpoint,
                 )
-            dial = partial(dial_daemon, self._runtime.context, self.endpoint)
+            dial = partial(dial_daemon, self._runtime, self.endpoint)
             self._daemon = self._once(
                 self.endpoint, came, lambda: self._open(self.endpoint, dial, CONNECT_TIMEOUT_S)
             )

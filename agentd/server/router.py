@@ -80,9 +80,9 @@ from agentd.server.supervisor import Supervisor, Worker
 from agentd.server.vigil import Vigil
 from agentd.transport.connections import Connection as Wire
 from agentd.transport.connections import Connections
-from agentd.transport.front import Origin, disconnect, mark_of
-from agentd.transport.loop import Loop
-from agentd.transport.sockets import Port
+from agentd.transport.localfront import LocalFront
+from agentd.transport.loop import AnyPort, Loop
+from agentd.transport.origin import Origin, disconnect, mark_of
 from agentd.transport.unreachable import Unreachable
 
 __all__ = ["Router"]
@@ -111,7 +111,7 @@ class Router:
         loop: Loop,
         node: str,
         endpoint: str,
-        fronts: Sequence[Port],
+        fronts: Sequence[AnyPort],
         hosting: Hosting,
         supervisor: Supervisor,
         sessions: Sessions,
@@ -468,7 +468,11 @@ class Router:
     def _sent(self, address: Address, frames: list[Any]) -> bool:
         front, route = address
         try:
-            self._loop.send(self._fronts[front], [route, *frames])
+            port = self._fronts[front]
+            if isinstance(port, LocalFront):
+                self._loop.send_soon(port, [route, *frames])
+            else:
+                self._loop.send(port, [route, *frames])
         except Unreachable:
             self.undelivered += 1
             connection = self._sessions.connection(address)

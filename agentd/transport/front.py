@@ -8,27 +8,21 @@ proven to have (``key:…``). They are bounded where libzmq can be, and watched 
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import zmq
 
+from agentd.transport.origin import NOBODY, Origin
 from agentd.transport.sockets import BIG, Port, router
 
-__all__ = ["NOBODY", "RECEIVE_HWM", "FrontPort", "Origin", "disconnect", "front_socket", "mark_of"]
+__all__ = ["RECEIVE_HWM", "FrontPort", "front_socket"]
 
 RECEIVE_HWM: Final = 64
 """Messages of one client that wait here to be read; the others wait on its side."""
 
-NOBODY: Final = ""
-"""The ``who`` of a peer that nothing is known of; no grant is ever about it."""
 _POLLIN: Final = int(zmq.POLLIN)
 _NOBLOCK: Final = int(zmq.NOBLOCK)
-_ROUTE_BYTES: Final = 5
-"""Of a routing id that libzmq made: a zero and a number of 32 bits."""
 
 
 def front_socket(context: zmq.Context[Any], *, max_frame: int, handshake_s: float) -> Any:
@@ -38,20 +32,6 @@ def front_socket(context: zmq.Context[Any], *, max_frame: int, handshake_s: floa
     socket.setsockopt(zmq.HANDSHAKE_IVL, max(1, int(handshake_s * 1000)))
     socket.setsockopt(zmq.RCVHWM, RECEIVE_HWM)
     return socket
-
-
-class Origin(NamedTuple):
-    """Where a message came from."""
-
-    route: bytes
-    who: str
-    fd: int
-    """The connection's descriptor, now: soon it may be another's."""
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether libzmq chose the route. One that a peer chose might have been another's."""
-        return len(self.route) == _ROUTE_BYTES and self.route[0] == 0
 
 
 class FrontPort(Port):
@@ -109,35 +89,3 @@ def _descriptor(frame: Any) -> int:
         return int(frame.get(zmq.SRCFD))
     except zmq.ZMQError:
         return -1
-
-
-def mark_of(fd: int) -> int:
-    """What tells a connection from a later one with the same descriptor; 0: there is none."""
-    with suppress(OSError):
-        return os.fstat(fd).st_ino
-    return 0
-
-
-def disconnect(fd: int, mark: int) -> bool:
-    """End a connection, if the descriptor is still the one that had that ``mark``.
-
-    libzmq owns the descriptor and sees the end itself, as if the peer had gone.
-    """
-    if fd < 0 or not mark:
-        return False
-    try:
-        own = os.dup(fd)
-    except OSError:
-        return False
-    try:
-        if os.fstat(own).st_ino != mark:
-            return False
-        with socket.socket(fileno=own) as connection:
-            own = -1
-            connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return False
-    finally:
-        if own >= 0:
-            os.close(own)
-    return True

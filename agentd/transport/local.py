@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from agentd.transport.origin import ROUTE_BYTES
 from agentd.transport.unreachable import Unreachable
 from agentd.transport.wire import Broken, Wire
 
@@ -26,6 +27,7 @@ __all__ = [
     "MAX_QUEUED",
     "LocalPort",
     "LocalRouter",
+    "Peer",
     "adopt",
     "connect",
     "listen",
@@ -164,7 +166,7 @@ class LocalPort:
         self._wire.close()
 
 
-class _Peer:
+class Peer:
     """One connection of a router."""
 
     __slots__ = ("fd", "lock", "route", "uid", "wire", "writing")
@@ -202,8 +204,8 @@ class LocalRouter:
         self._epoll = select.epoll()
         self._epoll.register(listener.fileno(), _IN)
         self.fd: int = self._epoll.fileno()
-        self._peers: dict[bytes, _Peer] = {}
-        self._by_fd: dict[int, _Peer] = {}
+        self._peers: dict[bytes, Peer] = {}
+        self._by_fd: dict[int, Peer] = {}
         self._ready: dict[int, int] = {}  # descriptors that have had no turn yet
         self._next = 0
         self.refused = 0
@@ -226,9 +228,7 @@ class LocalRouter:
             except Broken as error:
                 raise Unreachable(str(error)) from None
             if peer.wire.queued and not peer.writing:
-                peer.writing = True
-                with contextlib.suppress(OSError):  # it was closed just now
-                    self._epoll.modify(peer.fd, _INOUT)
+                self._write_later(peer)
             behind = peer.wire.queued > self._most_queued
         if behind:
             self.cut_off += 1
@@ -236,7 +236,13 @@ class LocalRouter:
             raise Unreachable("it does not read what it asked for")
         return False
 
-    def _hang_up(self, peer: _Peer) -> None:
+    def _write_later(self, peer: Peer) -> None:
+        """Send the rest when the socket takes more. Under the peer's lock."""
+        peer.writing = True
+        with contextlib.suppress(OSError):  # it was closed just now
+            self._epoll.modify(peer.fd, _INOUT)
+
+    def _hang_up(self, peer: Peer) -> None:
         """End a connection, from any thread: the loop finds it ended."""
         with contextlib.suppress(OSError):
             peer.wire.socket.shutdown(socket.SHUT_RDWR)
@@ -273,7 +279,7 @@ class LocalRouter:
         route = peer.route
         messages.extend([route, *frames] for frames in came)
 
-    def _flush(self, peer: _Peer) -> None:
+    def _flush(self, peer: Peer) -> None:
         with peer.lock:
             if peer.wire.flush():
                 peer.writing = False
@@ -291,12 +297,16 @@ class LocalRouter:
                 connected.close()
                 continue
             self._next += 1
-            peer = _Peer(Wire(connected, self._most), self._next.to_bytes(8, "big"), uid)
+            peer = Peer(Wire(connected, self._most), self._next.to_bytes(ROUTE_BYTES, "big"), uid)
             self._peers[peer.route] = peer
             self._by_fd[peer.fd] = peer
             self._epoll.register(peer.fd, _IN)
+            self._accepted(peer)
 
-    def _drop(self, peer: _Peer) -> None:
+    def _accepted(self, peer: Peer) -> None:
+        """There is a new connection."""
+
+    def _drop(self, peer: Peer) -> None:
         self._peers.pop(peer.route, None)
         self._by_fd.pop(peer.fd, None)
         with contextlib.suppress(OSError):

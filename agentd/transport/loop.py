@@ -17,6 +17,7 @@ from agentd.transport.local import LocalPort, LocalRouter
 from agentd.transport.unreachable import Unreachable
 
 if TYPE_CHECKING:
+    from agentd.transport.localfront import LocalFront
     from agentd.transport.sockets import Port
 
 __all__ = ["AnyPort", "Loop", "Timer"]
@@ -54,7 +55,7 @@ class Loop:
         self._readers: dict[int, Callable[[], None]] = {}
         self._ports: dict[int, tuple[AnyPort, Callable[[list[Any]], None]]] = {}
         self._hot: set[int] = set()
-        self._unsent: set[LocalPort] = set()
+        self._unsent: set[LocalPort | LocalFront] = set()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._running = True
@@ -106,7 +107,7 @@ class Loop:
         if waiting:
             self._heat(port.fd)
 
-    def send_soon(self, port: LocalPort, frames: list[Any]) -> None:
+    def send_soon(self, port: LocalPort | LocalFront, frames: list[Any]) -> None:
         """Send together with what else goes there in this turn; in the loop's thread only.
 
         Whoever it goes to wakes once for all of it. Raises ``Unreachable``.
