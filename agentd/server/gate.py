@@ -126,18 +126,17 @@ class Gate:
         """
         grant = self._grant_of(who)
         action = action_of(message)
-        target = _target(message)
         if grant is None:
-            self._denied(who, action, target, "no grant")
+            self._denied(who, action, _target(message), "no grant")
             raise NotAllowed(
                 f"{who} may do nothing at this daemon: it has no grant, or not any more. Whoever "
                 "runs the daemon gives one with: agentctl keys add",
                 who=who,
                 action=action,
             )
-        rule = ",".join(sorted(role.value for role in grant.roles))
         if isinstance(message, (Ping, Pong, Bye)):
             return message
+        asked = message
         try:
             self._check_roles(grant, action, message)
             self._check_code(grant, action, message)
@@ -145,8 +144,9 @@ class Gate:
                 message = self._create(grant, message)
             marked = self._marked(grant, message)
         except (NotAllowed, CodecNotAllowed):
-            self._denied(who, action, target, rule)
-            if isinstance(message, _UNANSWERED):
+            rule = ",".join(sorted(role.value for role in grant.roles))
+            self._denied(who, action, _target(asked), rule)
+            if isinstance(asked, _UNANSWERED):
                 return None
             raise
         return marked

@@ -163,7 +163,8 @@ class Hosting:
         if agent.state is not State.READY:
             return
         agent.about = message.about
-        log.info("agent ready", extra={"action": "agent_ready", **_facts(agent)})
+        if log.isEnabledFor(logging.INFO):
+            log.info("agent ready", extra={"action": "agent_ready", **_facts(agent)})
         ready = self._ready(agent, worker)
         for settled in self._waiting.pop(agent.id, ()):
             settled(ready, [])
