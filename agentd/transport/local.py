@@ -278,8 +278,9 @@ class LocalRouter:
                 raise Unreachable(str(error)) from None
             if hold:
                 self._held.add(peer)
-            else:
-                self._watch(peer)
+                hold = threading.get_ident() == self._holder
+            if not hold:  # or not any more: whoever let go may have come before it was added
+                self._flush_now(peer)
             behind = peer.wire.queued > self._most_queued
         if behind:
             self.cut_off += 1
@@ -300,9 +301,15 @@ class LocalRouter:
                 peer = self._held.pop()
             except KeyError:
                 return
-            with peer.lock, contextlib.suppress(Broken):  # the loop finds it broken
+            with peer.lock:
+                self._flush_now(peer)
+
+    def _flush_now(self, peer: _Peer) -> None:
+        """Send what waits, unless the socket is known to be full. Under the peer's lock."""
+        if peer.wire.queued and not peer.writing:
+            with contextlib.suppress(Broken):  # the loop finds it broken
                 peer.wire.flush()
-                self._watch(peer)
+            self._watch(peer)
 
     def fault(self, route: bytes) -> None:
         """What this peer sent was no message: once too often, and its connection is ended.

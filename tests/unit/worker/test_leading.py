@@ -138,7 +138,7 @@ def test_a_task_that_takes_long_after_all_keeps_nobody(worker):
 
 def test_who_begins_to_wait_gives_the_lead_away_at_once(worker, monkeypatch):
     monkeypatch.setattr("agentd.worker.leading.TICK_S", LONG_S)  # the watch comes too late
-    waiting, wanted = kept(lambda: worker.leading.gives_way()), Noting()
+    waiting, wanted = kept(worker.leading.gives_way), Noting()
     worker.port.put((waiting, True))
     assert waiting.began.wait(LONG_S)
     worker.port.put((wanted, True))
