@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from agentd.transport.debts import REST_S, Debts
 from agentd.transport.faults import Faults
-from agentd.transport.shares import LOCAL_SHARE, SHARE, cost
+from agentd.transport.shares import IN_DEBT, LOCAL_SHARE, SHARE, cost
 from agentd.transport.unreachable import Unreachable
 from agentd.transport.wire import Broken, Wire
 
@@ -397,14 +397,14 @@ class LocalRouter:
             peer.broken = True
         if peer.resting and not peer.broken:
             return False
-        had, route = 0, peer.route
+        had, route, owes = 0, peer.route, self._debts.owes(peer.pid)
         while came and had < LOCAL_SHARE:
             frames = came.popleft()
             messages.append([route, *frames])
-            had += cost(len(frames[0]))
+            had += cost(len(frames[0])) * (IN_DEBT if owes else 1)
         if peer.broken and not came:
             self._drop(peer)
-        elif had and (peer.wire.queued > UNREAD or self._debts.owes(peer.pid)):
+        elif had and (owes or peer.wire.queued > UNREAD):
             self._rest(peer)
             return False
         return bool(came)
