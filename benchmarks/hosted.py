@@ -9,7 +9,7 @@ from typing import Any
 
 import agentd
 
-__all__ = ["Echo", "Heavy", "burn"]
+__all__ = ["Busy", "Echo", "Heavy", "burn"]
 
 
 def burn(loops: int) -> int:
@@ -47,6 +47,24 @@ class Echo(agentd.Agent):
     def pid(self) -> int:
         """The worker."""
         return os.getpid()
+
+
+class Busy(agentd.Agent):
+    """Sleeps in its turn, so that one call runs at a time; and counts those that took time."""
+
+    def __init__(self) -> None:
+        self.done = 0
+
+    def nap(self, seconds: float) -> float:
+        """Take so long."""
+        time.sleep(seconds)
+        self.done += seconds > 0
+        return seconds
+
+    @agentd.readonly
+    def count(self) -> int:
+        """How many were done."""
+        return self.done
 
 
 class Heavy(agentd.Agent):

@@ -22,6 +22,7 @@ def main(kind: str, job: str) -> None:
         "client": _client,
         "crowd": _crowd,
         "busy": _busy,
+        "overload": _overload,
         "harm": _harm,
         "burn": _burn,
     }
@@ -69,6 +70,12 @@ def _busy(row: str, seconds: float, *, trace: bool = False) -> None:
     from benchmarks import busy
 
     busy.run(row, seconds, trace=trace)
+
+
+def _overload(endpoint: str, calls: int, window: int) -> None:
+    from benchmarks import overload
+
+    overload.client(endpoint, calls, window)
 
 
 def _harm(kind: str, target: dict[str, Any]) -> None:

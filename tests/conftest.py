@@ -38,6 +38,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=20_000,
         help="how many peers speak nonsense to the daemon (tests/faults/test_malformed_peers.py)",
     )
+    parser.addoption(
+        "--overload-calls",
+        type=int,
+        default=2_000,
+        help="how many calls an agent gets that are more than it can do "
+        "(tests/faults/test_overload.py)",
+    )
     parser.addoption("--fuzz-examples", type=int, default=50_000, metavar="N")
 
 

@@ -62,9 +62,18 @@ class Watchdog:
         self.disconnected = 0
         """Clients that were disconnected for it."""
         if limit:
+            memory()  # now it gets the descriptor that it needs; later there may be none
             loop.later(USUAL_S, self._look)
 
     def _look(self) -> None:
+        wait = USUAL_S
+        try:
+            wait = self._watch()
+        finally:  # a look that fails must not be the last one
+            self._loop.later(wait, self._look)
+
+    def _watch(self) -> float:
+        """Look, and act if need be; seconds until the next look."""
         used = self._memory()
         wait = USUAL_S
         if used > ALERT * self._limit:
@@ -76,7 +85,7 @@ class Watchdog:
         else:
             self._over_since = None
             self._asked.clear()
-        self._loop.later(wait, self._look)
+        return wait
 
     def _act(self, used: int) -> float:
         self._give_back()  # what is free already need not cost anybody his connection

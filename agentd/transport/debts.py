@@ -14,8 +14,8 @@ __all__ = ["REST_S", "Debts"]
 
 CREDIT: Final = 200.0
 """So much is nobody's concern: a program that meets a limit with all its calls at once."""
-PAID_BACK: Final = 500.0
-"""In a second."""
+PAID_BACK: Final = 200.0
+"""In a second: as much as is done for somebody in debt, so that who goes on stays there."""
 DEAR_BYTES: Final = 64 * 1024
 """So many bytes count as one more."""
 REST_S: Final = 0.01

@@ -29,6 +29,8 @@ TURN: Final = 64
 """Messages taken in a turn: many clients together hold up each other no longer than that."""
 MOST_HELD: Final = 64
 """Messages of those who owe; then they are served, however short the rest was."""
+MOST_HELD_BYTES: Final = 32 * 1024 * 1024
+"""The same, so that long ones are not kept."""
 
 
 def front_socket(context: zmq.Context[Any], *, max_frame: int, handshake_s: float) -> Any:
@@ -79,7 +81,7 @@ class FrontPort(Port):
                 parts = take_parts(self.socket)
                 messages.append(self._message(parts))
                 # libzmq takes from its clients in turns: who was not met so far has nothing here.
-                if shares.take(messages[-1][0].route, _header_bytes(messages[-1])):
+                if self._takes_last(shares, messages[-1]):
                     break
         except zmq.Again:
             return messages, False
@@ -95,20 +97,28 @@ class FrontPort(Port):
         with suppress(zmq.Again):
             for _ in range(len(self._debtors | {message[0].route for message in held}) + 1):
                 held.append(self._message(take_parts(self.socket)))
-        messages: list[list[Any]] = []
+        others: list[list[Any]] = []
+        debtors: list[list[Any]] = []
         left: list[list[Any]] = []
-        shares, full = Shares(), resting and len(held) < MOST_HELD
+        # Told once for each: as time passes a debt ends, and its messages must stay in order.
+        owing = {route for route in {m[0].route for m in held} if self._debts.owes(route)}
+        shares, full = Shares(), resting and not _is_much(held)
         for message in held:
-            route = message[0].route
-            if not self._debts.owes(route):
-                messages.append(message)
+            if message[0].route not in owing:
+                others.append(message)
             elif full:
                 left.append(message)
             else:
-                messages.append(message)
-                full = shares.take(route, _header_bytes(message))
+                debtors.append(message)
+                full = self._takes_last(shares, message)
         self._held = left
-        return messages, True
+        return others + debtors, True
+
+    def _takes_last(self, shares: Shares, message: list[Any]) -> bool:
+        """Count a message; whether it is the last of its peer's share."""
+        header = len(message[1]) if len(message) > 1 else 0
+        route = message[0].route
+        return shares.take(route, header, in_debt=self._debts.owes(route))
 
     def charge(self, route: bytes, size: int) -> None:
         """A message of that peer made work that helps nobody."""
@@ -142,8 +152,10 @@ class FrontPort(Port):
         return message
 
 
-def _header_bytes(message: list[Any]) -> int:
-    return len(message[1]) if len(message) > 1 else 0
+def _is_much(held: list[list[Any]]) -> bool:
+    if len(held) >= MOST_HELD:
+        return True
+    return sum(len(frame) for message in held for frame in message[1:]) >= MOST_HELD_BYTES
 
 
 def _user(frame: Any) -> tuple[str, str]:

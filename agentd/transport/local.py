@@ -22,7 +22,7 @@ from typing import Any, Final
 from agentd.transport.debts import REST_S, Debts
 from agentd.transport.faults import Faults
 from agentd.transport.origin import ROUTE_BYTES
-from agentd.transport.shares import LOCAL_SHARE, SHARE, cost
+from agentd.transport.shares import IN_DEBT, LOCAL_SHARE, SHARE, cost
 from agentd.transport.unreachable import Unreachable
 from agentd.transport.wire import Broken, Wire
 
@@ -287,8 +287,9 @@ class LocalRouter:
                 raise Unreachable(str(error)) from None
             if hold:
                 self._held.add(peer)
-            else:
-                self._watch(peer)
+                hold = threading.get_ident() == self._holder
+            if not hold:  # or not any more: whoever let go may have come before it was added
+                self._flush_now(peer)
             behind = peer.wire.queued > self._most_queued
         if behind:
             self.cut_off += 1
@@ -309,9 +310,15 @@ class LocalRouter:
                 peer = self._held.pop()
             except KeyError:
                 return
-            with peer.lock, contextlib.suppress(Broken):  # the loop finds it broken
+            with peer.lock:
+                self._flush_now(peer)
+
+    def _flush_now(self, peer: Peer) -> None:
+        """Send what waits, unless the socket is known to be full. Under the peer's lock."""
+        if peer.wire.queued and not peer.writing:
+            with contextlib.suppress(Broken):  # the loop finds it broken
                 peer.wire.flush()
-                self._watch(peer)
+            self._watch(peer)
 
     def fault(self, route: bytes) -> None:
         """What this peer sent was no message: once too often, and its connection is ended.
@@ -399,14 +406,14 @@ class LocalRouter:
             peer.broken = True
         if peer.resting and not peer.broken:
             return False
-        had, route = 0, peer.route
+        had, route, owes = 0, peer.route, self._debts.owes(peer.pid)
         while came and had < LOCAL_SHARE:
             frames = came.popleft()
             messages.append([route, *frames])
-            had += cost(len(frames[0]))
+            had += cost(len(frames[0])) * (IN_DEBT if owes else 1)
         if peer.broken and not came:
             self._drop(peer)
-        elif had and (peer.wire.queued > UNREAD or self._debts.owes(peer.pid)):
+        elif had and (owes or peer.wire.queued > UNREAD):
             self._rest(peer)
             return False
         return bool(came)

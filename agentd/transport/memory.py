@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 from typing import Any, Final
 
 from agentd.transport.rooms import PAGE, Rooms
@@ -24,6 +25,7 @@ _WRITABLE: Final = 0x200  # PyBUF_WRITE
 
 rooms: Final = Rooms()
 """Of this process."""
+os.register_at_fork(after_in_child=rooms.forget)
 
 # The documented way to make bytes in place: fresh ones, which nobody else has seen, may be written.
 _make: Any = ctypes.pythonapi.PyBytes_FromStringAndSize

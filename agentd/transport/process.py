@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import resource
 from typing import Final
@@ -94,9 +95,18 @@ def host_identity() -> str:
 
 
 def resident_bytes() -> int:
-    """Memory of this process that is in RAM now."""
-    with open("/proc/self/statm", "rb") as statm:
-        return int(statm.read().split()[1]) * _PAGE
+    """Memory of this process that is in RAM now.
+
+    The first call takes a descriptor and keeps it: a process that has run out of them, flooded with
+    connections, must still be able to look. Raises ``OSError`` if there is none to be had.
+    """
+    return int(os.pread(_statm(os.getpid()), 200, 0).split()[1]) * _PAGE
+
+
+@functools.lru_cache(maxsize=1)
+def _statm(_pid: int) -> int:
+    """Open ``statm``; a forked child would read its parent's, so it opens its own."""
+    return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def give_memory_back() -> None:

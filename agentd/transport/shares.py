@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Final
 
-__all__ = ["DEAR_BYTES", "LOCAL_SHARE", "SHARE", "Shares", "cost"]
+__all__ = ["DEAR_BYTES", "IN_DEBT", "LOCAL_SHARE", "SHARE", "Shares", "cost"]
 
 SHARE: Final = 8
 """Messages of one peer in a turn: about half a millisecond of a daemon's time."""
@@ -18,6 +18,8 @@ LOCAL_SHARE: Final = 16
 DEAR_BYTES: Final = 2_048
 """So many bytes of a header count as a message more: the longest ones take a thousand times as long
 to read as a usual one."""
+IN_DEBT: Final = 4
+"""What messages count times that of somebody in debt (see ``debts``)."""
 
 
 def cost(header_bytes: int) -> int:
@@ -33,8 +35,8 @@ class Shares:
     def __init__(self) -> None:
         self._had: dict[Hashable, int] = {}
 
-    def take(self, peer: Hashable, header_bytes: int) -> bool:
+    def take(self, peer: Hashable, header_bytes: int, *, in_debt: bool = False) -> bool:
         """A message of that peer was taken; whether it has now had its share."""
-        had = self._had.get(peer, 0) + cost(header_bytes)
+        had = self._had.get(peer, 0) + cost(header_bytes) * (IN_DEBT if in_debt else 1)
         self._had[peer] = had
         return had >= SHARE

@@ -83,8 +83,7 @@ class Leading:
             self._held = time.monotonic()
         self._tasks += 1
         if not self._watching:
-            self._watching = True
-            self._bed.release()
+            self._wake_watch()
         self._busy = True
         task()
         with self._lock:
@@ -100,20 +99,28 @@ class Leading:
             self._held = 0.0
             self._front.let_go()
 
+    def _wake_watch(self) -> None:
+        with self._lock:
+            if not self._watching:
+                self._watching = True
+                self._bed.release()
+
     def _watch(self) -> None:
         while True:
             self._bed.acquire()
             rest, seen = 0, -1
-            while rest < REST_TICKS:
+            while rest < REST_TICKS or not self._may_sleep(seen):
                 before, seen = seen, self._tasks
                 if self._busy and seen == before:
                     self._take_over(seen)
                 rest = rest + 1 if seen == before else 0
                 time.sleep(TICK_S)
-            self._watching = False
-            if self._tasks != seen and not self._watching:  # it came just now, and saw us awake
-                self._watching = True
-                self._bed.release()
+
+    def _may_sleep(self, seen: int) -> bool:
+        """Whether no task came since; whoever has the next one wakes the watch."""
+        with self._lock:
+            self._watching = self._tasks != seen
+            return not self._watching
 
     def _take_over(self, seen: int) -> None:
         """The leader is in that task for too long: have another thread lead."""

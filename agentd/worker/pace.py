@@ -6,9 +6,9 @@ from typing import Final
 
 __all__ = ["QUICK_S", "Pace"]
 
-QUICK_S: Final = 0.001
-"""What a call may take to count as quick, in seconds: about ten times what it costs to hand it to
-a thread and back."""
+QUICK_S: Final = 0.0003
+"""What a call may take to count as quick, in seconds: about three times what it costs to hand it to
+a thread and back. Those of many agents run one after the other, also where they wait for a disk."""
 PROOF: Final = 8
 """So many quick calls in a row, and a method counts as quick."""
 LONGEST_PROOF: Final = 4096

@@ -10,6 +10,7 @@ from benchmarks.rows.calls import AIO, BLOCKING, CLIENTS, PIPELINED
 from benchmarks.rows.cold import COLD
 from benchmarks.rows.curve import CURVE
 from benchmarks.rows.hostile import HOSTILE
+from benchmarks.rows.overload import OVERLOAD
 from benchmarks.rows.parallel import CPU, NAPS
 from benchmarks.rows.payload import ARRAY, LARGE, SMALL
 from benchmarks.rows.row import Row
@@ -39,6 +40,7 @@ ROWS: dict[str, Row] = {
         PROCESSES,
         IDLE,
         CURVE,
+        OVERLOAD,
         *HOSTILE,
     )
 }

@@ -8,22 +8,9 @@ import time
 from agentd.protocol import local_versions, pack
 from agentd.protocol.messages import Hello
 from agentd.transport.process import host_identity, process_start
+from benchmarks.hostile.zmtp import GREETING, READY, frame, message
 
-GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
-READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x00"
-
-
-def frame(body: bytes, *, more: bool = False, command: bool = False) -> bytes:
-    """One frame as it is on the wire."""
-    flags = (4 if command else 0) | (1 if more else 0)
-    if len(body) < 256:
-        return bytes([flags, len(body)]) + body
-    return bytes([flags | 2]) + len(body).to_bytes(8, "big") + body
-
-
-def message(frames: list[bytes]) -> bytes:
-    """A whole one."""
-    return b"".join(frame(f, more=i < len(frames) - 1) for i, f in enumerate(frames))
+__all__ = ["GREETING", "READY", "Polite", "RawPeer", "frame", "introduction", "message"]
 
 
 def introduction() -> Hello:

@@ -1,5 +1,8 @@
 """Daemons whose workers run as another user, which needs root, and a Python that user can reach."""
 
+import atexit
+import contextlib
+import functools
 import os
 import pwd
 import shlex
@@ -26,6 +29,25 @@ def _closed() -> set[Path]:
     return {folder for folder in above if not folder.stat().st_mode & 0o001}
 
 
+@functools.cache
+def _kept() -> str:
+    """A folder to bind to, which goes with this process.
+
+    Only empty folders are removed, never a file: should a mount be seen out here, it stays.
+    """
+    folder = tempfile.mkdtemp(prefix="ago", dir="/tmp")
+
+    def remove() -> None:
+        for each in sorted(Path(folder).rglob("*"), reverse=True):
+            with contextlib.suppress(OSError):
+                each.rmdir()
+        with contextlib.suppress(OSError):
+            Path(folder).rmdir()
+
+    atexit.register(remove)
+    return folder
+
+
 def opened() -> list[str]:
     """What to put before a command, so that other users can reach this Python.
 
@@ -33,7 +55,7 @@ def opened() -> list[str]:
     """
     lines = ["set -e"]
     for number, closed in enumerate(sorted(_closed())):
-        kept = tempfile.mkdtemp(prefix="ago", dir="/tmp")
+        kept = _kept()
         inside = [path for path in NEEDED if closed in path.parents]
         for path in inside:
             lines.append(f"mkdir -p {kept}/{number}{path}")

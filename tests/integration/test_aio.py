@@ -1,9 +1,11 @@
 """The same agents for asyncio."""
 
 import asyncio
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -178,3 +180,76 @@ def test_inside_an_agents_own_coroutine(agent, shared):
     assert agent.ask_submit_await(others[0], "echo", "made the blocking way").result(LONG_S)
     with pytest.raises(Stubborn):
         agent.ask_await(others[0], "fail", 3).result(LONG_S)
+
+
+# -- loops that read by themselves -----------------------------------------------------------------
+async def many(agent, count=100):
+    mine = agentd.aio(agent)
+    return len(await asyncio.gather(*(mine.add(1) for _ in range(count))))
+
+
+def test_loops_of_several_threads_use_an_agent_at_once(agent):
+    def use():
+        return asyncio.run(many(agent))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: use(), range(8))) == [100] * 8
+    assert agent.value == 800
+
+
+def test_loops_one_after_the_other_leave_nothing_behind(agent):
+    asyncio.run(many(agent))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(30):
+        asyncio.run(many(agent, 10))
+
+    now = len(list(Path("/proc/self/fd").iterdir()))
+    assert now <= before + 3  # what the last loop had may be there still
+    assert agent.value == 400
+
+
+def test_a_loop_that_is_held_up_finds_its_results_later(agent):
+    async def use():
+        tasks = [asyncio.ensure_future(agentd.aio(agent).add(1)) for _ in range(10)]
+        await asyncio.sleep(0)
+        time.sleep(0.3)  # it is held up
+        return len(await asyncio.gather(*tasks))
+
+    assert asyncio.run(use()) == 10
+
+
+def test_a_blocking_call_and_a_loop_share_a_connection(agent):
+    stop = threading.Event()
+
+    def block():
+        count = 0
+        while not stop.is_set():
+            agent.add(1)
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(2) as pool:
+        blocking = pool.submit(block)
+        awaited = sum(asyncio.run(many(agent)) for _ in range(5))
+        stop.set()
+        assert agent.value == awaited + blocking.result(LONG_S)
+
+
+def test_the_end_of_a_worker_is_told_to_the_loop_that_reads(shared):
+    class Ends(agentd.Agent):
+        def one(self):
+            return 1
+
+        def end(self):
+            os._exit(3)
+
+    agent = Ends(to_dist={"endpoint": shared.endpoint, "worker": "dedicated"})
+
+    async def use():
+        mine = agentd.aio(agent)
+        assert await mine.one() == 1
+        with pytest.raises(agentd.errors.AgentCrashed):
+            async with asyncio.timeout(LONG_S):
+                await mine.end()
+
+    asyncio.run(use())

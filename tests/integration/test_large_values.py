@@ -177,6 +177,18 @@ def test_how_much_is_kept_is_a_setting(script, kept, blocks):
     assert script.run(PROGRAM, AGENTD_KEPT_BYTES=kept) == [blocks]
 
 
+def test_who_calls_with_little_loads_nothing_for_it(script):
+    lines = script.run(
+        PROGRAM.replace("3_000_000", "1000")
+        + """
+import sys
+print([name for name in sys.modules if name.startswith("agentd.transport.") and
+       name.rpartition(".")[2] in ("memory", "rooms", "idle", "sharing", "blocks", "pool")])
+"""
+    )
+    assert lines[-1] == "[]"
+
+
 def test_a_setting_that_makes_no_sense_is_told(script):
     started = script.start(PROGRAM, AGENTD_KEPT_BYTES="much")
     _out, said = started.communicate(timeout=60)

@@ -5,6 +5,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import wait
 from contextvars import Context
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ import pytest
 from agentd.client.context import CurrentCall, running
 from agentd.client.farewell import leave, say_all
 from agentd.client.outgoing import Outgoing
-from agentd.client.proxy import make_proxy
+from agentd.client.proxy import make_proxy, session_of
 from agentd.client.results import AsyncResult, Sending
 from agentd.client.retry import Retry
 from agentd.client.runtime import Runtime
@@ -528,3 +529,116 @@ def test_a_worker_out_of_reach_is_relayed_for_as_long_as_it_hosts_something(worl
     session.forget(place)
     world.beats(session, 1)
     assert session._workers == {}
+
+
+# -- who reads -------------------------------------------------------------------------------------
+def sent(session, world, submit):
+    """A result whose call is under way."""
+    session.connect()
+    result = submit(session)
+    read(session, world)
+    return result
+
+
+def link_to(session, world):
+    return session._workers[world.worker.endpoint]
+
+
+def test_who_asks_for_a_result_reads_it_himself(world, submit):
+    session = world.session()
+    result = sent(session, world, submit)
+    answer(world.worker)
+
+    assert result.result(timeout=LONG_S) == 7  # nobody else reads here
+
+
+def test_who_looks_whether_it_is_done_reads(world, submit):
+    session = world.session()
+    result = sent(session, world, submit)
+    assert not result.done()
+    answer(world.worker)
+
+    assert result.done()
+    assert result.result(timeout=0) == 7
+
+
+def test_nobody_is_asked_to_read_what_nobody_waits_for(world, submit):
+    session = world.session()
+    armed, watched = [], []
+    world.runtime.pump = SimpleNamespace(arm=armed.append, watch=watched.append)
+    result = sent(session, world, submit)
+    link = link_to(session, world)
+    assert watched == [link]
+    assert link not in armed
+
+    told = []
+    result.add_done_callback(told.append)
+
+    assert link in armed
+    answer(world.worker)
+    read(session, world)
+    assert told == [result]
+
+
+def test_a_link_that_nobody_reads_is_read_by_the_pump(world, submit):
+    session = world.session()
+    result = sent(session, world, submit)
+    link = link_to(session, world)
+    answer(world.worker)
+
+    reads = link.unread(-1)
+    assert result.settled is False
+    assert link.unread(reads) is None  # read just now, and nothing more is awaited
+
+    assert result.settled
+
+
+def test_a_link_that_somebody_reads_is_left_to_him(world, submit):
+    session = world.session()
+    result = sent(session, world, submit)
+    link = link_to(session, world)
+    reads = link.unread(-1)
+    link.look()
+    answer(world.worker)
+
+    assert link.unread(reads) is not None
+    assert result.settled is False
+
+
+def test_who_sends_many_reads_meanwhile(world, submit):
+    session = world.session()
+    first = sent(session, world, submit)
+    answer(world.worker)
+    assert first.settled is False
+
+    for number in range(100):
+        submit(session, outgoing(key=number.to_bytes(24, "big")))
+
+    assert first.settled
+
+
+def test_the_condition_of_a_result_is_made_when_somebody_waits_for_it(world, submit):
+    session = world.session()
+    result = sent(session, world, submit)
+    assert "_condition" not in result.__dict__
+    waiting = threading.Thread(target=lambda: wait([result], LONG_S))
+    waiting.start()
+    while "_condition" not in result.__dict__ or not result._waiters:
+        time.sleep(0.001)
+    answer(world.worker)
+    read(session, world)
+
+    waiting.join(LONG_S)
+    assert not waiting.is_alive()
+    assert result.result() == 7
+
+
+def test_a_session_that_is_closed_or_of_the_parent_process_is_not_used_again(world):
+    session = world.session()
+    session.connect()
+    aim = Target(AGENT, session.endpoint, "m:T", session=session)
+    assert session_of(aim) is session
+
+    session.close()
+
+    assert not session.alive

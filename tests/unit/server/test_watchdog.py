@@ -2,7 +2,7 @@
 
 import pytest
 
-from agentd.server.watchdog import Watchdog
+from agentd.server.watchdog import USUAL_S, Watchdog
 from agentd.transport.connections import Connection
 from tests.unit.server.fakes import FakeLoop
 
@@ -152,3 +152,22 @@ def test_if_it_is_nobody_it_is_told_again_once_in_a_while(dog, loop, book, memor
 def test_no_limit_watches_nothing(loop, book):
     Watchdog(loop, book, 0, memory=lambda: 10**15)
     assert loop.timers == []
+
+
+def test_a_look_that_fails_is_not_the_last(loop, book, memory):
+    """As when all descriptors are taken: just then it is needed most."""
+    fails = []
+
+    def look():
+        if fails:
+            raise OSError(fails.pop(), "Too many open files")
+        return memory()
+
+    Watchdog(loop, book, 100, book.asked.append, look, memory.give_back)
+    fails.append(24)
+    with pytest.raises(OSError, match="Too many"):
+        loop.pass_time(USUAL_S)
+    book.sending = {1}
+    memory.used = 101
+    loop.pass_time(1)
+    assert book.ended == [1]

@@ -2,6 +2,7 @@
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -120,6 +121,20 @@ def test_it_goes_by_itself(rooms, monkeypatch):
         time.sleep(0.01)
 
     assert rooms.kept == 0
+
+
+def test_many_threads_never_get_the_same(rooms):
+    def use(number):
+        for turn in range(30):
+            room = rooms.take(PAGE)
+            mark = bytes([number, turn])
+            room[:2] = room[-2:] = mark
+            time.sleep(0.0002)
+            assert bytes(room[:2]) == bytes(room[-2:]) == mark
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(use, range(8)))
+    assert rooms.kept <= 16 * PAGE  # each takes the next before it lets go of one
 
 
 def test_what_is_kept_goes_before_there_is_too_little(rooms, monkeypatch):

@@ -14,7 +14,7 @@ from agentd.transport.front import TURN, FrontPort, front_socket
 from agentd.transport.local import UNREAD, LocalRouter, listen
 from agentd.transport.loop import BATCH, Loop
 from agentd.transport.monitor import MonitorPort
-from agentd.transport.shares import DEAR_BYTES, SHARE, Shares
+from agentd.transport.shares import DEAR_BYTES, LOCAL_SHARE, SHARE, Shares
 from agentd.transport.wire import Wire
 
 FLOOD = 300
@@ -199,7 +199,7 @@ def test_of_a_flood_at_a_worker_no_more_than_two_shares_come_before_another_peer
     flood_on()
     counts = served_between(router, flood_on, lambda: polite.send([b"polite"]))
 
-    assert 0 < max(counts) <= 2 * SHARE, counts
+    assert 0 < max(counts) <= 2 * LOCAL_SHARE, counts
 
 
 def test_a_flood_at_a_worker_is_served_whole_and_in_order(router, join):
@@ -244,18 +244,18 @@ def test_who_does_not_read_is_not_read_from_and_what_it_said_is_not_lost(router,
     [[route, _body]] = router.receive(BATCH)[0]
     while router._peers[route].wire.queued <= UNREAD:
         router.send([route, bytes(1 << 20)])
-    for _ in range(SHARE * 5):
+    for _ in range(LOCAL_SHARE * 5):
         wire.send([b"more"])
     served = len(router.receive(BATCH)[0])
-    assert served == SHARE
+    assert served == LOCAL_SHARE
     assert router.receive(BATCH) == ([], True)
     assert router.rest_s() > 0.0
     deadline = time.monotonic() + 30
-    while served < SHARE * 5:
+    while served < LOCAL_SHARE * 5:
         assert time.monotonic() < deadline
         wire.receive(1, [])  # now it reads
         served += len(router.receive(BATCH)[0])
-    assert served == SHARE * 5
+    assert served == LOCAL_SHARE * 5
 
 
 # -- both ------------------------------------------------------------------------------------------

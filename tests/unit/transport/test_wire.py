@@ -4,6 +4,7 @@ import os
 import select
 import socket
 import struct
+import threading
 
 import pytest
 from hypothesis import given, settings
@@ -287,3 +288,66 @@ def test_nothing_is_put_for_a_peer_that_is_gone():
         one.put([b"b"])
     one.flush()
     one.close()
+
+
+# -- what is held back -----------------------------------------------------------------------------
+def test_what_is_held_leaves_with_the_next_that_is_not(ends):
+    sender, receiver = ends
+    sender.send([b"one"], hold=True)
+    sender.send([b"two"], hold=True)
+    came = []
+    receiver.receive(100, came)
+    assert came == []
+    assert sender.queued
+
+    sender.send([b"three"])
+
+    receiver.receive(100, came)
+    assert [bytes(frame) for (frame,) in came] == [b"one", b"two", b"three"]
+    assert not sender.queued
+
+
+def test_a_long_frame_is_not_held(ends):
+    sender, receiver = ends
+    sender.send([b"one"], hold=True)
+    long = b"x" * 100_000
+    sender.send([long], hold=True)
+    came = []
+    while len(came) < 2:
+        sender.flush()
+        receiver.receive(100, came)
+
+    assert [bytes(frame) for (frame,) in came] == [b"one", long]
+
+
+def held_answer(router, port):
+    port.send([b"question"])
+    came = []
+    while not came:
+        came = router.receive(100)[0]
+    router.hold_back()
+    router.send([came[0][0], b"held"])
+    assert port.receive(100)[0] == []
+    return came[0][0]
+
+
+def test_a_router_lets_go_of_what_it_held_back(meet):
+    router, port = meet()
+    held_answer(router, port)
+
+    router.let_go()
+
+    assert port.receive(100)[0] == [[b"held"]]
+
+
+def test_only_the_thread_that_holds_back_holds_back(meet):
+    router, port = meet()
+    route = held_answer(router, port)
+
+    other = threading.Thread(target=router.send, args=([route, b"now"],))
+    other.start()
+    other.join()
+
+    assert port.receive(100)[0] == [[b"held"], [b"now"]]
+    router.let_go()
+    assert port.receive(100)[0] == []

@@ -113,3 +113,32 @@ def test_a_few_at_a_time_in_the_order_they_came():
     assert len(later.tasks) == 1
     later.run()
     assert done[-1] == "again"
+
+
+def test_quick_tasks_are_collected_from_the_thread_that_collects():
+    executor = Executor()
+    executor.collect()
+    quick, elsewhere = threading.Event(), threading.Event()
+    executor.submit(quick.set, quick=True)
+    threading.Thread(target=executor.submit, args=(elsewhere.set,), kwargs={"quick": True}).start()
+
+    assert elsewhere.wait(LONG_S)
+    assert not quick.is_set()
+    task = executor.collected()
+    assert task is not None
+    task()
+    assert quick.is_set()
+    assert executor.collected() is None
+
+
+def test_what_was_collected_runs_when_nobody_collects_any_more():
+    executor = Executor()
+    executor.collect()
+    left, later = threading.Event(), threading.Event()
+    executor.submit(left.set, quick=True)
+
+    executor.dismiss()
+    executor.submit(later.set, quick=True)
+
+    assert left.wait(LONG_S)
+    assert later.wait(LONG_S)

@@ -1,0 +1,220 @@
+"""Peers over TCP that speak CURVE by hand: they claim to be others, or never finish."""
+
+import contextlib
+import os
+import socket
+
+import pytest
+import zmq
+from zmq.utils import z85
+
+import agentd
+from agentd import keys
+from agentd.keys import Role
+from agentd.protocol import pack, unpack
+from agentd.protocol.messages import Ask, Create, Error, Welcome
+from benchmarks.hostile.curve import DEALER, CurveClient, metadata
+from tests.faults.doors import Door
+from tests.faults.harness import Daemon, wait_until
+from tests.faults.test_hostile_peers import beside, counters
+from tests.faults.victims import Victim
+from tests.faults.zmtp import introduction
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def door(tmp_path):
+    """A daemon that listens on TCP, too: ``open`` starts it."""
+    made = []
+
+    def build(*, wait, **settings):
+        made.append(Daemon(**settings))
+        return made[-1]
+
+    one = Door(tmp_path)
+    one.grant()
+    one.build = build
+    yield one
+    for daemon in made:
+        daemon.end()
+
+
+class Peer:
+    """A connection over TCP by a plain socket."""
+
+    def __init__(self, door, secret, said=DEALER):
+        host, _, port = door.endpoint.removeprefix("tcp://").rpartition(":")
+        self.socket = socket.create_connection((host, int(port)), timeout=30)
+        self._curve = CurveClient(door.pair.public, secret, said)
+        try:
+            self.told = self._curve.meet(self.socket)
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def say(self, message, payload=()):
+        self.socket.sendall(self._curve.message([*pack(message), *payload]))
+
+    def answer(self):
+        return unpack(self._curve.read(self.socket))
+
+    def send_parts(self, part, times):
+        """Parts of a message that is not finished; False once the daemon has ended it."""
+        try:
+            for _ in range(times):
+                self.socket.sendall(self._curve.message(part, finished=False))
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        return True
+
+    def is_ended(self):
+        with contextlib.suppress(OSError):
+            while self.socket.recv(65_536):
+                pass
+        return True
+
+    def close(self):
+        self.socket.close()
+
+
+@pytest.fixture
+def meet(door):
+    met = []
+
+    def meet(secret, **said):
+        met.append(Peer(door, secret, DEALER + metadata(**said)))
+        return met[-1]
+
+    yield meet
+    for one in met:
+        one.close()
+
+
+# -- somebody else's name --------------------------------------------------------------------------
+@pytest.fixture
+def observer(door, tmp_path):
+    """Somebody who may look, and nothing else."""
+    pair = keys.make_pair(str(tmp_path / "observer"), "client", "observer")
+    door.grant(pair, "observer", roles=frozenset({Role.OBSERVER}))
+    return pair
+
+
+CLAIMS = {
+    "an admin's key": lambda door: door.who,
+    "the daemon's own user": lambda _door: f"uid:{os.geteuid()}",
+    "everybody": lambda _door: "*",
+    "nobody": lambda _door: "",
+}
+
+
+@pytest.mark.parametrize("name", ["User_Id", "user_id", "USER_ID"])
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
+def test_a_user_id_that_a_peer_says_itself_is_not_believed(door, observer, meet, name, claim):
+    door.open(door.build)
+    honest = meet(door.me.secret)
+    honest.say(introduction())
+    assert isinstance(honest.answer(), Welcome)
+    honest.say(Ask(2, "info"))
+    assert not isinstance(honest.answer(), Error)
+
+    forger = meet(observer.secret, **{name: claim(door).encode()})
+    forger.say(introduction())
+    welcome = forger.answer()
+    forger.say(Create(3, os.urandom(16), "tests.faults.victims:Victim", "spec", "data"), [b"\x90"])
+    refused = forger.answer()
+
+    assert isinstance(welcome, Welcome)  # it has a grant: its own
+    assert not welcome.takes_code
+    assert (refused.id, refused.code) == (3, "NotAllowed")
+    assert refused.facts["who"] == keys.who_of(observer.public)
+    assert agentd.connect(door.daemon.endpoint).agents() == []
+
+
+def test_who_has_no_key_is_not_let_in_by_any_claim(door, meet):
+    door.open(door.build)
+    for claim in CLAIMS.values():
+        with pytest.raises(OSError):
+            meet(os.urandom(32), User_Id=claim(door).encode())
+    assert counters(door.daemon)["handshakes_failed"] >= len(CLAIMS)
+
+
+def test_an_address_that_a_peer_says_itself_is_not_believed(door, meet):
+    """Who sends nonsense is named in the log by where it came from."""
+    door.open(door.build, max_malformed=1)
+    forger = meet(door.me.secret, Peer_Address=b"203.0.113.7")
+    forger.socket.sendall(forger._curve.message([b"nonsense"]))
+    assert forger.is_ended()
+    wait_until(lambda: counters(door.daemon)["disconnected_malformed"] == 1, "it to be counted")
+    assert "203.0.113.7" not in door.daemon.said()
+    assert "127.0.0.1" in door.daemon.said()
+
+
+# -- messages that never end -----------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("part", "times"),
+    [([bytes(MIB)], 400), ([b""] * 500, 4_000)],
+    ids=["of 1 MiB", "empty"],
+)
+def test_one_who_never_finishes_a_message_over_tcp_is_disconnected(door, meet, part, times):
+    door.open(door.build, max_memory_bytes=160 * MIB)
+    agent = Victim(to_dist=door.daemon.endpoint)
+    assert agent.add() == 1
+    peer = meet(door.me.secret)
+    peer.say(introduction())
+    assert isinstance(peer.answer(), Welcome)
+    with beside(door.daemon, "one who never finishes, over TCP"):
+        peer.send_parts(part, times)
+        assert peer.is_ended()
+        wait_until(lambda: counters(door.daemon)["disconnected_memory"] >= 1, "it to be counted")
+
+    said = door.daemon.said()
+    assert "127.0.0.1:" in said
+    assert "sends without finishing a message" in said or "no sign of life" in said
+    wait_until(lambda: counters(door.daemon)["memory_bytes"] < 160 * MIB, "its memory to come back")
+    assert agent.add() == 2
+
+
+def test_one_who_stops_in_the_middle_of_a_message_over_tcp_holds_up_nobody(door, meet):
+    """It stays: it costs little. But nobody waits for it, and its place is given back."""
+    door.open(door.build)
+    usual = counters(door.daemon)["connections"]
+    peers = [meet(door.me.secret) for _ in range(20)]
+    for peer in peers:
+        peer.say(introduction())
+        assert isinstance(peer.answer(), Welcome)
+        assert peer.send_parts([bytes(1000)], 3)
+    assert Victim(to_dist=door.daemon.endpoint).add() == 1
+    for peer in peers:
+        peer.close()
+    wait_until(lambda: counters(door.daemon)["connections"] <= usual, "them to be forgotten")
+
+
+def test_the_client_by_hand_is_one_as_any_other(door, meet):
+    """What the others of this file show rests on it."""
+    door.open(door.build)
+    peer = meet(door.me.secret)
+    peer.say(introduction())
+    assert isinstance(peer.answer(), Welcome)
+    for number in range(2, 50):
+        peer.say(Ask(number, "info"))
+        assert peer.answer().id == number
+    assert b"Socket-Type" in peer.told
+
+
+def test_what_is_claimed_here_would_be_believed_where_nobody_asks_for_keys():
+    """The claims of this file arrive: libzmq takes them over, if no authenticator says better."""
+    public, secret = zmq.curve_keypair()
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as unguarded:
+        unguarded.linger = 0
+        unguarded.curve_server = True
+        unguarded.curve_secretkey = secret
+        port = unguarded.bind_to_random_port("tcp://127.0.0.1")
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as peer:
+            said = DEALER + metadata(User_Id=b"key:admin")
+            curve = CurveClient(z85.decode(public), os.urandom(32), said)
+            curve.meet(peer)
+            peer.sendall(curve.message([b"hello"]))
+            assert unguarded.poll(30_000)
+            frame = unguarded.recv_multipart(copy=False)[-1]
+            assert (frame.bytes, frame.get("User-Id")) == (b"hello", "key:admin")

@@ -1,0 +1,53 @@
+from agentd.worker.pace import FORGIVEN, LONGEST_PROOF, PROOF, QUICK_S, Pace
+
+LONG = 2 * QUICK_S
+
+
+def prove(pace, count=PROOF, name="m"):
+    for _ in range(count):
+        pace.note(name, 0.0)
+
+
+def needed(pace, name="m"):
+    """How many quick calls it takes to be believed again."""
+    count = 0
+    while not pace.is_quick(name):
+        pace.note(name, 0.0)
+        count += 1
+    return count
+
+
+def test_a_method_is_believed_to_be_quick_once_it_was_so_for_a_while():
+    pace = Pace()
+    prove(pace, PROOF - 1)
+    assert not pace.is_quick("m")
+
+    pace.note("m", QUICK_S)
+
+    assert pace.is_quick("m")
+    assert not pace.is_quick("another")
+
+
+def test_one_long_call_and_it_has_to_prove_itself_anew_for_longer_each_time():
+    pace = Pace()
+    prove(pace)
+    proofs = []
+    for _ in range(12):
+        pace.note("m", LONG)
+        assert not pace.is_quick("m")
+        proofs.append(needed(pace))
+
+    assert proofs[0] == 2 * PROOF
+    assert proofs == sorted(proofs)
+    assert proofs[-1] == LONGEST_PROOF
+
+
+def test_what_was_long_once_is_forgiven():
+    pace = Pace()
+    for _ in range(3):
+        pace.note("m", LONG)
+    prove(pace, 8 * PROOF + FORGIVEN + 1)
+
+    pace.note("m", LONG)
+
+    assert needed(pace) == 2 * PROOF
