@@ -1,17 +1,18 @@
-"""Making a connection: to a daemon over ZeroMQ, to a worker of this host over its own socket."""
+"""Making a connection: to a daemon over ZeroMQ, on this host over stream sockets."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agentd.client.link import LinkDown, no_answer
 from agentd.errors import DaemonNotFound
 from agentd.transport import rundir
 from agentd.transport.local import LocalPort, connect
-from agentd.transport.rundir import is_tcp
+from agentd.transport.rundir import is_tcp, is_unix
 
 if TYPE_CHECKING:
+    from agentd.client.runtime import Runtime
     from agentd.transport.sockets import DealerPort
 
 __all__ = ["dial_daemon", "dial_worker"]
@@ -20,20 +21,23 @@ LOOK_S = 0.25
 """How often somebody who waits for a connection looks whether there is still a listener."""
 
 
-def dial_daemon(context: Any, endpoint: str, timeout: float) -> DealerPort:
+def dial_daemon(runtime: Runtime, endpoint: str, timeout: float) -> DealerPort | LocalPort:
     """A connection to the daemon, made within the time.
 
-    Raises ``DaemonNotFound``, or ``LinkDown`` if it broke at once; over TCP see ``dial_tcp``.
+    An embedded one listens as workers do. Raises ``DaemonNotFound``, or ``LinkDown`` if it broke at
+    once; over TCP see ``dial_tcp``.
     """
     if is_tcp(endpoint):
         from agentd.client.tcp import dial_tcp
 
-        return dial_tcp(context, endpoint, timeout)
+        return dial_tcp(runtime.context, endpoint, timeout)
+    if is_unix(endpoint):
+        return _dial(endpoint, rundir.ipc_path(endpoint), timeout, shares=False)
     from agentd.transport.sockets import DealerPort
 
     deadline = time.monotonic() + timeout
     path = rundir.ipc_path(endpoint)
-    port = DealerPort(context, endpoint)
+    port = DealerPort(runtime.context, endpoint)
     while not port.wait_connected(LOOK_S):
         broke = port.has_broken()
         # Its process may have ended since somebody last looked.
@@ -54,8 +58,12 @@ def dial_daemon(context: Any, endpoint: str, timeout: float) -> DealerPort:
 
 def dial_worker(address: str, timeout: float) -> LocalPort:
     """A connection to a worker; raises ``DaemonNotFound`` if nobody listens there."""
+    return _dial(address, rundir.worker_path(address), timeout, shares=True)
+
+
+def _dial(address: str, path: str, timeout: float, *, shares: bool) -> LocalPort:
     try:
-        return connect(rundir.worker_path(address), timeout)
+        return connect(path, timeout, shares=shares)
     except (BlockingIOError, TimeoutError):
         raise no_answer(address) from None
     except OSError as error:

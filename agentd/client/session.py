@@ -177,7 +177,7 @@ class Session:
             if not self._way.is_listening():
                 self._daemon = None
                 raise DaemonNotFound(self._way.nobody(), endpoint=self.endpoint)
-            dial = partial(dial_daemon, self._runtime.context, self.endpoint)
+            dial = partial(dial_daemon, self._runtime, self.endpoint)
             self._daemon = self._once(
                 self.endpoint, came, lambda: self._open(self.endpoint, dial, CONNECT_TIMEOUT_S)
             )

@@ -9,6 +9,7 @@ from typing import Any
 
 from agentd import serialization
 from agentd.errors import CodecNotAllowed
+from agentd.transport import rundir
 
 __all__ = ["Reader", "is_own"]
 
@@ -88,7 +89,7 @@ class Reader:
 
     def _way(self) -> str:
         """What would allow it."""
-        if self._endpoint.startswith("ipc://"):
+        if not rundir.is_tcp(self._endpoint):
             return (
                 "Only plain data is read from a socket that is not in a private folder of this "
                 "user's (mode 0700, as the folders above it)."

@@ -85,7 +85,7 @@ def audit_path(config: ServerConfig, endpoint: str, *, exposed: bool) -> str | N
 
 def _name_of(endpoint: str) -> str:
     """A name for people and, as others may be called so too, the start of a hash."""
-    path = endpoint.removeprefix("ipc://")
+    path = endpoint.partition("://")[2]
     stem = re.sub(r"[^A-Za-z0-9_-]", "_", os.path.basename(path).removesuffix(".sock"))
     return f"{stem}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
 

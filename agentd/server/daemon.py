@@ -12,8 +12,8 @@ import os
 import resource
 import signal
 from collections.abc import Callable
-from functools import partial
-from typing import Final
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Final
 
 from agentd.config import ServerConfig
 from agentd.errors import AgentdError, ConfigError, TransportError
@@ -41,10 +41,12 @@ from agentd.server.trail import Trail
 from agentd.server.watchdog import Watchdog
 from agentd.transport import rundir
 from agentd.transport.connections import SPARE, Connections, most_connections
-from agentd.transport.front import FrontPort
+from agentd.transport.localfront import LocalFront
 from agentd.transport.loop import Loop
 from agentd.transport.process import host_identity, raise_file_limit
-from agentd.transport.sockets import new_context
+
+if TYPE_CHECKING:
+    from agentd.transport.front import FrontPort
 
 __all__ = ["Daemon", "serve"]
 
@@ -112,8 +114,10 @@ class Daemon:
 
     def _default_bind(self, base: str) -> str:
         # An embedded daemon is private to its client: its socket lies in its own folder.
-        folder = base if self._parent is None else self.folder
-        return f"ipc://{os.path.join(folder, rundir.DEFAULT_SOCKET)}"
+        # Nobody else knocks there, so it needs none of what ZeroMQ does for clients of all kinds.
+        if self._parent is not None:
+            return f"unix://{os.path.join(self.folder, rundir.DEFAULT_SOCKET)}"
+        return f"ipc://{os.path.join(base, rundir.DEFAULT_SOCKET)}"
 
     def run(self, ready: Callable[[str], None] = lambda _endpoint: None) -> None:
         """Serve until stopped; ``ready`` is called with the endpoint once clients may come."""
@@ -124,7 +128,6 @@ class Daemon:
         self.loop.on_signal(signal.SIGINT, stop)
         self.loop.on_signal(signal.SIGHUP, self._reload)
         raise_file_limit()
-        self._context = new_context()
         try:
             self._open()
             ready(self.endpoint)
@@ -175,16 +178,21 @@ class Daemon:
         self._connections = self._limited()
         self._fronts.on_open = self._watch_front
         self._fronts.on_bound = self._connections.bound
-        for path in self._paths:
+        for path, endpoint in zip(self._paths, self._ipc, strict=True):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)  # left by a daemon that was killed; the lock says it is gone
             private = os.path.dirname(path) in (self._base, self.folder)
-            self._fronts.open_ipc(self._context, path, private=private)
-        self._fronts.open_tcp(
-            self._context,
-            lambda: self._unkept(TransportError("the authenticator ended, and so did this daemon")),
-        )
-        if self._fronts.endpoints:
+            if rundir.is_unix(endpoint):
+                self._fronts.open_unix(path, most_queued=self.config.max_queued_bytes)
+            else:
+                self._fronts.open_ipc(self._context, path, private=private)
+        if self._fronts.has_tcp:
+            self._fronts.open_tcp(
+                self._context,
+                lambda: self._unkept(
+                    TransportError("the authenticator ended, and so did this daemon")
+                ),
+            )
             self._doorkeeper = Doorkeeper(
                 partial(self._fronts.look_at_door, self._context), self._unkept
             )
@@ -234,8 +242,18 @@ class Daemon:
         if self._parent is None:
             self._watch_grants()
 
-    def _watch_front(self, front: FrontPort) -> None:
+    @cached_property
+    def _context(self) -> Any:
+        """Of ZeroMQ, if it is needed."""
+        from agentd.transport.sockets import new_context
+
+        return new_context()
+
+    def _watch_front(self, front: FrontPort | LocalFront) -> None:
         """Have the book of connections follow what a socket accepts, from the first one on."""
+        if isinstance(front, LocalFront):
+            self._connections.follow(front)
+            return
         number = len(self._fronts.ports) - 1
         self.loop.serve(self._connections.watch(front), partial(self._connections.event, number))
 
@@ -332,7 +350,7 @@ class Daemon:
                 os.close(fd)
         for lock in self._locks:
             lock.release()
-        if closed:
+        if closed and "_context" in self.__dict__:
             self._context.term()
         if self._audit is not None:
             self._audit.close()

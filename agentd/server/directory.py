@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +32,7 @@ class Agent:
     worker: str = ""
     epoch: int = 0
     restarts: int = 0
-    charged: deque[float] = field(default_factory=deque)
+    charged: list[float] = field(default_factory=list)
     """When (monotonic seconds) it was charged with the death of a worker."""
     isolated: bool = False
     """It was running when its worker died, so it gets a worker of its own."""

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from agentd.errors import ConfigError, EndpointInUse
-from agentd.transport.front import FrontPort, front_socket
+from agentd.transport.local import listen
+from agentd.transport.localfront import LocalFront
 from agentd.transport.rundir import is_tcp
-from agentd.transport.sockets import admit_only
 
-if TYPE_CHECKING:  # what TCP alone needs is imported where it is opened
+if TYPE_CHECKING:  # ZeroMQ, and what TCP alone needs, are imported where they are opened
     from agentd.keys import GrantBook, Pair
     from agentd.transport.endpoint import TcpEndpoint
+    from agentd.transport.front import FrontPort
     from agentd.transport.zap import Authenticator
 
 __all__ = ["Fronts", "private_umask", "split"]
@@ -62,7 +63,7 @@ class Fronts:
         self._book = book
         self._max_frame = max_frame
         self._handshake_s = handshake_s
-        self.on_open: Callable[[FrontPort], None] = lambda _port: None
+        self.on_open: Callable[[FrontPort | LocalFront], None] = lambda _port: None
         """Called with each socket before it is bound."""
         self.on_bound: Callable[[str | int], None] = lambda _name: None
         """Called with the path or the port where one of them listens now."""
@@ -71,7 +72,7 @@ class Fronts:
         self._open_to_users: list[str] = []
         self._authenticator: Authenticator | None = None
         self._probe: tuple[bytes, bytes] | None = None
-        self.ports: list[FrontPort] = []
+        self.ports: list[FrontPort | LocalFront] = []
         self.endpoints: list[str] = []
         """Of TCP, as they were bound: with the port that the system chose."""
         if tcp:
@@ -82,6 +83,11 @@ class Fronts:
             self._pair = load_pair(folder, "server")
             self._check_somebody_may_come(tcp[0])
             self._tcp = [address for endpoint in tcp for address in _addresses(endpoint)]
+
+    @property
+    def has_tcp(self) -> bool:
+        """Whether there is TCP to be opened."""
+        return bool(self._tcp)
 
     def _check_somebody_may_come(self, endpoint: TcpEndpoint) -> None:
         for alarm in self._book.alarms:
@@ -94,8 +100,18 @@ class Fronts:
             )
 
     # -- opening -----------------------------------------------------------------------------------
+    def open_unix(self, path: str, *, most_queued: int) -> None:
+        """Listen at a path in a folder that only we can enter: without ZeroMQ."""
+        port = LocalFront(listen(path), most=self._max_frame, most_queued=most_queued)
+        self.ports.append(port)
+        self.on_open(port)
+        self.on_bound(path)
+
     def open_ipc(self, context: Any, path: str, *, private: bool) -> None:
         """Bind to a path whose lock is ours. ``private``: in a folder that only we can enter."""
+        from agentd.transport.front import FrontPort, front_socket
+        from agentd.transport.sockets import admit_only
+
         socket = front_socket(context, max_frame=self._max_frame, handshake_s=self._handshake_s)
         if private:
             admit_only(socket, os.geteuid())
@@ -162,6 +178,7 @@ class Fronts:
 
     def _bind(self, context: Any, address: TcpEndpoint, pair: Pair) -> None:
         from agentd.transport.curve import bind_to, server_socket
+        from agentd.transport.front import FrontPort
 
         socket = server_socket(
             context,

@@ -48,6 +48,8 @@ FATE_WAIT_S = 2.0
 a process's sockets before its pidfd is readable, a core dump may lie between."""
 
 
+MOST_CLASSES = 1000
+"""Descriptions of so many classes are kept to be shared."""
 KILL_S = 2.0
 """How long a worker may take to let go of a killed agent; one whose loop is stuck is killed."""
 
@@ -72,6 +74,8 @@ class Hosting:
         self._book = book
         self.store = store
         self._waiting: dict[bytes, list[Settled]] = {}
+        self._abouts: dict[str, dict[str, Any]] = {}
+        """The description of each class, as it was told last."""
         self._fates: dict[tuple[bytes, int], list[Callable[[AgentError], None]]] = {}
         self._endings: dict[bytes, list[Callable[[], None]]] = {}
         self.draining = False
@@ -162,11 +166,22 @@ class Hosting:
         agent.happen(Event.STARTED)
         if agent.state is not State.READY:
             return
-        agent.about = message.about
-        log.info("agent ready", extra={"action": "agent_ready", **_facts(agent)})
+        agent.about = self._kept(agent.spec.cls, message.about)
+        if log.isEnabledFor(logging.INFO):
+            log.info("agent ready", extra={"action": "agent_ready", **_facts(agent)})
         ready = self._ready(agent, worker)
         for settled in self._waiting.pop(agent.id, ()):
             settled(ready, [])
+
+    def _kept(self, cls: str, about: dict[str, Any]) -> dict[str, Any]:
+        """The description of a class, which is alike for all of its agents, only once."""
+        last = self._abouts.get(cls)
+        if last == about:
+            return last
+        if len(self._abouts) >= MOST_CLASSES:
+            self._abouts.clear()
+        self._abouts[cls] = about
+        return about
 
     def start_failed(self, worker: Worker, message: StartFailed, payload: list[Any]) -> None:
         """A worker could not build it: its ``__init__`` raised, or the payload cannot be read."""
@@ -358,7 +373,7 @@ class Hosting:
         if charged:
             agent.charged.append(now)
             while agent.charged[0] < now - self._config.restart_window_s:
-                agent.charged.popleft()
+                agent.charged.pop(0)
         deaths = len(agent.charged)
         if deaths > self._config.restart_limit:
             agent.happen(Event.BUDGET_SPENT)

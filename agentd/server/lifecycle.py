@@ -22,6 +22,8 @@ class State(Enum):
     STOPPING = "stopping"
     ENDED = "ended"
 
+    __hash__ = object.__hash__  # there is one of each; that of ``Enum`` costs a call in Python
+
 
 class Event(Enum):
     """What can happen to it."""
@@ -33,6 +35,8 @@ class Event(Enum):
     BUDGET_SPENT = "budget spent"
     STOP_REQUESTED = "stop requested"
     STOPPED = "stopped"
+
+    __hash__ = object.__hash__  # as above
 
 
 class IllegalTransition(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 __all__ = ["LineReader", "OutputBook", "Ring"]
@@ -28,15 +28,19 @@ started and that still writes must not hold up the daemon, which splits 64 KiB i
 class Ring:
     """The last lines of one source, numbered from 0 for as long as it lives."""
 
-    __slots__ = ("lines", "next")
+    __slots__ = ("_limit", "lines", "next")
 
     def __init__(self, limit: int) -> None:
-        self.lines: deque[tuple[int, float, str, str]] = deque(maxlen=limit)
+        self._limit = limit
+        self.lines: Collection[tuple[int, float, str, str]] = ()
         self.next = 0
 
     def add(self, stream: str, text: str) -> None:
         """Append a line, stamped with the wall clock (for display only)."""
-        self.lines.append((self.next, time.time(), stream, text))
+        lines = self.lines
+        if not isinstance(lines, deque):  # most agents never write one, and a deque takes 0.7 KiB
+            lines = self.lines = deque(maxlen=self._limit)
+        lines.append((self.next, time.time(), stream, text))
         self.next += 1
 
     def since(self, after: int) -> list[dict[str, Any]]:

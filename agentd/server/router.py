@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Collection, Hashable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from agentd.config import ServerConfig
 from agentd.errors import (
@@ -83,9 +83,13 @@ from agentd.server.vigil import Vigil
 from agentd.transport.connections import Connection as Wire
 from agentd.transport.connections import Connections
 from agentd.transport.faults import Faults
-from agentd.transport.front import FrontPort, Origin, disconnect, mark_of
+from agentd.transport.localfront import LocalFront
 from agentd.transport.loop import Loop
+from agentd.transport.origin import Origin, disconnect, mark_of
 from agentd.transport.unreachable import Unreachable
+
+if TYPE_CHECKING:
+    from agentd.transport.front import FrontPort
 
 __all__ = ["Router"]
 
@@ -115,7 +119,7 @@ class Router:
         loop: Loop,
         node: str,
         endpoint: str,
-        fronts: Sequence[FrontPort],
+        fronts: Sequence[FrontPort | LocalFront],
         hosting: Hosting,
         supervisor: Supervisor,
         sessions: Sessions,
@@ -509,7 +513,11 @@ class Router:
     def _sent(self, address: Address, frames: list[Any]) -> bool:
         front, route = address
         try:
-            self._loop.send(self._fronts[front], [route, *frames])
+            port = self._fronts[front]
+            if isinstance(port, LocalFront):
+                self._loop.send_soon(port, [route, *frames])
+            else:
+                self._loop.send(port, [route, *frames])
         except Unreachable:
             self.undelivered += 1
             connection = self._sessions.connection(address)

@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -140,7 +141,7 @@ class Supervisor:
             if worker.spared:
                 self._start(worker)
 
-    @property
+    @cached_property
     def _size(self) -> int:
         return self._config.workers or os.cpu_count() or 1
 

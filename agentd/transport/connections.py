@@ -21,13 +21,13 @@ import struct
 import termios
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
-import zmq
-
-from agentd.transport.front import FrontPort
-from agentd.transport.monitor import MonitorPort
-from agentd.transport.sockets import Port
+if TYPE_CHECKING:
+    from agentd.transport.front import FrontPort
+    from agentd.transport.localfront import LocalFront
+    from agentd.transport.sockets import Port
 
 __all__ = ["SPARE", "Connection", "Connections", "most_connections"]
 
@@ -40,13 +40,6 @@ SHARE: Final = 0.8
 """Of the descriptors that the system allows, for connections; the rest is for workers and files."""
 QUIET_S: Final = 10.0
 """Too many connections are told in the log once in this time."""
-_HANDSHAKE_FAILED: Final = (
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-)
-_EVENTS: Final = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | _HANDSHAKE_FAILED
-_EVENT: Final = struct.Struct("=HI")
 _UCRED: Final = struct.Struct("3i")
 _BYTES_RECEIVED: Final = 128
 """Offset of ``tcpi_bytes_received`` in ``struct tcp_info`` (linux/tcp.h, since Linux 4.1)."""
@@ -93,7 +86,7 @@ class Connections:
         self._clock = clock
         self._by_fd: dict[int, Connection] = {}
         self._names: list[str | int] = []
-        self._monitors: list[tuple[FrontPort, Port]] = []
+        self._monitors: list[tuple[FrontPort, Port] | None] = []
         self._told_at: float | None = None
         self.on_lost: Callable[[Connection], None] = lambda _connection: None
         self.shed = 0
@@ -109,12 +102,21 @@ class Connections:
 
     def watch(self, front: FrontPort) -> Port:
         """Watch what a socket will accept, before it is bound; the port to be served for that."""
+        from agentd.transport.monitor import monitor_of
+
         number = len(self._monitors)
-        monitor = MonitorPort(front.socket.get_monitor_socket(_EVENTS))
-        monitor.socket.setsockopt(zmq.LINGER, 0)
+        monitor = monitor_of(front)
         self._monitors.append((front, monitor))
         front.on_message = lambda fd, route, size: self._came(number, fd, route, size)
         return monitor
+
+    def follow(self, front: LocalFront) -> None:
+        """The same for a socket that tells by itself."""
+        number = len(self._monitors)
+        self._monitors.append(None)
+        front.on_message = lambda fd, route, size: self._came(number, fd, route, size)
+        front.on_accepted = partial(self._accepted, number)
+        front.on_lost = self._lost
 
     def bound(self, name: str | int) -> None:
         """A watched socket listens there: the path of a socket, or a port of TCP."""
@@ -122,17 +124,25 @@ class Connections:
 
     def event(self, front: int, frames: list[Any]) -> None:
         """What a monitor tells."""
-        kind, fd = _EVENT.unpack(frames[0])
-        if kind == zmq.EVENT_ACCEPTED:
-            connection = self._by_fd[fd] = Connection(fd, front)
-            if len(self._by_fd) > self.most:
-                self._shed(connection)
-        elif kind == zmq.EVENT_DISCONNECTED:
-            lost = self._by_fd.pop(fd, None)
-            if lost is not None:
-                self.on_lost(lost)
+        from agentd.transport.monitor import read
+
+        kind, fd = read(frames)
+        if kind == "accepted":
+            self._accepted(front, fd)
+        elif kind == "lost":
+            self._lost(fd)
         else:
             self.handshakes_failed += 1
+
+    def _accepted(self, front: int, fd: int) -> None:
+        connection = self._by_fd[fd] = Connection(fd, front)
+        if len(self._by_fd) > self.most:
+            self._shed(connection)
+
+    def _lost(self, fd: int) -> None:
+        lost = self._by_fd.pop(fd, None)
+        if lost is not None:
+            self.on_lost(lost)
 
     def _shed(self, connection: Connection) -> None:
         self.shed += 1
@@ -209,7 +219,7 @@ class Connections:
 
     def close(self) -> None:
         """Before the watched sockets are closed."""
-        for front, monitor in self._monitors:
+        for front, monitor in filter(None, self._monitors):
             with front.lock:
                 if not front.closed:  # that of TCP is closed as soon as its door is not kept
                     front.socket.disable_monitor()

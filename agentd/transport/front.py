@@ -8,30 +8,25 @@ proven to have (``key:…``). They are bounded where libzmq can be, and watched 
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import zmq
 
 from agentd.transport.debts import REST_S, Debts
+from agentd.transport.origin import NOBODY, Origin
 from agentd.transport.shares import Shares
 from agentd.transport.sockets import BIG, Port, notice, router, take_parts
 
-__all__ = ["NOBODY", "RECEIVE_HWM", "FrontPort", "Origin", "disconnect", "front_socket", "mark_of"]
+__all__ = ["RECEIVE_HWM", "FrontPort", "front_socket"]
 
 RECEIVE_HWM: Final = 64
 """Messages of one client that wait here to be read; the others wait on its side."""
 
-NOBODY: Final = ""
-"""The ``who`` of a peer that nothing is known of; no grant is ever about it."""
 TURN: Final = 64
 """Messages taken in a turn: many clients together hold up each other no longer than that."""
-_ROUTE_BYTES: Final = 5
-"""Of a routing id that libzmq made: a zero and a number of 32 bits."""
 
 
 def front_socket(context: zmq.Context[Any], *, max_frame: int, handshake_s: float) -> Any:
@@ -47,22 +42,6 @@ MOST_HELD: Final = 64
 """Messages of those who owe; then they are served, however short the rest was."""
 MOST_HELD_BYTES: Final = 32 * 1024 * 1024
 """The same, so that long ones are not kept."""
-
-
-class Origin(NamedTuple):
-    """Where a message came from."""
-
-    route: bytes
-    who: str
-    fd: int
-    """The connection's descriptor, now: soon it may be another's."""
-    peer: str = ""
-    """``who``, and by which process or from which address: never used to allow anything."""
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether libzmq chose the route. One that a peer chose might have been another's."""
-        return len(self.route) == _ROUTE_BYTES and self.route[0] == 0
 
 
 class FrontPort(Port):
@@ -210,35 +189,3 @@ def _descriptor(frame: Any) -> int:
         return int(frame.get(zmq.SRCFD))
     except zmq.ZMQError:
         return -1
-
-
-def mark_of(fd: int) -> int:
-    """What tells a connection from a later one with the same descriptor; 0: there is none."""
-    with suppress(OSError):
-        return os.fstat(fd).st_ino
-    return 0
-
-
-def disconnect(fd: int, mark: int) -> bool:
-    """End a connection, if the descriptor is still the one that had that ``mark``.
-
-    libzmq owns the descriptor and sees the end itself, as if the peer had gone.
-    """
-    if fd < 0 or not mark:
-        return False
-    try:
-        own = os.dup(fd)
-    except OSError:
-        return False
-    try:
-        if os.fstat(own).st_ino != mark:
-            return False
-        with socket.socket(fileno=own) as connection:
-            own = -1
-            connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return False
-    finally:
-        if own >= 0:
-            os.close(own)
-    return True

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from agentd.transport.debts import REST_S, Debts
 from agentd.transport.faults import Faults
+from agentd.transport.origin import ROUTE_BYTES
 from agentd.transport.shares import IN_DEBT, LOCAL_SHARE, SHARE, cost
 from agentd.transport.unreachable import Unreachable
 from agentd.transport.wire import Broken, Wire
@@ -30,6 +31,7 @@ __all__ = [
     "MAX_QUEUED",
     "LocalPort",
     "LocalRouter",
+    "Peer",
     "adopt",
     "connect",
     "listen",
@@ -187,7 +189,7 @@ class LocalPort:
         self._wire.close()
 
 
-class _Peer:
+class Peer:
     """One connection of a router."""
 
     __slots__ = (
@@ -198,14 +200,16 @@ class _Peer:
         "pid",
         "resting",
         "route",
+        "uid",
         "wire",
         "writing",
     )
 
-    def __init__(self, wire: Wire, route: bytes, pid: int) -> None:
+    def __init__(self, wire: Wire, route: bytes, pid: int, uid: int) -> None:
         self.wire = wire
         self.route = route
         self.pid = pid  # whose work it is: another connection does not make it another's
+        self.uid = uid
         self.fd = wire.socket.fileno()
         self.lock = threading.Lock()  # protects the outbox
         self.writing = False
@@ -233,25 +237,30 @@ class LocalRouter:
         uids: Callable[[int], bool] = lambda uid: uid == os.geteuid(),
         most: int = MAX_MESSAGE,
         most_queued: int = MAX_QUEUED,
+        shares: bool = True,
     ) -> None:
-        """``uids``: whether a user may connect, as the kernel names the peer."""
+        """``uids``: whether a user may connect, as the kernel names the peer.
+
+        ``shares``: long frames may go by shared memory.
+        """
         listener.settimeout(0)
         self._listener = listener
         self._allowed = uids
         self._most = most
         self._most_queued = most_queued
+        self._shares = shares
         self._epoll = select.epoll()
         self._epoll.register(listener.fileno(), _IN)
         self.fd: int = self._epoll.fileno()
-        self._peers: dict[bytes, _Peer] = {}
-        self._by_fd: dict[int, _Peer] = {}
+        self._peers: dict[bytes, Peer] = {}
+        self._by_fd: dict[int, Peer] = {}
         self._ready: dict[int, int] = {}  # descriptors that have had no turn yet
         self._next = 0
         self._holder = 0
-        self._held: set[_Peer] = set()
+        self._held: set[Peer] = set()
         self._debts = Debts(time.monotonic)
         self._faults = Faults(MOST_FAULTS, time.monotonic)
-        self._resting: list[_Peer] = []
+        self._resting: list[Peer] = []
         self._door_rests = False
         self._rest_until = 0.0
         self.refused = 0
@@ -304,7 +313,7 @@ class LocalRouter:
             with peer.lock:
                 self._flush_now(peer)
 
-    def _flush_now(self, peer: _Peer) -> None:
+    def _flush_now(self, peer: Peer) -> None:
         """Send what waits, unless the socket is known to be full. Under the peer's lock."""
         if peer.wire.queued and not peer.writing:
             with contextlib.suppress(Broken):  # the loop finds it broken
@@ -321,7 +330,7 @@ class LocalRouter:
             peer.came.clear()
             self._hang_up(peer)
 
-    def _hang_up(self, peer: _Peer) -> None:
+    def _hang_up(self, peer: Peer) -> None:
         """End a connection, from any thread: the loop finds it ended."""
         with contextlib.suppress(OSError):
             peer.wire.socket.shutdown(socket.SHUT_RDWR)
@@ -364,7 +373,7 @@ class LocalRouter:
         if not (self._resting or self._door_rests):
             self._rest_until = time.monotonic() + REST_S
 
-    def _rest(self, peer: _Peer) -> None:
+    def _rest(self, peer: Peer) -> None:
         """Leave with it what it sends, as it owes."""
         self._begin_rest()
         peer.resting = True
@@ -409,7 +418,7 @@ class LocalRouter:
             return False
         return bool(came)
 
-    def _read(self, peer: _Peer) -> None:
+    def _read(self, peer: Peer) -> None:
         """Read what is there, or as much as is read at once; there may be more."""
         came: list[list[Any]] = []
         try:
@@ -419,20 +428,20 @@ class LocalRouter:
         finally:
             peer.came.extend(came)
 
-    def _reply(self, peer: _Peer) -> None:
+    def _reply(self, peer: Peer) -> None:
         """Send what the connection itself has to say."""
         with peer.lock:
             peer.wire.reply()
             self._watch(peer)
 
-    def _watch(self, peer: _Peer) -> None:
+    def _watch(self, peer: Peer) -> None:
         """Be told when what waits for it can be sent."""
         if peer.wire.queued and not peer.writing:
             peer.writing = True
             with contextlib.suppress(OSError):  # it was closed just now
                 self._epoll.modify(peer.fd, peer.events)
 
-    def _flush(self, peer: _Peer) -> None:
+    def _flush(self, peer: Peer) -> None:
         with peer.lock:
             if peer.wire.flush():
                 peer.writing = False
@@ -460,13 +469,18 @@ class LocalRouter:
             connected.close()
             return
         self._next += 1
-        route = self._next.to_bytes(8, "big")
-        peer = _Peer(Wire(connected, self._most, shares=True), route, pid=who[0])
+        route = self._next.to_bytes(ROUTE_BYTES, "big")
+        wire = Wire(connected, self._most, shares=self._shares)
+        peer = Peer(wire, route, *who)
         self._peers[peer.route] = peer
         self._by_fd[peer.fd] = peer
         self._epoll.register(peer.fd, _IN)
+        self._accepted(peer)
 
-    def _drop(self, peer: _Peer) -> None:
+    def _accepted(self, peer: Peer) -> None:
+        """There is a new connection."""
+
+    def _drop(self, peer: Peer) -> None:
         self._peers.pop(peer.route, None)
         self._by_fd.pop(peer.fd, None)
         with contextlib.suppress(OSError):
@@ -529,15 +543,18 @@ def listen(path: str, listener: socket.socket | None = None) -> socket.socket:
     return listener
 
 
-def connect(path: str, timeout: float) -> LocalPort:
-    """A connection to who listens at the path; raises ``OSError``."""
+def connect(path: str, timeout: float, *, shares: bool = True) -> LocalPort:
+    """A connection to who listens at the path; raises ``OSError``.
+
+    ``shares``: long frames may go by shared memory, which the listener has to know of.
+    """
     until = time.monotonic() + timeout
     while True:
         connecting = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             connecting.settimeout(max(0.01, until - time.monotonic()))
             connecting.connect(path)
-            return LocalPort(connecting, shares=True)
+            return LocalPort(connecting, shares=shares)
         except BlockingIOError:  # more wait to be accepted than may
             connecting.close()
             if time.monotonic() >= until:

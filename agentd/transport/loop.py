@@ -17,6 +17,7 @@ from agentd.transport.local import LocalPort, LocalRouter
 from agentd.transport.unreachable import Unreachable
 
 if TYPE_CHECKING:
+    from agentd.transport.localfront import LocalFront
     from agentd.transport.sockets import Port
 
 __all__ = ["AnyPort", "Loop", "Timer"]
@@ -59,7 +60,7 @@ class Loop:
         self._inbox: deque[tuple[_Served, list[Any]]] = deque()
         self.after: Callable[[], bool] | None = None
         """Called after each message: False if this thread does not run the loop any more."""
-        self._unsent: set[LocalPort] = set()
+        self._unsent: set[LocalPort | LocalFront] = set()
         self._more: list[_Served] = []
         """Ports that have more than what is in the inbox."""
         self._resting: dict[int, Timer] = {}
@@ -120,7 +121,7 @@ class Loop:
         if waiting:
             self._heat(port.fd)
 
-    def send_soon(self, port: LocalPort, frames: list[Any]) -> None:
+    def send_soon(self, port: LocalPort | LocalFront, frames: list[Any]) -> None:
         """Send together with what else goes there in this turn; in the loop's thread only.
 
         Whoever it goes to wakes once for all of it. Raises ``Unreachable``.

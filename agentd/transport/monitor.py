@@ -6,17 +6,31 @@ messages of all clients. So it is emptied whole whenever it is looked at, and at
 
 from __future__ import annotations
 
-from typing import Any, Final
+import struct
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import zmq
 
 from agentd.transport.sockets import Port
 
-__all__ = ["MonitorPort"]
+if TYPE_CHECKING:
+    from agentd.transport.front import FrontPort
+
+__all__ = ["MonitorPort", "monitor_of", "read"]
 
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 AT_ONCE: Final = 4_000
 """Even somebody who connects faster than that does not keep us here for ever."""
+_EVENTS: Final = (
+    zmq.EVENT_ACCEPTED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+_EVENT: Final = struct.Struct("=HI")
+_ACCEPTED: Final = int(zmq.EVENT_ACCEPTED)
+_DISCONNECTED: Final = int(zmq.EVENT_DISCONNECTED)
 
 
 class MonitorPort(Port):
@@ -36,3 +50,18 @@ class MonitorPort(Port):
         except zmq.Again:
             return messages, False
         return messages, True
+
+
+def monitor_of(front: FrontPort) -> MonitorPort:
+    """The port to be served, from before the socket is bound."""
+    monitor = MonitorPort(front.socket.get_monitor_socket(_EVENTS))
+    monitor.socket.setsockopt(zmq.LINGER, 0)
+    return monitor
+
+
+def read(frames: list[Any]) -> tuple[Literal["accepted", "lost", "failed"], int]:
+    """What happened, and the descriptor of the connection."""
+    kind, fd = _EVENT.unpack(frames[0])
+    if kind == _ACCEPTED:
+        return "accepted", fd
+    return ("lost" if kind == _DISCONNECTED else "failed"), fd

@@ -29,6 +29,7 @@ __all__ = [
     "is_closed",
     "is_listening",
     "is_tcp",
+    "is_unix",
     "listener",
     "make_private",
     "own",
@@ -68,9 +69,9 @@ def default_endpoint() -> str:
 
 
 def ipc_path(endpoint: str) -> str:
-    """The file behind an ``ipc://`` endpoint; ``ConfigError`` for anything else."""
+    """The file behind an ``ipc://`` or ``unix://`` endpoint; ``ConfigError`` for anything else."""
     scheme, _, path = endpoint.partition("://")
-    if scheme != "ipc" or not path:
+    if scheme not in ("ipc", "unix") or not path:
         raise ConfigError(
             f"{endpoint!r} is not an endpoint; write ipc:///path/to/agentd.sock, or tcp://HOST:PORT"
         )
@@ -82,6 +83,11 @@ def ipc_path(endpoint: str) -> str:
             f"{MAX_PATH_BYTES}. Choose a shorter folder (--bind, or XDG_RUNTIME_DIR)"
         )
     return path
+
+
+def is_unix(endpoint: str) -> bool:
+    """Whether it means a stream socket of this host, without ZeroMQ: that of an embedded daemon."""
+    return endpoint.startswith("unix:")
 
 
 def is_tcp(endpoint: str) -> bool:

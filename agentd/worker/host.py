@@ -591,7 +591,12 @@ def _pass_on(source: Source, number: int, outcome: Outcome | AgentdError) -> Non
         source.answer(answer.renumbered(number), list(payload))
 
 
+_USUAL = TurnOptions()
+
+
 def options_of(told: dict[str, Any]) -> TurnOptions:
     """The turn options in a ``start``; the daemon has checked them."""
+    if not told:
+        return _USUAL
     known = {k: v for k, v in told.items() if k in TurnOptions.__slots__}
     return TurnOptions(**known)

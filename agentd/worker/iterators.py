@@ -8,9 +8,7 @@ Generator methods are streams (see ``agentd.worker.streams``).
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -28,15 +26,18 @@ BATCH_S: Final = 0.01
 class Iterators:
     """Iterators that stay here and are read from afar, a batch at a time."""
 
+    __slots__ = ("_guests", "_last", "_open")
+
     def __init__(self) -> None:
-        self._numbers = itertools.count(1)
-        self._open: OrderedDict[int, Iterator[Any]] = OrderedDict()
+        self._last = 0
+        self._open: dict[int, Iterator[Any]] = {}
+        """The one longest unread comes first."""
         self._guests: dict[int, str] = {}
         """Whose each is: numbers are easily guessed, and are of use to nobody else."""
 
     def open(self, iterator: Iterator[Any], guest: str = "") -> int:
         """Keep it; the number by which it is read, by the same restricted peer only."""
-        number = next(self._numbers)
+        self._last = number = self._last + 1
         self._open[number] = iterator
         self._guests[number] = guest
         while len(self._open) > MAX_ITERATORS:
@@ -55,7 +56,7 @@ class Iterators:
                 "this iterator was closed: it was read to its end, let go, or more than "
                 f"{MAX_ITERATORS} were open on the agent at once"
             )
-        self._open.move_to_end(number)
+        self._open[number] = self._open.pop(number)
         items: list[Any] = []
         try:
             until = time.monotonic() + BATCH_S

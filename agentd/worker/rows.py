@@ -19,8 +19,11 @@ from agentd.worker.executor import Executor
 __all__ = ["Row"]
 
 TICK_S: Final = 0.01
-SLOW_S: Final = 0.002
-"""One that took longer is slow."""
+SLOW_S: Final = 0.005
+"""Two of a kind that took longer, one after the other, are slow: the first may have been held up by
+other processes."""
+SLOW_APART_S: Final = 0.02
+"""The same of those that have a thread each: these hold up one another."""
 APART: Final = 8
 """After a slow one so many of its kind get a thread each; twice as many if there is one among
 them, and so on."""
@@ -52,7 +55,7 @@ class Row:
         self._watched = False
         self._begun = 0  # tasks
         self._seen = 0  # of them at the last look
-        self._kind = ""  # of the one that runs
+        self._kind = ""  # of the one that runs in the row
         self._quick: set[str] = set()  # kinds
         self._apart: dict[str, int] = {}  # by kind: so many of the next ones get a thread each
         self._proof: dict[str, int] = {}  # by kind: how many that were the last time
@@ -82,9 +85,8 @@ class Row:
                 apart = self._apart.get(kind, 0)
                 if apart:
                     self._apart[kind] = apart - 1
-                else:
-                    self._begun += 1
-                    self._kind = kind
+                self._begun += 1
+                self._kind = "" if apart else kind
                 pause = kind not in self._quick or not self._begun % TOGETHER
             if apart:
                 self._executor.submit(partial(self._alone, kind, task))
@@ -94,30 +96,38 @@ class Row:
             seconds = _timed(task)
             del task  # what it holds must not live until the next one comes
             with self._lock:
-                if self._runner is runner:  # else it has been found slow
-                    self._note(kind, seconds)
+                if self._runner is not runner:
+                    pass  # it has been found slow
+                elif seconds <= SLOW_S:
+                    self._found_quick(kind)
+                elif kind in self._quick:  # once may be by chance
+                    self._quick.discard(kind)
+                else:
+                    self._found_slow(kind, APART)
         self._pause()
 
     def _alone(self, kind: str, task: Callable[[], None]) -> None:
+        proof = self._proof.get(kind, APART)
         seconds = _timed(task)
         with self._lock:
-            self._note(kind, seconds)
+            # What several found that ran at once counts once: they may have waited for one import.
+            if seconds > SLOW_APART_S and self._proof.get(kind, APART) <= proof:
+                self._found_slow(kind, 2 * proof)
         self._pause()
 
-    def _note(self, kind: str, seconds: float) -> None:
-        if seconds <= SLOW_S:
-            if len(self._quick) < MOST_KINDS:
-                self._quick.add(kind)
-            if not self._apart.get(kind):
-                self._proof.pop(kind, None)
-                self._apart.pop(kind, None)
-            return
+    def _found_quick(self, kind: str) -> None:
+        if len(self._quick) >= MOST_KINDS:
+            self._quick.clear()
+        self._quick.add(kind)
+        self._proof.pop(kind, None)
+        self._apart.pop(kind, None)
+
+    def _found_slow(self, kind: str, apart: int) -> None:
         self._quick.discard(kind)
         if kind not in self._proof and len(self._proof) >= MOST_KINDS:
             self._proof.clear()
             self._apart.clear()
-        apart = min(2 * self._proof.get(kind, APART // 2), MOST_APART)
-        self._proof[kind] = self._apart[kind] = apart
+        self._proof[kind] = self._apart[kind] = min(apart, MOST_APART)
 
     def _look(self) -> None:
         runner = None
@@ -127,8 +137,8 @@ class Row:
                 return
             stuck = self._begun == self._seen
             self._seen = self._begun
-            if stuck and self._tasks:
-                self._note(self._kind, TICK_S)
+            if stuck and self._tasks and self._kind:
+                self._found_slow(self._kind, max(APART, self._proof.get(self._kind, 0)))
                 runner = self._runner = object()
         if runner is not None:
             self._executor.submit(partial(self._run, runner))

@@ -55,6 +55,8 @@ class Watcher:
 class Watchers:
     """The versions of one agent's attributes and those who watch them."""
 
+    __slots__ = ("_closed", "_lock", "_look", "_versions", "_watchers")
+
     def __init__(self, look: Callable[[str], Seen]) -> None:
         self._look = look
         self._lock = threading.Lock()  # protects all below

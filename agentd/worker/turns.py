@@ -17,7 +17,6 @@ two meet, the call runs as part of the present turn (``reentrant``) or fails wit
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
@@ -79,26 +78,56 @@ class TurnOptions:
 
 
 class Turns:
-    """The mailbox of one agent. From any thread."""
+    """The mailbox of one agent. From any thread.
+
+    Lists, not deques, and nothing that few agents need: there may be a hundred thousand of them.
+    """
+
+    __slots__ = (
+        "_agent",
+        "_awaited",
+        "_changed",
+        "_closed",
+        "_executor",
+        "_left",
+        "_lock",
+        "_options",
+        "_reading",
+        "_reads",
+        "_resuming",
+        "_returning",
+        "_running",
+        "_sharing",
+        "_stalled",
+        "_still_reading",
+        "_waiting",
+    )
 
     def __init__(self, agent: bytes, executor: Executor, options: TurnOptions) -> None:
         self._agent = agent
         self._executor = executor
         self._options = options
         self._lock = threading.Lock()  # protects all below
-        self._waiting: deque[Item] = deque()
+        self._waiting: list[Item] = []
         self._running: list[Item] = []  # those that have a turn, or a part of one
-        self._reads: deque[Item] = deque()  # readonly ones that wait
+        self._reads: list[Item] = []  # readonly ones that wait
         self._reading: list[Item] = []  # and that run
         self._still_reading: list[Item] = []  # of those: streams that stand still
-        self._shift = threading.Condition(self._lock)  # the four below changed
+        self._changed: threading.Condition | None = None  # see ``_shift``
         self._stalled: list[Item] = []
         self._resuming: list[Item] = []  # of the stalled ones: they wait to go on
         self._sharing: list[Item] = []  # one turn: streams that stood still, calls let in meanwhile
         self._returning: list[Item] = []  # of the waiting ones: they left their turn and go on
         self._left: list[Item] = []  # streams that have no turn any more
-        self._awaited: Counter[bytes] = Counter()
+        self._awaited: dict[bytes, int] = {}
         self._closed: AgentdError | None = None
+
+    @property
+    def _shift(self) -> threading.Condition:
+        """Told when what stalls, goes on or shares a turn has changed. Under the lock."""
+        if self._changed is None:
+            self._changed = threading.Condition(self._lock)
+        return self._changed
 
     def post(self, item: Item) -> bool:
         """Run it in its turn, or refuse it: then False."""
@@ -150,7 +179,7 @@ class Turns:
             return not self._running and not self._reading
         return len(self._running) < self._options.max_concurrency
 
-    def _wait_in(self, queue: deque[Item], item: Item) -> AgentdError | None:
+    def _wait_in(self, queue: list[Item], item: Item) -> AgentdError | None:
         limit = self._options.mailbox
         room = limit
         if self._options.busy == "reject":
@@ -181,7 +210,7 @@ class Turns:
     def _next_read(self) -> Item | None:
         if not self._reads or not self._may_read_more():
             return None
-        self._reading.append(self._reads.popleft())
+        self._reading.append(self._reads.pop(0))
         return self._reading[-1]
 
     # -- running -----------------------------------------------------------------------------------
@@ -229,7 +258,7 @@ class Turns:
     def _next_turn(self) -> Item | None:
         """The next one to be started, if there is room; a stream that goes on starts itself."""
         while self._waiting and self._has_room():
-            item = self._waiting.popleft()
+            item = self._waiting.pop(0)
             self._running.append(item)
             if item not in self._returning:
                 return item
@@ -337,7 +366,7 @@ class Turns:
                 if not self._awaited[key]:
                     del self._awaited[key]
                 return
-            self._awaited[key] += 1
+            self._awaited[key] = self._awaited.get(key, 0) + 1
             back = [item for item in self._waiting if self._comes_back(item, {key})]
             for item in back:
                 self._waiting.remove(item)
@@ -360,7 +389,7 @@ class Turns:
         with self._lock:
             self._closed = error
             refused = [i for i in (*self._waiting, *self._reads) if i not in self._returning]
-            self._waiting = deque(self._returning)
+            self._waiting = list(self._returning)
             self._reads.clear()
             unread = list(self._left)
             running = [*self._running, *self._reading, *self._returning]

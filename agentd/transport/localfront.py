@@ -1,0 +1,76 @@
+"""Where clients come in without ZeroMQ: a stream socket of this host, in a folder of our own.
+
+The same to whoever serves it as ``front.FrontPort``: each message begins with its ``Origin``, and
+who makes work that helps nobody is served slowly. That is counted by process, as at a worker's own
+socket.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from agentd.transport.local import LocalRouter, Peer
+from agentd.transport.origin import Origin
+
+__all__ = ["LocalFront"]
+
+
+class LocalFront(LocalRouter):
+    """A listening socket for clients of this user. In the loop's thread only."""
+
+    kind: Literal["ipc"] = "ipc"
+
+    def __init__(self, listener: socket.socket, *, most: int, most_queued: int) -> None:
+        # What the daemon is told it relays, so it takes nothing by shared memory.
+        super().__init__(listener, most=most, most_queued=most_queued, shares=False)
+        self.on_message: Callable[[int, bytes, int], None] = lambda _fd, _route, _size: None
+        """As of ``FrontPort``."""
+        self.on_accepted: Callable[[int], None] = lambda _fd: None
+        """Called with the descriptor of each new connection."""
+        self.on_lost: Callable[[int], None] = lambda _fd: None
+        """Called with the descriptor of one that has ended."""
+
+    def put(self, frames: Sequence[Any]) -> None:
+        """``send``, but they leave with the next ``flush``, or before what is sent next."""
+        self.hold_back()
+        try:
+            self.send(frames)
+        finally:
+            self._holder = 0
+
+    def flush(self) -> None:
+        """Send what was put, as far as each peer takes it now; the rest follows."""
+        self.let_go()
+
+    def forget(self, route: bytes) -> None:
+        """That peer has gone. What it owes its process still does, which may come again."""
+
+    def _accepted(self, peer: Peer) -> None:
+        self.on_accepted(peer.fd)
+
+    def _serve(self, fd: int, events: int, messages: list[list[Any]]) -> bool:
+        peer = self._by_fd.get(fd)
+        if peer is None:
+            return False
+        before = len(messages)
+        more = super()._serve(fd, events, messages)
+        if len(messages) > before:
+            # Who has gone has no descriptor any more: the next to come gets the same.
+            there = fd if peer.route in self._peers else -1
+            origin = Origin(peer.route, f"uid:{peer.uid}", there, _name(peer))
+            for message in messages[before:]:
+                message[0] = origin
+                self.on_message(there, peer.route, sum(map(len, message[1:])))
+        return more
+
+    def _drop(self, peer: Peer) -> None:
+        known = peer.route in self._peers
+        super()._drop(peer)
+        if known:
+            self.on_lost(peer.fd)
+
+
+def _name(peer: Peer) -> str:
+    return f"uid:{peer.uid} pid:{peer.pid}"
