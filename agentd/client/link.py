@@ -646,10 +646,10 @@ class Link:
         with self._lock:
             self._port.close_locked(linger_ms)
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
         wake = self.__dict__.get("_wake")
         if wake is not None:
-            os.close(wake)
+            close(wake)  # as the interpreter ends there may be no ``os`` any more
 
 
 def no_answer(endpoint: str) -> DaemonNotFound:

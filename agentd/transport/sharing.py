@@ -8,7 +8,7 @@
 Nobody offers anything before ``ready``, as a descriptor is lost where none is expected. Who made
 the connection says that first, when something long is sent or comes; the other side answers with
 the same. Who does not know of shared memory never hears of it. A block carries messages once it
-was ``taken``. So the first long messages of a connection go as all others do: for one alone, fresh
+was ``taken``. So the first long message of a connection goes as all others do: for one alone, fresh
 pages would cost more.
 """
 
@@ -48,11 +48,13 @@ class Sharing:
     """One side of one connection. Not thread-safe: sending and receiving have nothing in common."""
 
     def __init__(self, replies: list[bytes]) -> None:
-        """``replies`` is where it puts what is to be sent."""
+        """``replies`` is where it puts what is to be sent; nothing, if only to be asked to."""
         self.expects = False
         """``ready`` was said: descriptors may come."""
         self.ready = False
         """The peer said it: blocks may be offered."""
+        self.wants = False
+        """Something long was sent, and there was no block for it."""
         self._replies = replies
         self._pool = Pool()
         self._mapped: dict[int, Mapped] = {}
@@ -76,8 +78,9 @@ class Sharing:
 
     def offer(self, to: socket.socket) -> None:
         """Offer another block, if that is of use and it can be sent at once."""
-        if not self.ready:
+        if not (self.ready and self.wants):
             return
+        self.wants = False
         block = self._pool.offer()
         if block is None:
             return
@@ -123,6 +126,8 @@ class Sharing:
         if what == READY[2]:
             self.ready = True
             self.expect()
+            if self.wants:
+                self._replies.append(b"")
             return at + len(READY)
         form = _OFFERED if what == _OFFER else _ANSWER
         if what not in (_OFFER, _TAKEN, _REFUSED):

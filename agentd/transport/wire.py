@@ -134,8 +134,7 @@ class Wire:
             pieces = [b"".join((head.pack(count, 0, *sizes), *frames))]
         else:
             if self._begins and max(sizes) >= SHARED:
-                self._share().expect()
-                self.reply()
+                self._begin()
             shared: Sequence[int] = ()
             place = b""
             if self._sharing is not None and self._sharing.ready:
@@ -157,9 +156,21 @@ class Wire:
         block = self._sharing.place(frames, long)
         if block is not None:
             return long, struct.pack(f"<I{len(long)}H", block, *long)
-        if not self._outbox:  # else it could not be sent at once
-            self._sharing.offer(self.socket)
+        self._sharing.wants = True
+        self._offer()
         return (), b""
+
+    def _begin(self) -> None:
+        """Something long is to be sent: speak of shared memory, unless that was done."""
+        sharing = self._share()
+        if not sharing.expects:
+            sharing.expect()
+            sharing.wants = True
+            self.reply()
+
+    def _offer(self) -> None:
+        if self._sharing is not None and not self._outbox:  # else it could not be sent at once
+            self._sharing.offer(self.socket)
 
     def reply(self) -> None:
         """Send what is to be said of shared memory, if anything. Raises ``Broken``."""
@@ -167,6 +178,7 @@ class Wire:
         self.replies.clear()
         if said:
             self._leave([said])
+        self._offer()
 
     def _leave(self, pieces: list[Any], *, hold: bool = False) -> None:
         """Send them, or have them wait."""
@@ -187,6 +199,7 @@ class Wire:
             self.queued = sum(piece.nbytes for piece in self._outbox)
             if left:
                 return False
+        self._offer()
         return True
 
     def _write(self, pieces: list[Any]) -> list[Any]:

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Iterator
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from benchmarks.contestants import Contestant
@@ -20,7 +21,7 @@ from benchmarks.goals import at_most
 from benchmarks.hostile.lines import DOORS, Target
 from benchmarks.hostile.peer import Burner, Peer
 from benchmarks.rows.calls import check
-from benchmarks.rows.row import Metric, Plan, Row, Values, less
+from benchmarks.rows.row import Metric, NotAvailable, Plan, Row, Values, less
 from benchmarks.served import START_S, Served, served
 from benchmarks.stats import percentile, summarize
 from benchmarks.system import below, usage
@@ -81,6 +82,8 @@ def _measure(door: str, _one: Contestant, plan: Plan) -> Values:
     import agentd
 
     values: Values = {}
+    if find_spec("nacl") is None:
+        raise NotAvailable("needs PyNaCl")
     count = plan.of(1, 5, 15)
     with served(SETTINGS, count * len(TITLES)) as daemon:
         agentd.connect(daemon.ipc).create("benchmarks.hosted:Echo", options={"name": "polite"})

