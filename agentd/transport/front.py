@@ -27,6 +27,10 @@ RECEIVE_HWM: Final = 64
 
 TURN: Final = 64
 """Messages taken in a turn: many clients together hold up each other no longer than that."""
+MOST_HELD: Final = 64
+"""Messages of those who owe; then they are served, however short the rest was."""
+MOST_HELD_BYTES: Final = 32 * 1024 * 1024
+"""The same, so that long ones are not kept."""
 
 
 def front_socket(context: zmq.Context[Any], *, max_frame: int, handshake_s: float) -> Any:
@@ -36,12 +40,6 @@ def front_socket(context: zmq.Context[Any], *, max_frame: int, handshake_s: floa
     socket.setsockopt(zmq.HANDSHAKE_IVL, max(1, int(handshake_s * 1000)))
     socket.setsockopt(zmq.RCVHWM, RECEIVE_HWM)
     return socket
-
-
-MOST_HELD: Final = 64
-"""Messages of those who owe; then they are served, however short the rest was."""
-MOST_HELD_BYTES: Final = 32 * 1024 * 1024
-"""The same, so that long ones are not kept."""
 
 
 class FrontPort(Port):
