@@ -415,7 +415,7 @@ class Daemon:
         if self._audit is not None:
             self._audit.tick()
         for session in self.sessions.expired():
-            self.router.end_session(session, "its client is gone")
+            self.router.expire(session)
         self.loop.later(min(1.0, self.config.client_grace_s / 3), self._check_leases)
 
 
