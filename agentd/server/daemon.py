@@ -43,7 +43,7 @@ from agentd.transport import rundir
 from agentd.transport.connections import SPARE, Connections, most_connections
 from agentd.transport.localfront import LocalFront
 from agentd.transport.loop import Loop
-from agentd.transport.process import host_identity, raise_file_limit
+from agentd.transport.process import collect_rarely, host_identity, raise_file_limit
 
 if TYPE_CHECKING:
     from agentd.transport.front import FrontPort
@@ -415,7 +415,7 @@ class Daemon:
         if self._audit is not None:
             self._audit.tick()
         for session in self.sessions.expired():
-            self.router.end_session(session, "its client is gone")
+            self.router.expire(session)
         self.loop.later(min(1.0, self.config.client_grace_s / 3), self._check_leases)
 
 
@@ -425,5 +425,7 @@ def serve(config: ServerConfig) -> int:
     Raises ``ConfigError`` and ``EndpointInUse`` before anything was started. Must be called in the
     main thread, as it handles SIGTERM and SIGINT.
     """
-    Daemon(config).run()
+    daemon = Daemon(config)
+    collect_rarely()
+    daemon.run()
     return 0

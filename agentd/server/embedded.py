@@ -18,6 +18,7 @@ from agentd.server.daemon import Daemon
 from agentd.server.launcher import LocalLauncher
 from agentd.server.spawning import Spare
 from agentd.transport import guard
+from agentd.transport.process import collect_rarely
 
 TAB = "\t"
 """What agents print keeps it; everything else that is no printable character is escaped."""
@@ -35,6 +36,7 @@ def run(settings: dict[str, Any], spare: Spare | None) -> int:
         user = worker_user(config)
         launcher = LocalLauncher(worker_environment(config, user=user), user, spare)
         daemon = Daemon(config, parent=settings["parent"], launcher=launcher, echo=_Echo())
+        collect_rarely()
         daemon.run(lambda endpoint: _say({"endpoint": endpoint}))
     except AgentdError as error:
         _say({"error": [error.code, error.message]})

@@ -481,6 +481,17 @@ class Router:
 
         return tell
 
+    def expire(self, session: Session) -> None:
+        """Its lease ran out.
+
+        Its client may only have stood still, and its connections may hold: they are ended, so that
+        it sees at once that it has to introduce itself again.
+        """
+        connections = list(session.connections.values())
+        self.end_session(session, "its client is gone")
+        for connection in connections:
+            disconnect(*connection)
+
     def end_session(self, session: Session, reason: str) -> None:
         """Its agents with ``lifetime="client"`` end."""
         self._sessions.close(session)

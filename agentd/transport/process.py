@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import resource
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 __all__ = [
     "activity",
     "alive",
+    "collect_rarely",
     "give_memory_back",
     "host_identity",
     "process_start",
@@ -26,12 +28,25 @@ a connection on ipc for want of one (4.3.5, ipc_listener.cpp), and the usual 1,0
 far more would slow down programs that agents start and that close all they could have."""
 
 
+COLLECT_AFTER: Final = 10_000
+
+
 def raise_file_limit() -> None:
     """Allow this process as many open files as it may have, up to ``FILES``."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def collect_rarely() -> None:
+    """For a process that is a daemon, once it has imported all: leave that to itself.
+
+    The collector need not look at it again, nor at all after every 700 new objects: what a daemon
+    makes hardly ever refers to itself.
+    """
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
 
 
 def alive(pid: int, started: str) -> bool:

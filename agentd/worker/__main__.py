@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -81,6 +82,7 @@ def _serve(told: settings.Settings) -> None:
     mine = local_versions()
     enlist = Enlist(told.worker, os.getpid(), told.address, mine.agentd, mine.python, mine.dill)
     loop.send(back, [b"", *pack(enlist)])
+    gc.freeze()  # what was imported stays: the collector need not look at it again
     leading.run()
     front.close(linger_ms=DELIVER_MS)  # answers on their way; leaving waits for them
     back.close(linger_ms=DELIVER_MS)
