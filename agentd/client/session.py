@@ -406,7 +406,7 @@ class Session:
                     return creation, pending.accepted.agent, pending.accepted.existing
                 pending.outcome()
                 raise ProtocolError("the daemon did not say that it accepted the agent")
-            except LinkDown:
+            except (LinkDown, TooLate):  # as in ``settle``
                 time.sleep(backoff(attempt))
                 creation = again()
         raise self._broke_often("creation")
@@ -419,7 +419,7 @@ class Session:
                 return self.locate(agent, deadline=deadline)
             try:
                 return self.located(pending if pending.done else link.wait(pending, deadline))
-            except LinkDown:  # the daemon may have taken it, or not
+            except (LinkDown, TooLate):  # the daemon may have taken it, or not; or it was behind
                 time.sleep(backoff(attempt))
                 creation = again()
         raise self._broke_often("creation")
@@ -462,7 +462,7 @@ class Session:
             move(error)
 
     def _find_again(self, agent: bytes, creation: Creation | None, attempt: int) -> None:
-        """As the connection broke; those who wait stay in their line."""
+        """As the connection broke, or the daemon was behind; those who wait stay in their line."""
         try:
             self.find(agent, None if creation is None else creation.again(), attempt)
         except AgentdError as error:
@@ -472,7 +472,7 @@ class Session:
         self, agent: bytes, creation: Creation | None, attempt: int, found: Pending | AgentdError
     ) -> None:
         failure = found.failure if isinstance(found, Pending) else found
-        if isinstance(failure, LinkDown) and attempt < MOVES:
+        if isinstance(failure, (LinkDown, TooLate)) and attempt < MOVES:
             args = (agent, creation, attempt + 1)
             timer = threading.Timer(backoff(attempt), self._find_again, args)
             timer.daemon = True

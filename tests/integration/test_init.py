@@ -7,6 +7,7 @@ import time
 import pytest
 
 import agentd
+from agentd.client.session import Session
 from agentd.errors import AgentCreationError, AgentNotFound, CallTimeout
 from tests.integration import agents
 from tests.integration.agents import Counter, Failing, Initialised, Late, noted
@@ -214,6 +215,22 @@ def test_live_state_that_fails_to_unpickle_is_an_agent_creation_error():
     with pytest.raises(AgentCreationError, match="cannot be read") as caught:
         proxy.add()
     assert type(caught.value.__cause__.__cause__) is RuntimeError
+
+
+@pytest.mark.parametrize("use", ["call", "submit", "named"])
+def test_an_order_that_came_late_as_the_daemon_was_behind_is_given_again(use, monkeypatch):
+    # Given a first order that looks as if it had been on its way for a minute
+    agents.Counter(0, to_dist=True).add(1)
+    told = Session._now
+    times = iter([60.0])
+    monkeypatch.setattr(Session, "_now", lambda session: told(session) - next(times, 0.0))
+    # When
+    options = {"name": "late", "lifetime": "client"} if use == "named" else True
+    agent = agents.Counter(5, to_dist=options)
+    # Then
+    assert next(times, None) is None
+    assert (agent.add.submit(1).result() if use == "submit" else agent.add(1)) == 6
+    agentd.handle(agent).delete()
 
 
 class Unreadable:
