@@ -48,6 +48,27 @@ def wait_until(condition: Callable[[], Any], what: str, limit: float = LONG_S) -
     return found
 
 
+def pause(pid: int) -> None:
+    """Stop a process, and wait until all its threads stand still.
+
+    The signal goes to one thread; the others go on until that one gets to it.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    tasks = Path(f"/proc/{pid}/task")
+
+    def stands_still() -> bool:
+        return all(_state(task) in "Tt" for task in tasks.iterdir())
+
+    wait_until(stands_still, f"process {pid} to stand still")
+
+
+def _state(task: Path) -> str:
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:  # it has just ended
+        return "T"
+
+
 @contextlib.contextmanager
 def open_to_all(path: str | Path) -> Iterator[None]:
     """As if somebody loosened a socket, again and again: its daemon closes it, and it is opened."""

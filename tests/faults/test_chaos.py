@@ -26,7 +26,7 @@ from agentd.errors import (
     TransportError,
 )
 from tests.faults.chaos import WAYS, Proxy
-from tests.faults.harness import LONG_S, ROUNDS, Daemon, Thread, dice, measured, wait_until
+from tests.faults.harness import LONG_S, ROUNDS, Daemon, Thread, dice, measured, pause, wait_until
 
 BEAT_S = 0.5
 ROOM_S = 2.0
@@ -225,7 +225,7 @@ def is_public(error: BaseException) -> bool:
 
 def stop(pid: int) -> Callable[[], None]:
     """Stop a process until the result is called."""
-    os.kill(pid, signal.SIGSTOP)
+    pause(pid)
     return partial(os.kill, pid, signal.SIGCONT)
 
 

@@ -12,7 +12,7 @@ import pytest
 import agentd
 from agentd.errors import CallTimeout, ConnectionLost, TransportError
 from agentd.transport.process import activity
-from tests.faults.harness import Thread, measured, wait_until
+from tests.faults.harness import Thread, measured, pause, wait_until
 from tests.faults.victims import Victim
 
 BEAT_S = 0.5
@@ -30,7 +30,7 @@ def test_a_paused_worker_loses_nothing(start):
     daemon = start()
     agent = host(daemon)
     pid = agent.pid()
-    os.kill(pid, signal.SIGSTOP)
+    pause(pid)
     calls = [Thread(agent.add) for _ in range(4)]
     time.sleep(1)  # less than would count as silence
 
@@ -68,7 +68,7 @@ FORMS = {
 def test_a_stopped_worker_is_told_and_does_not_do_later_what_was_given_up(client, form):
     agent = client.create("tests.faults.victims:Victim")
     pid = agent.pid()
-    os.kill(pid, signal.SIGSTOP)
+    pause(pid)
     try:
         assert "stopped" in lost_soon(lambda: form(agent))
         assert "stopped" in lost_soon(lambda: form(agent))  # of a connection made anew, too
@@ -113,7 +113,7 @@ def test_a_worker_that_works_without_a_pause_is_waited_for(client):
 def test_a_call_whose_deadline_passed_while_its_worker_stood_still_never_starts(client):
     agent = client.create("tests.faults.victims:Victim")
     pid = agent.pid()
-    os.kill(pid, signal.SIGSTOP)
+    pause(pid)
     try:
         calls = [Thread(agent.add.options(timeout=0.3)) for _ in range(5)]
         assert [type(call.done()) for call in calls] == [CallTimeout] * 5
