@@ -150,7 +150,7 @@ def serve(folder):
         """As an authenticator would tell who comes: here it is told by the door."""
         for door, front in zip(DOORS, daemon._fronts.ports, strict=True):
             if door != "own":
-                front._who = lambda _frame, who=f"key:{door}": who
+                front._who = lambda _frame, who=f"key:{door}": (who, who)
 
     daemon.run(ready)
 
