@@ -30,7 +30,7 @@ __all__ = ["BUFFER_SIZES", "MAX_FRAMES", "Broken", "Wire"]
 
 CHUNK: Final = 64 * 1024
 """Read at once: hundreds of small messages, or one that is just not long."""
-AT_ONCE: Final = 1024 * 1024
+AT_ONCE: Final = 4 * 1024 * 1024
 """Read in a row: whoever sends long messages leaves time for the others in between."""
 TOGETHER: Final = 32 * 1024
 """Frames that are shorter are copied into one piece: cheaper than a list of pieces."""
