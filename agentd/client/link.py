@@ -165,6 +165,7 @@ class Link:
         self._armed = False
         """The pump has been asked, and has not read since."""
         self._port = port
+        self._level = port.level
         self._lock = port.lock
         self._numbers = itertools.count(1)
         self._pending: dict[int, Pending] = {}
@@ -381,14 +382,22 @@ class Link:
         pending: Pending,
         deadline: float | None = None,
         until: Callable[[Pending], bool] = lambda p: p.done,
+        *,
+        fresh: bool = False,
     ) -> Pending:
-        """Wait for the answer; raises ``CallTimeout`` at the deadline (monotonic seconds)."""
+        """Wait for the answer; raises ``CallTimeout`` at the deadline (monotonic seconds).
+
+        ``fresh``: it was sent just now, and its answer is hardly here.
+        """
         settled: Calls = []
         me: _Waiter | None = None
+        skip = fresh and self._level
         self._lock.acquire()
         try:
             while True:
-                self._read(settled)
+                if not skip:
+                    self._read(settled)
+                skip = False
                 if until(pending):
                     return pending
                 now = self.clock()
@@ -422,15 +431,15 @@ class Link:
     def _lead(self, me: _Waiter, limit: float | None) -> None:
         self._leader = me
         self._lock.release()
+        roused = False
         try:
-            self._poll.poll(None if limit is None else limit * 1000 + 1)
+            events = self._poll.poll(None if limit is None else limit * 1000 + 1)
+            roused = any(fd == self._wake for fd, _ in events)
         finally:
             self._lock.acquire()
             self._leader = None
-            try:
+            if roused:
                 os.eventfd_read(self._wake)
-            except BlockingIOError:
-                pass
 
     def _follow(self, me: _Waiter, limit: float | None) -> None:
         if me not in self._followers:

@@ -47,15 +47,15 @@ class RpcObject:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise _private(self, name)
-        from agentd.client.calling import has_method, operate
+        methods = target(self).methods
+        if methods is None or name not in methods:
+            from agentd.client.calling import has_method, operate
 
-        if has_method(self, name):
-            from agentd.client.method import RemoteMethod
+            if not has_method(self, name):
+                return _already_hosted(self) if name == "to_dist" else operate(self, "get", name)
+        from agentd.client.method import RemoteMethod
 
-            return RemoteMethod(self, name)
-        if name == "to_dist":
-            return _already_hosted(self)
-        return operate(self, "get", name)
+        return RemoteMethod(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_"):

@@ -627,7 +627,7 @@ class Session:
             plain = not self.reader.trusted
             make = partial(out.message, place.epoch, link.ahead, again=again, plain=plain)
             pending = link.submit(make, out.payload)
-            return link.wait(pending, deadline).outcome()
+            return link.wait(pending, deadline, fresh=True).outcome()
         except DaemonNotFound as error:
             if again:
                 raise ConnectionLost(error.message, endpoint=self.endpoint) from None

@@ -111,6 +111,8 @@ class Vigil:
                 continue
             del self._asked[worker.id]
             verdict = self._verdict(worker, asked)
+            for tell in asked.tell:  # who asked just now is not to wait for what is gone
+                tell(verdict)
             if isinstance(verdict, AgentdError):
                 log.warning("%s", verdict, extra={"action": "worker_silent", "worker": worker.id})
                 self._on_silent(worker, verdict)

@@ -61,6 +61,9 @@ class LocalPort:
     outbox can be sent: ``receive`` does that, too.
     """
 
+    level = True
+    """``fd`` is readable for as long as there is something to ``receive``."""
+
     def __init__(
         self,
         connected: socket.socket,

@@ -146,6 +146,9 @@ class DealerPort(Port):
 
     EVENTS = zmq.EVENT_DISCONNECTED
 
+    level = False
+    """``fd`` tells of something new once, and then of nothing until all of it was received."""
+
     def __init__(self, context: zmq.Context[Any], endpoint: str) -> None:
         """Begin to connect."""
         super().__init__(self._socket(context))

@@ -17,27 +17,35 @@ FORGIVEN: Final = 10_000
 """After so many quick calls in a row it is as if there had been none that took long."""
 
 
+_NONE: Final[dict[str, int]] = {}
+
+
 class Pace:
     """By name of the method. From any thread; what two of them note at once may count as one."""
 
     __slots__ = ("_needed", "_proof")
 
     def __init__(self) -> None:
-        self._needed: dict[str, int] = {}  # quick calls until it counts as quick; below: since then
-        self._proof: dict[str, int] = {}
+        # Made with the first call: most agents wait for theirs.
+        self._needed: dict[str, int] | None = None
+        """Quick calls until it counts as quick; below zero: since then."""
+        self._proof: dict[str, int] = _NONE
 
     def is_quick(self, name: str) -> bool:
         """Whether the method may be expected to be quick."""
-        return self._needed.get(name, PROOF) <= 0
+        return self._needed is not None and self._needed.get(name, PROOF) <= 0
 
     def note(self, name: str, seconds: float) -> None:
         """A call of it took so long."""
+        if self._needed is None:
+            self._needed = {}
         if seconds > QUICK_S:
             proof = min(2 * self._proof.get(name, PROOF), LONGEST_PROOF)
-            self._proof[name] = self._needed[name] = proof
+            self._proof = {**self._proof, name: proof}
+            self._needed[name] = proof
             return
         needed = self._needed.get(name, PROOF) - 1
         if needed < -FORGIVEN:
-            self._proof.pop(name, None)
+            self._proof = {n: p for n, p in self._proof.items() if n != name}
             needed = 0
         self._needed[name] = needed

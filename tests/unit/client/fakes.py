@@ -30,6 +30,8 @@ class Clock:
 class FakePort:
     """The client's end of a connection."""
 
+    level = False
+
     def __init__(self, network, endpoint):
         self.lock = threading.RLock()  # peers answer from within ``send_locked``
         self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)

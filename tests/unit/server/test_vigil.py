@@ -110,3 +110,18 @@ def test_a_busy_worker_with_relayed_calls_is_waited_for(watched):
     assert watched.silent == []
     watched.loop.pass_time(6)
     assert watched.silent
+
+
+@pytest.mark.parametrize("early", [0.01, 0.1, 0.2])
+def test_who_asks_as_the_patience_with_it_ends_is_told_all_the_same(watched, early):
+    watched.relayed = True
+    watched.vigil.look_after()
+    watched.loop.pass_time(0.5)  # it is pinged
+    watched.loop.pass_time(patience(1.0) + 0.2 - early)
+    watched.used += 10.0
+
+    told = []
+    watched.vigil.vouch(watched.worker.id, told.append)
+    watched.loop.pass_time(2 * VOUCH_S)
+
+    assert told == ["busy"]
