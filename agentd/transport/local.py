@@ -199,6 +199,7 @@ class Peer:
         "broken",
         "came",
         "fd",
+        "held_at",
         "lock",
         "pid",
         "resting",
@@ -216,6 +217,7 @@ class Peer:
         self.fd = wire.socket.fileno()
         self.lock = threading.Lock()  # protects the outbox
         self.writing = False
+        self.held_at = 0.0  # since when answers are held back; 0: none are
         self.came: deque[list[Any]] = deque()  # read already, and not its turn yet
         self.broken = False  # and nothing more to be read
         self.resting = False  # it owes: what it sends is left with it for a while
@@ -289,6 +291,7 @@ class LocalRouter:
             except Broken as error:
                 raise Unreachable(str(error)) from None
             if hold:
+                peer.held_at = peer.held_at or time.monotonic()
                 self._held.add(peer)
                 hold = threading.get_ident() == self._holder
             if not hold:  # or not any more: whoever let go may have come before it was added
@@ -305,16 +308,30 @@ class LocalRouter:
         """What this thread sends from now on waits for ``let_go``, and leaves together."""
         self._holder = threading.get_ident()
 
-    def let_go(self) -> None:
-        """Send what was held back. From any thread."""
-        self._holder = 0
+    def let_go(self, patience_s: float = 0.0) -> bool:
+        """Send what was held back. From any thread.
+
+        ``patience_s``: for so long answers wait for a peer of which more was read already, and so
+        more will be answered in a moment; whether any do.
+        """
+        since = time.monotonic() - patience_s
+        holder, self._holder = self._holder, 0
+        kept = []
         while self._held:
             try:
                 peer = self._held.pop()
             except KeyError:
-                return
+                break
+            if patience_s and peer.came and not peer.resting and peer.held_at > since:
+                kept.append(peer)
+                continue
             with peer.lock:
+                peer.held_at = 0.0
                 self._flush_now(peer)
+        if kept:
+            self._held.update(kept)
+            self._holder = holder
+        return bool(kept)
 
     def _flush_now(self, peer: Peer) -> None:
         """Send what waits, unless the socket is known to be full. Under the peer's lock."""

@@ -28,6 +28,9 @@ REST_TICKS: Final = 10
 """Ticks without a task after which the watch sleeps until there is one."""
 HELD_S: Final = 0.0005
 """Answers wait so long at most for those that leave with them, while calls are quick."""
+BULK_S: Final = 0.002
+"""The same for a peer of which many calls have been read: it has enough to wait for, and each time
+it is woken costs both sides more than the calls do."""
 
 
 class Leading:
@@ -67,7 +70,8 @@ class Leading:
         while self._loop.running:
             if not self._loop.turn():
                 return
-            self._let_go()
+            self._let_go(BULK_S)
+        self._let_go()
         self._over.set()
 
     def _after(self) -> bool:
@@ -91,13 +95,13 @@ class Leading:
                 return False
             self._busy = False
         if self._held and time.monotonic() - self._held > HELD_S:
-            self._let_go()
+            self._let_go(BULK_S)
         return True
 
-    def _let_go(self) -> None:
+    def _let_go(self, patience_s: float = 0.0) -> None:
         if self._held:
-            self._held = 0.0
-            self._front.let_go()
+            still = self._front.let_go(patience_s)
+            self._held = time.monotonic() if still else 0.0
 
     def _wake_watch(self) -> None:
         with self._lock:

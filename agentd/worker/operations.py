@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 
@@ -145,12 +145,14 @@ def arguments(
     )
 
 
+_GLANCED: Final = frozenset({str, bytes, int, float, bool, type(None)})
+
+
 def value_of(
     hosted: Hosted, value: Any, what: str, refs: Any, terms: Terms
 ) -> tuple[str, list[Any]]:
     """The codec and frames of a value; coroutines are awaited, iterators stay."""
-    kind = type(value)
-    if kind is str or kind is int or value is None:  # what most of them are: a glance will do
+    if type(value) in _GLANCED:  # what most of them are
         head = serialization.plain_value(value)
         if head is not None:
             return "data", [head]

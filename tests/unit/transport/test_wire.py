@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agentd.transport import local
 from agentd.transport.local import LocalPort, LocalRouter
+from agentd.transport.shares import LOCAL_SHARE
 from agentd.transport.unreachable import Unreachable
 from agentd.transport.wire import CHUNK, Broken, Wire
 
@@ -351,3 +352,40 @@ def test_only_the_thread_that_holds_back_holds_back(meet):
     assert port.receive(100)[0] == [[b"held"], [b"now"]]
     router.let_go()
     assert port.receive(100)[0] == []
+
+
+def some(router):
+    came = []
+    while not came:
+        came = router.receive(100)[0]
+    return came
+
+
+def test_answers_wait_for_more_of_a_peer_that_has_asked_much(meet):
+    router, port = meet()
+    for number in range(2 * LOCAL_SHARE):
+        port.send([b"%d" % number])
+    came = some(router)
+    assert len(came) == LOCAL_SHARE  # the rest was read, too
+    router.hold_back()
+    router.send([came[0][0], b"answer"])
+
+    assert router.let_go(60.0) is True
+    assert port.receive(100)[0] == []
+    assert len(router.receive(100)[0]) == LOCAL_SHARE
+
+    assert router.let_go(60.0) is False
+    assert port.receive(100)[0] == [[b"answer"]]
+
+
+def test_answers_wait_no_longer_than_they_may(meet):
+    router, port = meet()
+    for number in range(2 * LOCAL_SHARE):
+        port.send([b"%d" % number])
+    came = some(router)
+    router.hold_back()
+    router.send([came[0][0], b"answer"])
+    while router.let_go(0.001):
+        pass
+
+    assert port.receive(100)[0] == [[b"answer"]]

@@ -45,8 +45,9 @@ class FakeRouter:
     def hold_back(self):
         self.told.append("held")
 
-    def let_go(self):
+    def let_go(self, patience_s=0.0):
         self.told.append("gone")
+        return False
 
 
 class Worker:
@@ -191,7 +192,7 @@ def test_answers_that_leave_together_leave_at_last(worker):
 def test_answers_held_back_are_let_go_when_the_lead_is_lost(worker):
     first, long = Noting(), kept()
     gone = threading.Event()
-    worker.router.let_go = gone.set
+    worker.router.let_go = lambda patience_s=0.0: gone.set() if not patience_s else True
     worker.port.put((first, True), (long, True), (Noting(), True))
 
     assert gone.wait(LONG_S)
