@@ -134,7 +134,11 @@ class OpenCall:
                 self._post()
 
     def _post(self) -> None:
-        if self.hosted.turns.post(self) and self.call.oneway:
+        self.hosted.turns.post(self)
+
+    def accepted(self) -> None:
+        """Its turn will come."""
+        if self.call.oneway:  # before it begins: its code may keep Python's lock
             self._tell(self._accepted())
 
     def _accepted(self) -> Accepted:

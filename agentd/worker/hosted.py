@@ -174,6 +174,9 @@ class _Task:
     def __init__(self, task: Callable[[], None]) -> None:
         self.run = task
 
+    def accepted(self) -> None:
+        """Nobody waits to be told."""
+
     def begin(self, done: Callable[[], None]) -> None:
         """Never: it runs on a thread."""
 

@@ -50,6 +50,9 @@ class Item(Protocol):
     ended: bool
     """It is about to leave its turn: whoever has its answer and calls again finds no busy agent."""
 
+    def accepted(self) -> None:
+        """It will have its turn, if nobody gives it up; told before it can begin."""
+
     def run(self) -> None:
         """Do it, on an executor's thread."""
 
@@ -156,10 +159,12 @@ class Turns:
                 (self._reading if item.readonly else self._running).append(item)
         for other in interrupted:
             other.interrupt()
+        if error is None:
+            item.accepted()
+        else:
+            item.refuse(error)
         if start:
             self._start(item)
-        elif error is not None:
-            item.refuse(error)
         return error is None
 
     def post_always(self, item: Item) -> None:

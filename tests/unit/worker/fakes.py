@@ -57,6 +57,9 @@ class Call:
         if self.does is not None:
             self.does()
 
+    def accepted(self):
+        assert self.ran == 0
+
     def begin(self, done):
         self.ran += 1
         self.done = done
