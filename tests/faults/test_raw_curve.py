@@ -60,11 +60,14 @@ class Peer:
         return unpack(self._curve.read(self.socket))
 
     def send_parts(self, part, times):
-        """Parts of a message that is not finished; False once the daemon has ended it."""
+        """Parts of a message that is not finished; False once the daemon has ended it.
+
+        It may do so without a word to this side, while it still holds the connection.
+        """
         try:
             for _ in range(times):
                 self.socket.sendall(self._curve.message(part, finished=False))
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, TimeoutError):
             return False
         return True
 
