@@ -37,6 +37,14 @@ def _median_ms(actions: list[Any]) -> float:
 
 
 def _agents(one: Contestant, plan: Plan) -> Values:
+    count = plan.of(200, 10_000, 100_000)
+    # More than a daemon hosts unless it is told to: an embedded one is not.
+    with served(f"max_agents = {2 * count + 1000}\n") as daemon:
+        os.environ["AGENTD_ENDPOINT"] = daemon.ipc
+        return _with_many(one, plan, count)
+
+
+def _with_many(one: Contestant, plan: Plan, count: int) -> Values:
     import agentd
 
     daemon = agentd.connect()
@@ -53,7 +61,6 @@ def _agents(one: Contestant, plan: Plan) -> Values:
 
     find_few, delete_few = find_and_delete()
     few = p50_us(one, agents[0], plan)
-    count = plan.of(200, 10_000, 100_000)
     began = time.perf_counter()
     while len(agents) < count + samples:
         agents += one.create(min(CHUNK, count + samples - len(agents)))
