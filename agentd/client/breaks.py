@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["Breaks", "backoff"]
+__all__ = ["MOVES", "Breaks", "backoff"]
 
+MOVES: Final = 5
+"""How often a call follows an agent that moved before it gives up."""
 MANY: Final = 5
 LONG_S: Final = 3.0
 """Breaks end a call when there were ``MANY`` of them, and for so long; a connection that held for

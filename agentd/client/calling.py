@@ -77,11 +77,11 @@ def encoded_for(proxy: RpcObject, encode: Callable[..., Encoded]) -> tuple[Encod
     Raises ``SerializationError`` for what has no form in that.
     """
     session = session_of(target(proxy))
-    refs = references.sent(session)
+    refs = references.sent(session.daemon)
     encoded = encode(refs=refs)
-    if encoded.codec == "data" or session.takes_code():
+    if encoded.codec == "data" or session.daemon.takes_code():
         return encoded, refs
-    refs = references.sent(session)
+    refs = references.sent(session.daemon)
     return as_data(session.endpoint, partial(encode, refs=refs)), refs
 
 
@@ -320,8 +320,8 @@ def decode_value(proxy: RpcObject, name: str, codec: str, payload: Any) -> Any:
         return _items(proxy, str(msgpack.unpackb(head)))
     aim = target(proxy)
     session = session_of(aim)
-    refs = references.received(direct=aim.direct, session=session)
-    return session.reader.decode(codec, head, buffers, refs)
+    refs = references.received(direct=aim.direct, daemon=session.daemon)
+    return session.daemon.reader.decode(codec, head, buffers, refs)
 
 
 def _items(proxy: RpcObject, number: str) -> Iterator[Any]:

@@ -35,15 +35,15 @@ class Client:
 
     def info(self) -> dict[str, Any]:
         """The daemon: versions, pid, uptime_s, number of agents, its workers."""
-        return dict(self._session.ask("info"))
+        return dict(self._session.daemon.ask("info"))
 
     def agents(self) -> list[dict[str, Any]]:
         """All agents, each with id, name, cls, state, worker, pid, epoch, restarts, created_at."""
-        return list(self._session.ask("agents"))
+        return list(self._session.daemon.ask("agents"))
 
     def inspect(self, id_or_name: str) -> dict[str, Any]:
         """One agent in detail; raises ``AgentNotFound``."""
-        return dict(self._session.ask("agent", agent=id_or_name))
+        return dict(self._session.daemon.ask("agent", agent=id_or_name))
 
     def get(self, id_or_name: str) -> Any:
         """The proxy of an agent, by name, id, or the start of its id; waits until it is ready.
@@ -53,14 +53,14 @@ class Client:
         """
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         try:
-            ready = self._session.locate(name=id_or_name, deadline=deadline)
+            ready = self._session.places.locate(name=id_or_name, deadline=deadline)
         except CallTimeout:
             raise CallTimeout(
                 f"agent {id_or_name!r} is not ready within {self._timeout:g} s",
                 timeout=self._timeout,
             ) from None
         aim = Target(ready.agent, self.endpoint, ready.cls, ready.name, about=ready.about)
-        aim.direct = self._session.direct
+        aim.direct = self._session.workers.direct
         aim.timeout = self._timeout
         return make_proxy(aim)
 
@@ -82,7 +82,7 @@ class Client:
         ids = []
         for agent in agents:
             text = agent if isinstance(agent, str) else target(agent).agent.hex()
-            ids.append(self._session.ask("delete", agent=text)["id"])
+            ids.append(self._session.daemon.ask("delete", agent=text)["id"])
         return ids
 
     def logs(self, id_or_name: str, after: int = 0, wait: float = 0.0) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Client:
         ``after``: only lines from that number on. ``wait``: if there is none, wait up to that many
         seconds (30 at most) for one.
         """
-        return dict(self._session.ask("logs", agent=id_or_name, after=after, wait=wait))
+        return dict(self._session.daemon.ask("logs", agent=id_or_name, after=after, wait=wait))
 
     def ping(self) -> float:
         """Seconds to the daemon and back."""
@@ -101,7 +101,7 @@ class Client:
 
     def stop(self) -> None:
         """Have the daemon drain and end; returns as soon as it begins to."""
-        self._session.ask("stop")
+        self._session.daemon.ask("stop")
 
     def close(self) -> None:
         """Let go of the daemon; it and its agents live on.

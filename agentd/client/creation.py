@@ -48,11 +48,11 @@ def construct(
         shipped = {} if bundle is None else bundle.modules
         encoded = serialization.encode_spec(cls, args, kwargs, refs=refs, shipped=shipped)
         session = session or _session(conf)
-        if session.takes_code():
+        if session.daemon.takes_code():
             return _host("spec", label, local, encoded, conf, session, refs, bundle)
     # Not even the class is sent: the daemon has one registered under that name, or refuses.
     session = session or _session(conf)
-    refs = references.sent(session)
+    refs = references.sent(session.daemon)
     encode = partial(serialization.encode_call, args, kwargs, refs=refs)
     encoded = as_data(session.endpoint, encode)
     return _host("registered", label, local, encoded, conf, session, refs, None)
@@ -73,8 +73,10 @@ def _as_before(
     if refs.results:
         return None
     agent = new_agent_id()
-    creation = session.create(partial(plan.message, agent, encoded.codec), encoded, plan.bundle)
-    aim = Target(agent, session.endpoint, plan.label, None, None, cls, session.direct)
+    creation = session.orders.create(
+        partial(plan.message, agent, encoded.codec), encoded, plan.bundle
+    )
+    aim = Target(agent, session.endpoint, plan.label, None, None, cls, session.workers.direct)
     aim.timeout = conf.timeout
     aim.retry = conf.retry
     aim.creation = creation
@@ -98,7 +100,7 @@ def adopt(obj: object, conf: DistConf) -> RpcObject:
     encoded = serialization.encode_object(obj, refs=refs)
     bundle = _bundle(type(obj), conf)
     session = session or _session(conf)
-    if not session.takes_code():
+    if not session.daemon.takes_code():
         raise CodecNotAllowed(
             f"an object cannot be hosted as it is at {session.endpoint}: that is to send code, and "
             "the daemon takes only plain data from this client (safe mode, or its role is not "
@@ -118,7 +120,7 @@ def _refs(conf: DistConf, session: Session | None) -> tuple[Session | None, refe
         session = runtime().connect(address)
     if session is None:
         return None, references.Collecting(references.active())
-    return session, references.sent(session)
+    return session, references.sent(session.daemon)
 
 
 def _bundle(cls: type | None, conf: DistConf) -> Bundle | None:
@@ -166,11 +168,11 @@ def _host(
         needs=refs.needs,
         code=code,
     )
-    creation = session.create(partial(_numbered, like), encoded, bundle)
+    creation = session.orders.create(partial(_numbered, like), encoded, bundle)
     if mode == "spec" and local is not None and maker is None and conf.name is None:
         _note(local, conf, session, bundle, encoded, like)
     if conf.name is not None:
-        creation, agent, _existing = session.wait_accepted(creation)
+        creation, agent, _existing = session.orders.wait_accepted(creation)
     return make_proxy(
         Target(
             agent,
@@ -178,7 +180,7 @@ def _host(
             label,
             conf.name,
             local=local,
-            direct=session.direct,
+            direct=session.workers.direct,
             timeout=conf.timeout,
             retry=conf.retry,
             creation=creation,

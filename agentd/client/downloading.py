@@ -8,18 +8,18 @@ from collections.abc import Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from agentd.client.breaks import backoff
+from agentd.client.breaks import MOVES, backoff
 from agentd.client.context import current
 from agentd.client.link import Link, LinkDown, Pending
 from agentd.client.options import check_timeout
 from agentd.client.runtime import runtime
 from agentd.client.saving import CHUNK
-from agentd.client.session import MOVES, Session
 from agentd.errors import AgentNotFound, CallTimeout, ConnectionLost, ProtocolError
 from agentd.protocol.messages import Error, Read, Ready, Result
 
 if TYPE_CHECKING:
     from agentd.client.files import FileReference
+    from agentd.client.session import Session
 
 __all__ = ["Download"]
 
@@ -64,7 +64,7 @@ class Download:
                 breaks += 1
                 if not error.facts.get("moved") or breaks > MOVES or self._place is None:
                     raise
-                self._session.forget(self._place)  # the daemon knows what became of it
+                self._session.places.forget(self._place)  # the daemon knows what became of it
             except CallTimeout:
                 raise self._timed_out() from None
 
@@ -91,12 +91,12 @@ class Download:
 
     def _connect(self) -> Link:
         wanted = self._reference
-        place = self._place = self._session.place(wanted.agent, self._deadline)
+        place = self._place = self._session.places.of(wanted.agent, self._deadline)
         if place.epoch != wanted.epoch:
             # The worker that knew the file is gone.
             lost = Ready(0, place.agent, place.cls, "", "", wanted.epoch, {})
-            raise self._session.fate(lost)
-        return self._session.worker(place)
+            raise self._session.daemon.fate(lost)
+        return self._session.workers.link(place)
 
     def _message(self, offset: int, size: int, number: int) -> Read:
         wanted = self._reference
@@ -121,9 +121,9 @@ class Download:
                 f"{error.message}",
                 endpoint=self._session.endpoint,
             ) from None
-        if not self._session.is_there(place):
-            self._session.forget(place)
-            raise self._session.fate(place) from None
+        if not self._session.workers.is_there(place):
+            self._session.places.forget(place)
+            raise self._session.daemon.fate(place) from None
         time.sleep(backoff(breaks))
 
     def _timed_out(self) -> CallTimeout:

@@ -96,29 +96,28 @@ class _Fetching:
             self._take(ConnectionLost(f"cannot connect: {error}", endpoint=self._session.endpoint))
 
     def _find(self) -> None:
-        place = self._session.known_place(self._agent)
+        place = self._session.places.known(self._agent)
         if place is None:
-            self._session.locate_later(self._agent, self._located)
+            self._session.places.locate_later(self._agent, self._located)
         else:
             self._ask(place)
 
     def _located(self, pending: Pending) -> None:
-        self._guarded(lambda: self._ask(self._session.located(pending)))
+        self._guarded(lambda: self._ask(self._session.places.located(pending)))
 
     def _ask(self, place: Ready) -> None:
         if self._epoch and self._epoch != place.epoch:
             # The worker that had it is gone, and the outcome with it.
             lost = Ready(0, place.agent, place.cls, "", "", self._epoch, {})
-            self._session.fate_later(lost, self._fate)
+            self._session.daemon.fate_later(lost, self._fate)
             return
-        if self._session.is_open(place.address):
-            self._send(place)
-        else:  # we may be the pump, or the loop of somebody's asyncio
-            self._session.aside(place.address, partial(self._guarded, partial(self._send, place)))
+        # We may be the pump, or the loop of somebody's asyncio.
+        send = partial(self._guarded, partial(self._send, place))
+        self._session.workers.when_open(place.address, send)
 
     def _send(self, place: Ready) -> None:
         try:
-            link = self._session.worker(place)
+            link = self._session.workers.link(place)
             link.submit(
                 lambda n: Fetch(n, self._agent, place.epoch, self._key),
                 (),
@@ -152,7 +151,7 @@ class _Fetching:
             self._take(pending.failure or error)
 
         try:
-            self._session.fate_later(before, fate)
+            self._session.daemon.fate_later(before, fate)
         except AgentdError:
             self._take(error)
 
@@ -164,12 +163,12 @@ class _Fetching:
             self._lost(place, error)
         else:
             self._moves += 1
-            self._session.forget(place)
+            self._session.places.forget(place)
             self.begin()
 
     def _broke(self, place: Ready, error: LinkDown) -> None:
         """The connection did; if the worker is there it is asked again, as that changes nothing."""
-        if not self._breaks.one_more() or not self._session.is_there(place):
+        if not self._breaks.one_more() or not self._session.workers.is_there(place):
             self._lost(place, error)
             return
         step = partial(self._send, place)
@@ -178,9 +177,9 @@ class _Fetching:
         timer.start()
 
     def _lost(self, place: Ready, error: AgentdError) -> None:
-        self._session.forget(place)
+        self._session.places.forget(place)
         try:
-            self._session.fate_later(place, self._fate)
+            self._session.daemon.fate_later(place, self._fate)
         except AgentdError:
             self._take(error)
 

@@ -139,7 +139,7 @@ class AgentHandle:
     def _ask(self, what: str, **params: Any) -> Any:
         from agentd.client.runtime import runtime
 
-        return runtime().session_at(self.endpoint).ask(what, **params)
+        return runtime().session_at(self.endpoint).daemon.ask(what, **params)
 
     def __repr__(self) -> str:
         return f"<AgentHandle of {self._proxy!r}>"

@@ -24,7 +24,7 @@ class Refs(Protocol):
 
 
 class Remote(Protocol):
-    """What it takes of a session."""
+    """What it takes of a daemon."""
 
     endpoint: str
 
@@ -35,22 +35,22 @@ class Remote(Protocol):
 class AtHome:
     """The references of a payload to or from a daemon on another host."""
 
-    def __init__(self, inner: Refs, session: Remote) -> None:
+    def __init__(self, inner: Refs, daemon: Remote) -> None:
         self._inner = inner
-        self._session = session
+        self._daemon = daemon
 
     def to_wire(self, obj: object) -> tuple[Any, ...] | None:
         """As the inner one, by the daemon's own name."""
         wire = self._inner.to_wire(obj)
-        return None if wire is None else self._renamed(wire, self._session.endpoint, home=True)
+        return None if wire is None else self._renamed(wire, self._daemon.endpoint, home=True)
 
     def from_wire(self, wire: tuple[Any, ...]) -> object:
         """As the inner one, by the name that is known here."""
-        return self._inner.from_wire(self._renamed(tuple(wire), self._session.home, home=False))
+        return self._inner.from_wire(self._renamed(tuple(wire), self._daemon.home, home=False))
 
     def _renamed(self, wire: tuple[Any, ...], old: str, *, home: bool) -> tuple[Any, ...]:
         at = _OTHERS_AT if wire and isinstance(wire[0], str) else _AGENT_AT
         if len(wire) <= at or not old or wire[at] != old:
             return wire
-        new = self._session.home if home else self._session.endpoint
+        new = self._daemon.home if home else self._daemon.endpoint
         return (*wire[:at], new, *wire[at + 1 :]) if new else wire

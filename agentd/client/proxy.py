@@ -219,10 +219,10 @@ def ensure_ready(aim: Target, deadline: float | None = None) -> Ready:
     session = session_of(aim)
     creation = aim.creation
     if creation is not None:
-        ready = session.settle(aim.agent, creation, deadline)
+        ready = session.places.settle(aim.agent, creation, deadline)
         aim.creation = None
     else:
-        ready = session.place(aim.agent, deadline)
+        ready = session.places.of(aim.agent, deadline)
     if aim.about is None:
         aim.about = ready.about
     return ready

@@ -14,7 +14,7 @@ from agentd.client.target import Target
 from agentd.errors import DecodeError
 
 if TYPE_CHECKING:
-    from agentd.client.session import Session
+    from agentd.client.daemon import Daemon
 
 __all__ = [
     "FILE",
@@ -118,18 +118,18 @@ def active() -> References:
     return _active[0]
 
 
-def received(*, direct: bool, session: Session | None = None) -> References | Relayed | AtHome:
+def received(*, direct: bool, daemon: Daemon | None = None) -> References | Relayed | AtHome:
     """The same, for what arrives: ``direct`` as the one it comes from is called.
 
-    ``session``: with the daemon from which it comes.
+    ``daemon``: the one from which it comes.
     """
     refs = _active[0] if direct else Relayed(_active[0])
-    return refs if session is None or session.local else AtHome(refs, session)
+    return refs if daemon is None or daemon.local else AtHome(refs, daemon)
 
 
-def sent(session: Session) -> Collecting:
-    """The same, for what goes to the agents of that session's daemon."""
-    return Collecting(_active[0] if session.local else AtHome(_active[0], session))
+def sent(daemon: Daemon) -> Collecting:
+    """The same, for what goes to the agents of that daemon."""
+    return Collecting(_active[0] if daemon.local else AtHome(_active[0], daemon))
 
 
 def install(references: References) -> None:

@@ -338,14 +338,14 @@ AsyncResult._condition = _Lazily()  # type: ignore[assignment]
 def open_outcome(session: Session, outcome: Outcome, *, direct: bool = True) -> Any:
     """The value of an outcome; raises its error."""
     message, payload = outcome
-    refs = references.received(direct=direct, session=session)
+    refs = references.received(direct=direct, daemon=session.daemon)
     if isinstance(message, Result):
         head, *buffers = payload or (b"",)
-        return session.reader.decode(message.codec, head, buffers, refs)
+        return session.daemon.reader.decode(message.codec, head, buffers, refs)
     if not isinstance(message, Error):
         raise ProtocolError(f"a call was answered with {message.kind!r}")
     if message.code == "raised":
-        raise session.reader.decode_error(message.facts, message.codec, payload, refs)
+        raise session.daemon.reader.decode_error(message.facts, message.codec, payload, refs)
     raise from_wire(message.code, message.message, message.facts)
 
 
@@ -413,18 +413,18 @@ class Sending:
 
     def _find(self) -> None:
         agent, session = self._aim.agent, self._session
-        place = session.known_place(agent)
+        place = session.places.known(agent)
         # Who has to connect first does so where the line moves, so that nobody overtakes him.
-        known = place is not None and session.is_open(place.address)
-        if known and agent not in session.lines:
+        known = place is not None and session.workers.is_open(place.address)
+        if known and agent not in session.places.lines:
             self._guarded(self._send, place)
             return
         self._came = time.monotonic()
-        first = session.lines.join(agent, self._located, known=known)
+        first = session.places.lines.join(agent, self._located, known=known)
         if first is None:
             self._guarded(self._send, place)
         elif first:
-            session.find(agent, self._aim.creation)
+            session.places.find(agent, self._aim.creation)
 
     def wire(self) -> tuple[Any, ...]:
         """The reference to the outcome."""
@@ -506,7 +506,7 @@ class Sending:
         def send() -> None:
             if isinstance(found, AgentdError):
                 raise found
-            place = self._session.located(found)
+            place = self._session.places.located(found)
             self._aim.creation = None
             self._send(place)
 
@@ -517,13 +517,13 @@ class Sending:
             raise CancelledError
         self._place = place
         try:
-            link = self._session.worker(place, self._came)
+            link = self._session.workers.link(place, self._came)
             make = partial(
                 self._out.message,
                 place.epoch,
                 link.ahead,
                 again=self._again,
-                plain=not self._session.trusted,
+                plain=not self._session.daemon.reader.trusted,
             )
             self._pending = None
             pending = link.submit(make, self._out.payload, self._answered, lazy=not self._hurried)
@@ -552,9 +552,9 @@ class Sending:
 
     def _moved(self, error: AgentdError) -> None:
         assert self._place is not None
-        self._session.forget(self._place)
+        self._session.places.forget(self._place)
         if self._again:  # it was sent, to a place where the agent is no more
-            self._session.fate_later(self._place, self._fate)
+            self._session.daemon.fate_later(self._place, self._fate)
             return
         breaks = self._broke()
         if not breaks.one_more():
@@ -593,9 +593,9 @@ class Sending:
 
     def _ask_again(self, place: Ready) -> None:
         """The connection broke: if the worker lives, it knows what became of the call."""
-        if not self._broke().one_more() or not self._session.is_there(place):
-            self._session.forget(place)
-            self._session.fate_later(place, self._fate)
+        if not self._broke().one_more() or not self._session.workers.is_there(place):
+            self._session.places.forget(place)
+            self._session.daemon.fate_later(place, self._fate)
             return
         self._again = True
         self._after_a_pause(lambda: self._send_again(place))

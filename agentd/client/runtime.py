@@ -59,7 +59,7 @@ class Runtime:
         ``embedded``) one that is started as a child of this process.
         """
         session = self._session(endpoint or self._find(embedded=embedded), direct=direct)
-        session.connect()
+        session.daemon.connect()
         return session
 
     def session_at(self, endpoint: str, *, direct: bool = True) -> Session:
@@ -106,7 +106,7 @@ class Runtime:
     def _is_well(self, embedded: Embedded) -> bool:
         """Whether it runs; while it is connected there is no need to ask the kernel."""
         met = self._sessions.get((embedded.endpoint, True)) if embedded.listens else None
-        return (met is not None and met.is_connected) or embedded.running()
+        return (met is not None and met.daemon.is_connected) or embedded.running()
 
     def _own(self) -> Embedded:
         """The embedded daemon; started if it does not run, and not waited for."""

@@ -11,16 +11,16 @@ from agentd.protocol.messages import Offer, Supply, Wanted
 from agentd.serialization import Bundle
 
 if TYPE_CHECKING:
-    from agentd.client.session import Session
+    from agentd.client.daemon import Daemon
 
 __all__ = ["Shipping"]
 
 
 class Shipping:
-    """What a session has offered. It does not wait: the agent does, where it is to be made."""
+    """What a daemon has been offered. It does not wait: the agent does, where it is to be made."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
         self._lock = threading.RLock()  # protects the next; answers may be read while it is held
         self._offered: set[tuple[str, bytes]] = set()
 
@@ -32,9 +32,9 @@ class Shipping:
         if anew:
             self._forget(bundle)
         try:
-            self._offer(self._session.connect(), bundle)
+            self._offer(self._daemon.connect(), bundle)
         except LinkDown:
-            self._offer(self._session.connect(), bundle)
+            self._offer(self._daemon.connect(), bundle)
 
     def _offer(self, link: Link, bundle: Bundle) -> None:
         assert link.welcome is not None

@@ -10,14 +10,14 @@ from functools import partial
 from typing import Any, Self
 
 from agentd.client import references
-from agentd.client.breaks import Breaks
+from agentd.client.breaks import MOVES, Breaks
 from agentd.client.calling import await_ready
 from agentd.client.context import current
 from agentd.client.farewell import leave
 from agentd.client.link import Link, LinkDown, Pending
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import RpcObject, session_of, target
-from agentd.client.session import LATE_S, MOVES, Session, is_elsewhere
+from agentd.client.session import LATE_S, Session, is_elsewhere
 from agentd.errors import (
     AgentdError,
     AgentNotFound,
@@ -103,8 +103,8 @@ class Stream:
                 self._breaks = Breaks()
                 self._grant()
                 head, *buffers = payload
-                refs = references.received(direct=self._aim.direct, session=self._session)
-                return True, self._session.reader.decode(chunk.codec, head, buffers, refs)
+                refs = references.received(direct=self._aim.direct, daemon=self._session.daemon)
+                return True, self._session.daemon.reader.decode(chunk.codec, head, buffers, refs)
         if pending.done:
             self._ended(pending)
         return False, None
@@ -134,7 +134,7 @@ class Stream:
         """The connection broke: go on where the stream was, if its worker still runs."""
         place = self._place
         assert place is not None
-        self._session.forget(place)
+        self._session.places.forget(place)
         if not error.facts.get("sent"):
             self._reopen()
             return
@@ -165,15 +165,15 @@ class Stream:
     def _send(self) -> None:
         for _ in range(MOVES):
             came = time.monotonic()
-            place = self._place = self._session.place(self._aim.agent, self._out.deadline)
+            place = self._place = self._session.places.of(self._aim.agent, self._out.deadline)
             if self._lost_at is not None and place.epoch != self._lost_at.epoch:
                 self._over = True
-                raise self._session.fate(self._lost_at)
+                raise self._session.daemon.fate(self._lost_at)
             try:
-                link = self._link = self._session.worker(place, came)
+                link = self._link = self._session.workers.link(place, came)
                 self._pending = link.submit(self._message(place, link), self._payload())
             except LinkDown:
-                self._session.forget(place)
+                self._session.places.forget(place)
             else:
                 self._consumed = 0
                 return
@@ -183,7 +183,7 @@ class Stream:
         out = self._out
         if not self._attached:
             again = self._lost_at is not None
-            plain = not self._session.trusted
+            plain = not self._session.daemon.reader.trusted
             return partial(out.message, place.epoch, link.ahead, again=again, plain=plain)
         return lambda n: Attach(n, out.agent, place.epoch, out.key, self._offset, out.credit)
 

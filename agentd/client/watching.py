@@ -36,7 +36,7 @@ class Watch(Stream):
 
     def _lost(self, error: LinkDown) -> None:
         if self._place is not None:
-            self._session.forget(self._place)
+            self._session.places.forget(self._place)
         self._offset = 0
         self._reopen()
 

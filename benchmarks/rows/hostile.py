@@ -123,7 +123,7 @@ def _target(door: str, daemon: Served, agent: Any) -> Target:
     handle = agentd.handle(agent)
     handle.wait(START_S)
     check(agent.echo("hello") == "hello", "echo")
-    place = runtime().session_at(handle.endpoint).known_place(bytes.fromhex(handle.id))
+    place = runtime().session_at(handle.endpoint).places.known(bytes.fromhex(handle.id))
     assert place is not None
     addresses = {
         "ipc": daemon.ipc.removeprefix("ipc://"),

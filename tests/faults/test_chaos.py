@@ -65,7 +65,7 @@ class Road:
         listen, to = f"{daemon.folder}/proxy", f"{daemon.folder}/s"
         if not self.relayed:
             aim = target(self.witness)
-            listen = session_of(aim).place(aim.agent).address.removeprefix("unix://")
+            listen = session_of(aim).places.of(aim.agent).address.removeprefix("unix://")
             to = f"{listen}.real"
             Path(listen).rename(to)
         self.proxy = Proxy(listen, to)

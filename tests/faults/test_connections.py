@@ -43,9 +43,9 @@ def tally(request):
 def cut():
     """Break every connection of this process that carries calls."""
     for session in list(runtime()._sessions.values()):
-        links = [link for link in list(session._workers.values()) if link is not None]
-        if not session.direct and session._daemon is not None:
-            links.append(session._daemon)
+        links = [link for link in list(session.workers.links.values()) if link is not None]
+        if not session.workers.direct and session.daemon.link is not None:
+            links.append(session.daemon.link)
         for link in links:
             link.fail("cut by the test")
 
@@ -128,7 +128,7 @@ def test_an_answer_that_is_not_kept_any_more_is_outcome_unknown(tally, monkeypat
     # When
     session = session_of(target(tally))
     with pytest.raises(OutcomeUnknown) as caught:
-        session._call_at(session.place(calls[0].agent), calls[0], time.monotonic(), again=True)
+        session._call_at(session.places.of(calls[0].agent), calls[0], time.monotonic(), again=True)
     # Then
     assert caught.value.started is True
     assert tally.count == 19

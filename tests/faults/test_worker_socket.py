@@ -29,7 +29,7 @@ def connect(agent):
     """Connections to the worker of the agent, past the client."""
     handle = agentd.handle(agent)
     session = runtime().session_at(handle.endpoint)
-    address = session.known_place(bytes.fromhex(handle.id)).address
+    address = session.places.known(bytes.fromhex(handle.id)).address
     opened = []
 
     def connect():
@@ -86,7 +86,7 @@ def test_other_users_are_refused_and_counted(start):
     agent = Victim(to_dist=daemon.endpoint)
     assert agent.add() == 1
     session = runtime().session_at(daemon.endpoint)
-    place = session.known_place(bytes.fromhex(agentd.handle(agent).id))
+    place = session.places.known(bytes.fromhex(agentd.handle(agent).id))
     path = place.address.removeprefix("unix://")
 
     def counted():

@@ -119,7 +119,7 @@ def test_a_relayed_agent_has_its_files_relayed(shared, source):
         for file in files:
             assert digest(file) == digest(path)
             assert file._direct is False
-        assert not session._workers
+        assert not session.workers.links
 
 
 def resident():
@@ -363,7 +363,7 @@ def raw(request, shared):
     clients = []
 
     def meet(agent):
-        ready = session_of(target(agent)).place(target(agent).agent)
+        ready = session_of(target(agent)).places.of(target(agent).agent)
         straight = request.param == "straight"
         clients.append(RawClient(ready.address if straight else shared.endpoint))
         clients[-1].meet()
@@ -521,9 +521,9 @@ def test_the_file_changes(hosted, source, big, tmp_path, change, reason):
 def cut():
     """Break every connection of this process that carries calls."""
     for session in list(runtime()._sessions.values()):
-        links = [link for link in list(session._workers.values()) if link is not None]
-        if not session.direct and session._daemon is not None:
-            links.append(session._daemon)
+        links = [link for link in list(session.workers.links.values()) if link is not None]
+        if not session.workers.direct and session.daemon.link is not None:
+            links.append(session.daemon.link)
         for link in links:
             link.fail("cut by the test")
 

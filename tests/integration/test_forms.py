@@ -73,7 +73,7 @@ import sys, agentd
 agent = agentd.connect(sys.argv[1]).get(sys.argv[2])
 fresh = __import__("pickle").loads(__import__("pickle").dumps(agent))
 from agentd.client.runtime import runtime
-runtime().session_at(sys.argv[1])._places.clear()
+runtime().session_at(sys.argv[1]).places.clear()
 for number in range(20):
     fresh.note.submit(number)
 fresh.note(20)

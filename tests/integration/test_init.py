@@ -7,7 +7,7 @@ import time
 import pytest
 
 import agentd
-from agentd.client.session import Session
+from agentd.client.daemon import Daemon
 from agentd.errors import AgentCreationError, AgentNotFound, CallTimeout
 from tests.integration import agents
 from tests.integration.agents import Counter, Failing, Initialised, Late, noted
@@ -221,9 +221,9 @@ def test_live_state_that_fails_to_unpickle_is_an_agent_creation_error():
 def test_an_order_that_came_late_as_the_daemon_was_behind_is_given_again(use, monkeypatch):
     # Given a first order that looks as if it had been on its way for a minute
     agents.Counter(0, to_dist=True).add(1)
-    told = Session._now
+    told = Daemon.now
     times = iter([60.0])
-    monkeypatch.setattr(Session, "_now", lambda session: told(session) - next(times, 0.0))
+    monkeypatch.setattr(Daemon, "now", lambda daemon: told(daemon) - next(times, 0.0))
     # When
     options = {"name": "late", "lifetime": "client"} if use == "named" else True
     agent = agents.Counter(5, to_dist=options)

@@ -45,6 +45,6 @@ def listen():
 @pytest.fixture
 def world(listen, monkeypatch):
     found = World(listen)
-    monkeypatch.setattr("agentd.client.session.dial_daemon", found.network.dial_daemon)
-    monkeypatch.setattr("agentd.client.session.dial_worker", found.network.dial_worker)
+    monkeypatch.setattr("agentd.client.daemon.dial_daemon", found.network.dial_daemon)
+    monkeypatch.setattr("agentd.client.workers.dial_worker", found.network.dial_worker)
     return found

@@ -19,7 +19,7 @@ LONG_S = 30.0
 def begin(world, monkeypatch):
     """``begin(epoch)``: a fetch by reference, on its way to a daemon that relays; what it took."""
     session = world.session(direct=False)
-    daemon = session.connect()
+    daemon = session.daemon.connect()
     runtime = SimpleNamespace(session_at=lambda _endpoint: session)
     monkeypatch.setattr("agentd.client.runtime.runtime", lambda: runtime)
 
@@ -82,7 +82,7 @@ def test_one_that_keeps_moving_is_given_up(world, begin):
 def direct(world, monkeypatch):
     """A fetch on its way to the worker itself, which was not met before: session and outcome."""
     session = world.session()
-    daemon = session.connect()
+    daemon = session.daemon.connect()
     runtime = SimpleNamespace(session_at=lambda _endpoint: session)
     monkeypatch.setattr("agentd.client.runtime.runtime", lambda: runtime)
     taken = []
@@ -99,7 +99,7 @@ def test_that_the_worker_cannot_be_met_is_told(world, direct, monkeypatch, why):
     def meet(_place):
         raise why
 
-    monkeypatch.setattr(session, "worker", meet)
+    monkeypatch.setattr(session.workers, "link", meet)
     world.aside.run()
 
     [error] = taken
@@ -110,7 +110,7 @@ def test_that_the_worker_cannot_be_met_is_told(world, direct, monkeypatch, why):
 def test_a_connection_that_breaks_is_made_again_and_the_worker_asked_anew(world, direct):
     session, taken = direct
     world.aside.run()
-    [link] = session._workers.values()
+    [link] = session.workers.links.values()
     assert len(world.worker.of_kind("fetch")) == 1
 
     world.worker.connections[-1].break_off()
@@ -119,7 +119,7 @@ def test_a_connection_that_breaks_is_made_again_and_the_worker_asked_anew(world,
     while len(world.worker.of_kind("fetch")) < 2 and time.monotonic() < until:
         time.sleep(0.001)
     tell(world.worker, "fetch", lambda n: Result(n, "data"))
-    [link] = session._workers.values()
+    [link] = session.workers.links.values()
     link.pump()
 
     assert [type(found) for found in taken] == [Outcome]

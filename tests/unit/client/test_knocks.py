@@ -80,10 +80,10 @@ class FarWay:
 
 
 def test_a_session_knocks_so(world, monkeypatch):
+    monkeypatch.setattr("agentd.client.daemon.way_to", lambda _endpoint: FarWay())
     session = world.session(direct=False)
-    session._knocks = Knocks(lambda _low, _high: 1.0)
-    session._way = FarWay()
-    session.connect()
+    session.heartbeats.knocks = Knocks(lambda _low, _high: 1.0)
+    session.daemon.connect()
     at, gone = [], [True]
 
     def dial(context, endpoint, timeout):
@@ -92,8 +92,8 @@ def test_a_session_knocks_so(world, monkeypatch):
             raise DaemonNotFound("gone", endpoint=endpoint)
         return world.network.dial_daemon(context, endpoint, timeout)
 
-    monkeypatch.setattr("agentd.client.session.dial_daemon", dial)
-    session._daemon.fail("it is gone", for_good=True)
+    monkeypatch.setattr("agentd.client.daemon.dial_daemon", dial)
+    session.daemon.link.fail("it is gone", for_good=True)
     for _ in range(4 * 600):
         world.beats(session, 0.25)
         world.aside.run()
@@ -104,11 +104,11 @@ def test_a_session_knocks_so(world, monkeypatch):
     for _ in range(4 * 61):
         world.beats(session, 0.25)
         world.aside.run()
-    assert session._daemon.down is None
+    assert session.daemon.link.down is None
     number = len(at)
 
     gone[0] = True  # once more: it begins anew
-    session._daemon.fail("it is gone", for_good=True)
+    session.daemon.link.fail("it is gone", for_good=True)
     for _ in range(4 * 10):
         world.beats(session, 0.25)
         world.aside.run()
@@ -116,10 +116,10 @@ def test_a_session_knocks_so(world, monkeypatch):
 
 
 def test_who_needs_it_need_not_wait(world, monkeypatch):
+    monkeypatch.setattr("agentd.client.daemon.way_to", lambda _endpoint: FarWay())
     session = world.session(direct=False)
-    session._way = FarWay()
-    session.connect()
-    session._daemon.fail("it is gone", for_good=True)
-    session._knocks.unheard(world.clock.now, 0.0)
-    session._knocks.unheard(world.clock.now, 0.0)
-    assert session.connect().down is None
+    session.daemon.connect()
+    session.daemon.link.fail("it is gone", for_good=True)
+    session.heartbeats.knocks.unheard(world.clock.now, 0.0)
+    session.heartbeats.knocks.unheard(world.clock.now, 0.0)
+    assert session.daemon.connect().down is None

@@ -18,8 +18,9 @@ from agentd.client.proxy import make_proxy, session_of
 from agentd.client.results import AsyncResult, Sending
 from agentd.client.retry import Retry
 from agentd.client.runtime import Runtime
-from agentd.client.session import DOUBTED_TIMEOUT_S, LATE_S
+from agentd.client.session import LATE_S
 from agentd.client.target import Target
+from agentd.client.workers import DOUBTED_TIMEOUT_S
 from agentd.errors import CallCancelled, CallTimeout, ConnectionLost, DaemonNotFound
 from agentd.protocol.messages import Error, Result
 from agentd.worker.interrupt import Interruptible
@@ -96,7 +97,7 @@ def test_row_08_a_call_of_130_s_needs_no_more_than_signs_of_life(world, direct, 
 @pytest.mark.parametrize("timeout", [None, 300.0])
 def test_row_08_a_submitted_call_of_130_s_completes(world, submit, timeout):
     session = world.session()
-    session.connect()
+    session.daemon.connect()
     deadline = None if timeout is None else world.clock.now + timeout
     result = submit(session, outgoing(deadline))
     read(session, world)
@@ -114,7 +115,7 @@ def test_row_08_a_submitted_call_of_130_s_completes(world, submit, timeout):
 
 def test_the_deadline_of_a_submitted_call_is_kept_and_not_a_moment_before(world, submit):
     session = world.session()
-    session.connect()
+    session.daemon.connect()
     result = submit(session, outgoing(world.clock.now + 130))
     read(session, world)
 
@@ -129,7 +130,7 @@ def test_the_deadline_of_a_submitted_call_is_kept_and_not_a_moment_before(world,
 
 def test_row_08_code_that_lets_its_worker_say_nothing_for_130_s_is_waited_for(world, submit):
     session = world.session()
-    session.connect()
+    session.daemon.connect()
     result = submit(session)
     read(session, world)
     world.worker.silent = True
@@ -148,7 +149,7 @@ def test_row_08_code_that_lets_its_worker_say_nothing_for_130_s_is_waited_for(wo
 
 def test_a_worker_for_which_nobody_vouches_ends_its_calls(world, submit):
     session = world.session()
-    session.connect()
+    session.daemon.connect()
     result = submit(session)
     read(session, world)
     world.beats(session, 130)
@@ -195,9 +196,9 @@ def test_a_worker_that_is_well_but_out_of_reach_is_relayed_within_three_heartbea
     world.worker.silent, world.daemon.vouches = True, "well"
     began, beat_s = world.clock.now, 1.0  # as the welcome says
 
-    while not session._doubted:
+    while not session.workers._doubted:
         world.beats(session, 0.25)
-        session.connect().pump()
+        session.daemon.connect().pump()
         assert world.clock.now - began <= 3 * beat_s
     deadline = time.monotonic() + LONG_S
     while len(world.worker.of_kind("hello")) < 2:  # the connection is made anew
@@ -217,7 +218,7 @@ def test_a_worker_that_is_well_but_out_of_reach_is_relayed_within_three_heartbea
 def read(session, world):
     """What the pump does when something arrives, and what it leaves to other threads."""
     for _ in range(5):
-        for link in [session._daemon, *session._workers.values()]:
+        for link in [session.daemon.link, *session.workers.links.values()]:
             if link is not None:
                 link.pump()
         world.aside.run()
@@ -226,7 +227,7 @@ def read(session, world):
 # -- releasing -------------------------------------------------------------------------------------
 def test_a_release_before_the_agent_is_found_is_told_after_the_call(world, submit):
     session = world.session()
-    session.connect()
+    session.daemon.connect()
     result = submit(session)
     assert world.worker.told == []
 
@@ -242,10 +243,10 @@ def test_a_release_before_the_agent_is_found_is_told_after_the_call(world, submi
 
 def test_a_release_reaches_an_agent_whose_place_was_forgotten(world, submit):
     session = world.session()
-    session.connect()
+    session.daemon.connect()
     result = submit(session)
     read(session, world)
-    session.forget(session.known_place(AGENT))
+    session.places.forget(session.places.known(AGENT))
 
     result._agentd_sending.release()
     result._agentd_sending.release()
@@ -256,7 +257,7 @@ def test_a_release_reaches_an_agent_whose_place_was_forgotten(world, submit):
 
 def test_a_cancelled_call_releases_what_it_has_fetched(world, submit, monkeypatch):
     session = world.session()
-    session.connect()
+    session.daemon.connect()
     result = submit(session)
     read(session, world)
     answer(world.worker)
@@ -284,7 +285,7 @@ def test_a_cancelled_call_releases_what_it_has_fetched(world, submit, monkeypatc
 
 def test_a_call_that_is_never_sent_has_nothing_to_release(world, submit):
     session = world.session()
-    session.connect()
+    session.daemon.connect()
     result = submit(session)
     result.cancel()
     result._agentd_sending.release()
@@ -298,7 +299,7 @@ def test_a_call_that_is_never_sent_has_nothing_to_release(world, submit):
 def test_what_it_refers_to_is_lent_until_the_last_attempt(world, submit):
     """Given back too early, its worker lets go of what the next attempt needs."""
     session = world.session()
-    session.connect()
+    session.daemon.connect()
     given_back = []
     out = outgoing()
     result = submit(session, out, lambda: given_back.append(1), Retry.fixed(1, 0.001))
@@ -322,7 +323,7 @@ def test_what_it_refers_to_is_lent_until_the_last_attempt(world, submit):
 def test_it_is_gone_with_its_last_reference(world, submit):
     """Not when the garbage collector comes: it may hold megabytes, here or where it was made."""
     session = world.session()
-    session.connect()
+    session.daemon.connect()
     gc.collect()
     gc.disable()
     try:
@@ -345,7 +346,7 @@ def test_it_is_gone_with_its_last_reference(world, submit):
 # -- handing on ------------------------------------------------------------------------------------
 def test_what_is_handed_on_before_it_is_sent_is_to_stay_there(world, submit):
     session = world.session()
-    session.connect()
+    session.daemon.connect()
     result = submit(session)
 
     result.lend()
@@ -358,7 +359,7 @@ def test_what_is_handed_on_before_it_is_sent_is_to_stay_there(world, submit):
 
 def test_what_is_handed_on_before_it_is_there_is_to_stay_there(world, submit):
     session = world.session()
-    session.connect()
+    session.daemon.connect()
     result = submit(session)
     read(session, world)
 
@@ -371,7 +372,7 @@ def test_what_is_handed_on_before_it_is_there_is_to_stay_there(world, submit):
 @pytest.mark.parametrize("how", ["there", "asked for"])
 def test_what_is_there_or_was_asked_for_is_not(world, submit, how):
     session = world.session()
-    session.connect()
+    session.daemon.connect()
     result = submit(session)
     read(session, world)
     if how == "there":
@@ -389,7 +390,7 @@ def test_what_is_there_or_was_asked_for_is_not(world, submit, how):
 # -- the pump waits for nobody ---------------------------------------------------------------------
 def test_a_lost_connection_to_the_daemon_is_made_again_in_another_thread(world):
     session = world.session()
-    link = session.connect()
+    link = session.daemon.connect()
     link.fail("the connection broke")
     world.daemon.silent = True  # it listens, and that is all
 
@@ -401,15 +402,15 @@ def test_a_lost_connection_to_the_daemon_is_made_again_in_another_thread(world):
     world.aside.run()
     world.beats(session, 0.25)
     assert len(world.daemon.of_kind("hello")) == 2
-    assert session.connect() is not link
+    assert session.daemon.connect() is not link
     assert world.aside.steps == []
 
 
 def test_a_worker_is_met_in_another_thread_and_nobody_overtakes(world, submit):
     session = world.session()
-    session.connect()
+    session.daemon.connect()
     results = [submit(session, outgoing(key=bytes([n]) * 24)) for n in range(3)]
-    session._daemon.pump()
+    session.daemon.link.pump()
     results += [submit(session, outgoing(key=bytes([n]) * 24)) for n in range(3, 6)]
     assert world.worker.told == []  # the reading thread has not even said hello
     assert [peer for peer, _step in world.aside.steps] == [world.worker.endpoint]
@@ -423,7 +424,7 @@ def test_a_worker_is_met_in_another_thread_and_nobody_overtakes(world, submit):
 
 def test_a_call_after_a_lost_connection_waits_for_no_connection_either(world, submit):
     session = world.session()
-    session.worker(session.locate(AGENT))
+    session.workers.link(session.places.locate(AGENT))
     world.worker.connections[0].break_off()
     read(session, world)
 
@@ -438,11 +439,11 @@ def test_a_call_after_a_lost_connection_waits_for_no_connection_either(world, su
 def test_what_is_asked_while_the_daemon_is_away_is_asked_by_another_thread(world):
     session = world.session()
     found = []
-    session.locate_later(AGENT, found.append)
+    session.places.locate_later(AGENT, found.append)
     assert world.daemon.told == []
     world.aside.run()
     read(session, world)
-    assert [session.located(pending).epoch for pending in found] == [1]
+    assert [session.places.located(pending).epoch for pending in found] == [1]
 
 
 def test_a_daemon_that_is_gone_is_told_to_who_asked(world, listen, submit):
@@ -462,7 +463,7 @@ def test_that_no_connection_can_be_made_is_told_to_who_asked(world, submit, monk
     def dial(*_):
         raise OSError(24, "too many files")
 
-    monkeypatch.setattr(session, "connect", dial)
+    monkeypatch.setattr(session.daemon, "connect", dial)
     world.aside.run()
 
     with pytest.raises(ConnectionLost, match="too many files"):
@@ -497,51 +498,51 @@ def test_a_farewell_that_fails_keeps_no_other_from_being_said(caplog):
 def test_workers_that_are_gone_are_forgotten(world, listen):
     session = world.session()
     for _ in range(20):
-        place = session.locate(AGENT)
-        session.worker(place)
+        place = session.places.locate(AGENT)
+        session.workers.link(place)
         world.worker.connections[0].break_off()
         read(session, world)
         listen.gone(world.worker.endpoint)
         world.beats(session, 0.25)
-        assert session._workers == {}
-        assert session.known_place(AGENT) is None
+        assert session.workers.links == {}
+        assert session.places.known(AGENT) is None
         world.worker = world.daemon.place = world.peer("worker")
 
 
 def test_a_worker_that_lives_is_not_forgotten_when_its_connection_breaks(world):
     session = world.session()
-    place = session.locate(AGENT)
-    link = session.worker(place)
+    place = session.places.locate(AGENT)
+    link = session.workers.link(place)
     world.worker.connections[0].break_off()
     read(session, world)
     world.beats(session, 1)
-    assert session.known_place(AGENT) is place
-    assert session.worker(place) is not link
+    assert session.places.known(AGENT) is place
+    assert session.workers.link(place) is not link
 
 
 def test_a_worker_out_of_reach_is_relayed_for_as_long_as_it_hosts_something(world, listen):
     session = world.session()
-    place = session.locate(AGENT)
+    place = session.places.locate(AGENT)
     listen.gone(world.worker.endpoint)
-    assert session.worker(place) is session.connect()
+    assert session.workers.link(place) is session.daemon.connect()
     world.beats(session, 1)
-    assert session._workers == {place.address: None}
-    session.forget(place)
+    assert session.workers.links == {place.address: None}
+    session.places.forget(place)
     world.beats(session, 1)
-    assert session._workers == {}
+    assert session.workers.links == {}
 
 
 # -- who reads -------------------------------------------------------------------------------------
 def sent(session, world, submit):
     """A result whose call is under way."""
-    session.connect()
+    session.daemon.connect()
     result = submit(session)
     read(session, world)
     return result
 
 
 def link_to(session, world):
-    return session._workers[world.worker.endpoint]
+    return session.workers.links[world.worker.endpoint]
 
 
 def test_who_asks_for_a_result_reads_it_himself(world, submit):
@@ -635,7 +636,7 @@ def test_the_condition_of_a_result_is_made_when_somebody_waits_for_it(world, sub
 
 def test_a_session_that_is_closed_or_of_the_parent_process_is_not_used_again(world):
     session = world.session()
-    session.connect()
+    session.daemon.connect()
     aim = Target(AGENT, session.endpoint, "m:T", session=session)
     assert session_of(aim) is session
 

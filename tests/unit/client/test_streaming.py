@@ -16,7 +16,7 @@ from tests.unit.client.test_session import LONG_S, outgoing
 def stream(world, monkeypatch):
     """One that has no item yet."""
     session = world.session()
-    session.worker(session.locate(AGENT))
+    session.workers.link(session.places.locate(AGENT))
     monkeypatch.setattr("agentd.client.streaming.session_of", lambda _aim: session)
     proxy = make_proxy(Target(AGENT, session.endpoint, "m:T", about={"methods": {"m": 0}}))
     return Stream(proxy, outgoing()._replace(op="stream", credit=8))

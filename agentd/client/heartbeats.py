@@ -1,0 +1,129 @@
+"""Keeping the lease at a daemon, and noticing who is silent, who is gone, and who is back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from agentd.client.knocks import Knocks
+from agentd.client.link import Link, LinkDown, Pending
+from agentd.errors import AgentdError
+from agentd.protocol import QUIET_BEATS, patience
+from agentd.protocol.messages import Vouch, Vouched, Welcome
+
+if TYPE_CHECKING:
+    from agentd.client.daemon import Daemon
+    from agentd.client.meeting import Meetings
+    from agentd.client.places import Places
+    from agentd.client.runtime import Runtime
+    from agentd.client.workers import Workers
+
+__all__ = ["Heartbeats"]
+
+RETURN_S = 2.0
+"""How long a daemon elsewhere is left alone that could not be met, unless somebody needs it."""
+PAUSE_S = 1.0
+"""Beats this far apart tell that this process itself stood still, not its peers."""
+
+
+class Heartbeats:
+    """Those of one daemon and its workers; in the pump's thread, which they do not hold up."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        daemon: Daemon,
+        workers: Workers,
+        places: Places,
+        meetings: Meetings,
+        clock: Callable[[], float],
+    ) -> None:
+        self._runtime = runtime
+        self._daemon = daemon
+        self._workers = workers
+        self._places = places
+        self._meetings = meetings
+        self._clock = clock
+        self._beaten = clock()
+        self.knocks = Knocks()
+
+    def beat(self, now: float) -> bool:
+        """Look after the connections; whether the daemon's holds, as far as is known."""
+        link = self._daemon.link
+        if link is None or link.welcome is None:
+            return False
+        for address in self._workers.forget_dead(self._places.addresses()):
+            self._places.leave(address)
+        if link.down is not None:
+            if self._may_be_back(now):  # it is back, or it was the connection: the lease
+                self._return()
+            return False
+        self.knocks.heard()
+        paused = now - self._beaten > PAUSE_S
+        self._beaten = now
+        for each in [link, *list(self._workers.links.values())]:
+            if each is not None and each.down is None:
+                self._look_after(each, link.welcome, now, paused=paused)
+        return True
+
+    def _look_after(self, link: Link, told: Welcome, now: float, *, paused: bool) -> None:
+        beat = told.heartbeat_s
+        if link.pinged is None:
+            quiet = QUIET_BEATS * beat if link.waiting else min(told.grace_s / 3, 10 * beat)
+            if now - link.heard >= quiet:
+                link.ping()
+        elif paused:
+            link.excuse(now)
+        elif now - link.pinged > patience(beat):
+            # Counted from the ping: nothing had to come before it, however long that was.
+            self._silent(link, now, beat)
+
+    def _silent(self, link: Link, now: float, beat: float) -> None:
+        since = now - link.heard
+        daemon, welcome = self._daemon.link, link.welcome
+        if daemon is None or daemon is link or welcome is None:
+            told = f"the daemon at {self._daemon.endpoint} has been silent for {since:.1f} s"
+            link.fail(told, for_good=True)
+            return
+        told = f"worker {welcome.node} has been silent for {since:.1f} s"
+        if link.doubted is None:
+            link.doubted = now
+            try:
+                make = partial(Vouch, worker=welcome.node)
+                daemon.submit(make, (), partial(self._vouched, link, told))
+            except LinkDown:
+                link.fail(told, for_good=True)
+        elif now - link.doubted > patience(beat):
+            link.fail(f"{told}, and so has the daemon", for_good=True)
+
+    def _vouched(self, link: Link, told: str, pending: Pending) -> None:
+        message, failure = pending.message, pending.failure
+        if link.doubted is None:
+            return  # it has answered by now
+        if isinstance(message, Vouched) and message.state == "busy":
+            link.excuse(self._clock())
+        elif isinstance(message, Vouched):  # it is well: the connection is not
+            self._workers.doubt(link.endpoint)
+            link.fail(told)
+        else:
+            link.fail(f"{told}; {failure.message if failure else ''}", for_good=True)
+
+    def _may_be_back(self, now: float) -> bool:
+        """Whether to look for the daemon: where that means to knock, not at every beat."""
+        refused = self._meetings.refused(self._daemon.endpoint)
+        rested = now - refused > RETURN_S and self.knocks.due(now)
+        return (self._daemon.local or rested) and self._daemon.way.is_listening()
+
+    def _return(self) -> None:
+        """Connect to the daemon again; it may listen and yet not answer for seconds."""
+        if not self._runtime.aside.busy(self._daemon.endpoint):
+            self._runtime.aside.do(self._daemon.endpoint, self._connect_if_possible)
+
+    def _connect_if_possible(self) -> None:
+        link = self._daemon.link
+        try:
+            self._daemon.connect()
+        except AgentdError:
+            if link is not None and link.welcome is not None:
+                self.knocks.unheard(self._clock(), link.welcome.grace_s)

@@ -1,0 +1,81 @@
+"""Orders for agents: sent again when their connection breaks, which makes no second agent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from agentd.client.breaks import MOVES, backoff
+from agentd.client.link import Link, LinkDown, Pending
+from agentd.client.shipping import Shipping
+from agentd.errors import ConnectionLost, ProtocolError, TooLate
+from agentd.protocol.messages import Create
+from agentd.serialization import Bundle, Encoded
+
+if TYPE_CHECKING:
+    from agentd.client.daemon import Daemon
+
+__all__ = ["Creation", "Orders", "broke_often"]
+
+
+class Creation(NamedTuple):
+    """An open request that makes an agent."""
+
+    link: Link
+    pending: Pending
+    again: Callable[[], Creation]
+    """Send it again, as the connection broke: it makes no second agent."""
+
+
+class Orders:
+    """Those that go to one daemon. From any thread."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._shipping = Shipping(daemon)
+
+    def create(
+        self, create: Callable[..., Create], encoded: Encoded, bundle: Bundle | None = None
+    ) -> Creation:
+        """Send it, after the code it needs; the open request, settled when the agent is ready."""
+        payload = [encoded.head, *encoded.buffers]
+
+        def make(number: int) -> Create:
+            return create(number, at=self._daemon.now(), plain=not self._daemon.reader.trusted)
+
+        def send(*, anew: bool = True) -> Creation:
+            for attempt in range(MOVES):
+                if bundle is not None:
+                    self._shipping.offer(bundle, anew=anew or attempt > 0)
+                link = self._daemon.connect()
+                try:
+                    return Creation(link, link.submit(make, payload), send)
+                except LinkDown:
+                    time.sleep(backoff(attempt))
+            raise broke_often(self._daemon.endpoint)
+
+        return send(anew=False)
+
+    def wait_accepted(self, creation: Creation) -> tuple[Creation, bytes, bool]:
+        """Wait until the daemon took the agent: its id, and whether it existed already."""
+        deadline = time.monotonic() + 30.0
+        for attempt in range(MOVES):
+            link, pending, again = creation
+            try:
+                link.wait(pending, deadline, lambda p: p.accepted is not None or p.done)
+                if pending.accepted is not None:
+                    return creation, pending.accepted.agent, pending.accepted.existing
+                pending.outcome()
+                raise ProtocolError("the daemon did not say that it accepted the agent")
+            except (LinkDown, TooLate):  # as in ``Places.settle``
+                time.sleep(backoff(attempt))
+                creation = again()
+        raise broke_often(self._daemon.endpoint)
+
+
+def broke_often(endpoint: str) -> ConnectionLost:
+    """An agent that was ordered will not be waited for any longer."""
+    return ConnectionLost(
+        f"the connection to {endpoint} broke {MOVES} times during the creation", endpoint=endpoint
+    )
