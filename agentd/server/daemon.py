@@ -235,7 +235,7 @@ class Daemon:
             self.loop,
             self._connections,
             self.config.max_memory_bytes,
-            self.router.ask_for_life,
+            self.router.answers.ask_for_life,
         )
         self._watch_parent()
         self._check_leases()
@@ -398,7 +398,7 @@ class Daemon:
                 log.warning("%s", alarm, extra={"action": "grant_alarm"})
         self._fronts.show_to_users()
         if gone:
-            self.router.evict(gone)
+            self.router.departures.evict(gone)
 
     def _unkept(self, why: AgentdError) -> None:
         """The door is not kept: whoever is in must go, and this daemon ends. From any thread."""
@@ -415,7 +415,7 @@ class Daemon:
         if self._audit is not None:
             self._audit.tick()
         for session in self.sessions.expired():
-            self.router.expire(session)
+            self.router.departures.expire(session)
         self.loop.later(min(1.0, self.config.client_grace_s / 3), self._check_leases)
 
 

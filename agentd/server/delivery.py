@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["FIRST_MARK", "Delivery", "Sent"]
+__all__ = ["FIRST_MARK", "Delivery", "Sent", "size_of"]
 
 MARK_BYTES: Final = 256 * 1024
 MESSAGE_BYTES: Final = 256
@@ -79,3 +79,8 @@ class Delivery:
     def forget(self, client: Hashable) -> None:
         """It is gone, and what waited for it."""
         self._clients.pop(client, None)
+
+
+def size_of(frames: list[Any]) -> int:
+    """Bytes of a message."""
+    return sum(len(f) if type(f) is bytes else memoryview(f).nbytes for f in frames)

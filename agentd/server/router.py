@@ -1,31 +1,26 @@
-"""Frames in, frames out: reads headers, finds who is meant, carries sealed payloads.
+"""Frames in: reads headers, checks what may come in, and hands on what each message asks for.
 
-One method per kind of message. What an error means for the peer is decided in one place
-(``_answer_errors``); nothing here waits.
+What an error means for the peer is decided in one place (``_from_client``); nothing here waits.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from agentd.config import ServerConfig
 from agentd.errors import (
     AgentdError,
-    AgentNotFound,
-    AuthenticationFailed,
     CodecNotAllowed,
-    Draining,
     NotAllowed,
     PayloadTooLarge,
     ProtocolError,
     TooLate,
     VersionMismatch,
 )
-from agentd.ids import show
 from agentd.protocol import (
     PROTOCOL,
     HeaderLimits,
@@ -33,13 +28,10 @@ from agentd.protocol import (
     Versions,
     error_message,
     local_versions,
-    pack,
     unpack,
 )
 from agentd.protocol.budgets import Budgets, Room
 from agentd.protocol.messages import (
-    Accepted,
-    Answer,
     Ask,
     Attach,
     Bye,
@@ -61,32 +53,28 @@ from agentd.protocol.messages import (
     Ping,
     Pong,
     Read,
-    Ready,
     Release,
     Started,
     StartFailed,
     Supply,
     Vouch,
-    Vouched,
-    Wanted,
     Welcome,
 )
-from agentd.server.delivery import FIRST_MARK, Delivery
-from agentd.server.directory import Agent
+from agentd.server.answers import Answers
+from agentd.server.delivery import size_of
+from agentd.server.departures import Departures
 from agentd.server.gate import UNANSWERED, Gate, GrantOf
 from agentd.server.hosting import Hosting
-from agentd.server.lifecycle import State
-from agentd.server.sessions import Address, Connection, Session, Sessions
+from agentd.server.relay import Relay
+from agentd.server.requests import Asked, Requests
+from agentd.server.sessions import Address, Session, Sessions
 from agentd.server.supervisor import Supervisor, Worker
 from agentd.server.trail import Trail
-from agentd.server.vigil import Vigil
-from agentd.transport.connections import Connection as Wire
 from agentd.transport.connections import Connections
 from agentd.transport.faults import Faults
 from agentd.transport.localfront import LocalFront
 from agentd.transport.loop import Loop
 from agentd.transport.origin import Origin, disconnect, mark_of
-from agentd.transport.unreachable import Unreachable
 
 if TYPE_CHECKING:
     from agentd.transport.front import FrontPort
@@ -95,19 +83,11 @@ __all__ = ["Router"]
 
 log = logging.getLogger("agentd.server")
 
-Asked = Callable[[str, dict[str, Any], Callable[[bytes], None], Callable[[Agent], bool]], None]
-"""Administration: ``(what, params, answer, sees)``; raises ``AgentdError``."""
-
-
 _FOR_AGENT = (Call, Fetch, Read, Attach)
 _QUESTIONS = (*_FOR_AGENT, Create, Locate, Fate, Ask, Vouch, Offer, Supply)
 """What may stay open, and so is counted."""
 _CHARGED = (Hello, Ping, Ask)
 """What tells of the daemon, and carries nothing on; beside all that is refused."""
-_NO_ANSWERS = ("accepted", "pong", "welcome")
-"""Of these a question may have others after them, or they answer none that is counted."""
-KICK_S: Final = 0.2
-"""How long a peer that is to be disconnected has to read why."""
 
 
 class Router:
@@ -139,47 +119,46 @@ class Router:
         self._hosting = hosting
         self._supervisor = supervisor
         self._sessions = sessions
-        self._connections = connections
-        connections.on_lost = self._connection_lost
-        self._asked = asked
+        self._trail = trail
+        self._own = f"uid:{os.geteuid()}"
         self._header_limits = HeaderLimits(
             config.max_header_bytes,
             config.max_frames,
             config.max_header_depth,
             config.max_header_items,
         )
-        self.budgets = Budgets(
+        self._lateness = Lateness(config.heartbeat_s)
+        self._faults = Faults(config.max_malformed, loop.clock)
+        self.budgets = budgets = Budgets(
             Room(config.client_calls, config.client_bytes),
             Room(config.agent_calls, config.agent_bytes),
             Room(config.daemon_calls, config.daemon_bytes),
             loop.clock,
         )
-        self.delivery = Delivery(config.max_queued_bytes)
-        self._own = f"uid:{os.geteuid()}"
-        self._trail = trail
-        self._relayed: dict[str, dict[tuple[bytes, int], Call | Fetch | Read | Attach]] = {}
-        self._lateness = Lateness(config.heartbeat_s)
-        self._vigil = Vigil(
-            loop,
-            supervisor,
-            config.heartbeat_s,
-            lambda worker: bool(self._relayed.get(worker.id)),
-            self._worker_silent,
+        self.answers = answers = Answers(
+            loop, fronts, sessions, connections, budgets, config.max_queued_bytes
         )
+        self.departures = Departures(loop, sessions, hosting, answers, budgets, trail)
+        self._relay = Relay(
+            loop,
+            config.heartbeat_s,
+            hosting,
+            supervisor,
+            sessions,
+            answers,
+            budgets,
+            gate,
+            trail,
+        )
+        self._vigil = self._relay.vigil
+        self._requests = Requests(hosting, sessions, answers, gate, trail, self._vigil, asked)
         self.on_drained: Callable[[], None] = lambda: None
-        self._turned_away: set[Address] = set()
-        """Those that are being disconnected."""
-        self.undelivered = 0
-        """Answers to clients that had gone away."""
         self.malformed = 0
         """Messages that were none, or over a limit of headers."""
         self.disconnected_malformed = 0
         """Clients that sent too many of those."""
-        self._faults = Faults(config.max_malformed, loop.clock)
         self.too_large = 0
         """Messages over ``max_message_bytes``."""
-        self.disconnected_unread = 0
-        """Clients that did not read what they had asked for."""
         for number, front in enumerate(fronts):
             loop.serve(front, partial(self._from_client, number))
         supervisor.on_message = self._from_worker
@@ -190,7 +169,7 @@ class Router:
         origin: Origin = frames[0]
         address: Address = (front, origin.route)
         if self._grant_of(origin.who) is None or not origin.is_ours:
-            self._turn_away(address, origin)  # not a byte of it is read
+            self.departures.turn_away(address, origin)  # not a byte of it is read
             return
         if self._faults.is_shut_out(origin.peer):
             self._charge(address, frames)
@@ -212,14 +191,14 @@ class Router:
         if session is None:
             self._charge(address, frames)
             refusal = ProtocolError("say hello first: this connection is not known (any more)")
-            self.answer(address, error_message(number, refusal))
+            self.answers.give(address, error_message(number, refusal))
             return
         counted = isinstance(message, _QUESTIONS)
         if counted and self.budgets.holds((address, number)):
             self._charge(address, frames)
             # Answered as nobody's: the answer with that number belongs to the one that is open.
             refusal = ProtocolError(f"question {number} of this connection is open already")
-            self.answer(address, error_message(0, refusal))
+            self.answers.give(address, error_message(0, refusal))
             return
         try:
             checked = self._gate.check(session.who, message)
@@ -232,7 +211,7 @@ class Router:
         except Exception as error:  # a defect of ours: tell it, do not leave the asker alone
             log.exception("a defect: %s failed", message.kind, extra={"action": "defect"})
             told = f"the daemon failed at {message.kind!r} ({type(error).__name__}); see its log"
-            self.answer(address, error_message(number, AgentdError(told)))
+            self.answers.give(address, error_message(number, AgentdError(told)))
 
     def _refuse(
         self, address: Address, session: Session, message: Message, error: AgentdError
@@ -242,16 +221,16 @@ class Router:
             log.debug("denied", extra={"action": "denied", "who": session.who})
             if isinstance(message, UNANSWERED):
                 return
-        self.answer(address, error_message(getattr(message, "id", 0), error))
+        self.answers.give(address, error_message(getattr(message, "id", 0), error))
 
     def _charge(self, address: Address, frames: list[Any]) -> None:
         """What came made work that helps nobody: who sends much of that is served slowly."""
-        self._fronts[address[0]].charge(address[1], _size(frames[1:]))
+        self._fronts[address[0]].charge(address[1], size_of(frames[1:]))
 
     def _malformed(self, address: Address, origin: Origin, error: ProtocolError) -> None:
         """Answer what was no message; who sends many of them is not listened to for a while."""
         self.malformed += 1
-        self.answer(address, error_message(0, error))
+        self.answers.give(address, error_message(0, error))
         seconds = self._faults.add(origin.peer)
         if seconds:
             self.disconnected_malformed += 1
@@ -268,7 +247,7 @@ class Router:
 
     def _admit(self, address: Address, session: Session, message: Any, frames: list[Any]) -> None:
         """Count a question; it counts until it is answered. Raises if it is over a limit."""
-        size = _size(frames)
+        size = size_of(frames)
         if size > self._config.max_message_bytes:
             self.too_large += 1
             raise PayloadTooLarge(
@@ -296,82 +275,33 @@ class Router:
             )
         match message:
             case Call() | Fetch() | Read() | Attach():
-                self._relay_call(address, session.who, message, payload)
+                self._relay.call(address, session.who, message, payload)
             case Cancel() | Keep() | Release() | Credit() | Detach():
-                self._relay_note(address, message)
+                self._relay.note(address, message)
             case Ping() | Pong():
                 self._sign_of_life(address, message)
             case Vouch():
-                self._vigil.vouch(message.worker, self._voucher(address, message.id))
+                self._requests.vouch(address, message)
             case Offer() | Supply():
-                self._take_code(address, session, message, payload)
+                self._requests.take_code(address, session, message, payload)
             case Create():
-                self._create(address, session, message, payload)
+                self._requests.create(address, session, message, payload)
             case Locate():
-                self._locate(address, session.who, message)
+                self._requests.locate(address, session.who, message)
             case Fate():
-                number, who = message.id, session.who
-                self._hosting.when_fate_known(
-                    message.agent,
-                    message.epoch,
-                    lambda fate: self.answer(
-                        address, error_message(number, self._gate.tells(who, fate))
-                    ),
-                )
+                self._requests.fate(address, session.who, message)
             case Ask():
-                self._ask(address, session, message)
+                self._requests.ask(address, session, message)
             case Bye():
-                self.end_session(session, "its client ended")
+                self.departures.end_session(session, "its client ended")
             case _:
                 raise ProtocolError(f"a client does not say {message.kind!r} to a daemon")
 
     def _sign_of_life(self, address: Address, message: Ping | Pong) -> None:
         if isinstance(message, Ping):
-            self.answer(address, Pong(message.id, self._loop.clock()))
+            self.answers.give(address, Pong(message.id, self._loop.clock()))
         else:
-            self.delivery.shown(address, message.id)
-
-    def _turn_away(self, address: Address, origin: Origin) -> None:
-        """Tell a peer that has no grant (any more), and end its connection."""
-        if not self._turned_away:
-            log.warning(
-                "turned away %s",
-                origin.who or "somebody unknown",
-                extra={"action": "turned_away", "who": origin.who},
-            )
-        if address not in self._turned_away:
-            self._turned_away.add(address)
-            self._trail.turned_away(origin.who)
-            self._say_no(address, origin.who)
-            connection = origin.fd, mark_of(origin.fd)
-            self._loop.later(KICK_S, partial(self._kick, address, connection))
-
-    def _say_no(self, address: Address, who: str) -> None:
-        refusal = AuthenticationFailed(
-            f"this daemon has no grant for {who or 'you'} (any more); its user can give one with: "
-            "agentctl keys add",
-            who=who,
-        )
-        self.answer(address, error_message(0, refusal))
-
-    def _kick(self, address: Address, connection: Connection) -> None:
-        self._turned_away.discard(address)
-        disconnect(*connection)
-
-    def evict(self, whos: Collection[str]) -> None:
-        """Their grants are gone: tell them, end their sessions and their connections."""
-        for session in self._sessions.of(whos):
-            connections = dict(session.connections)
-            log.info(
-                "disconnecting %s, its grant is gone",
-                session.who,
-                extra={"action": "evicted", "who": session.who},
-            )
-            self._trail.evicted(session.who)
-            self.end_session(session, "its client's grant is gone")
-            for address, connection in connections.items():
-                self._say_no(address, session.who)
-                self._loop.later(KICK_S, partial(self._kick, address, connection))
+            self.answers.delivery.shown(address, message.id)
 
     def _hello(self, address: Address, origin: Origin, hello: Hello) -> None:
         mine = local_versions()
@@ -382,13 +312,15 @@ class Router:
                 local=str(theirs),
                 remote=str(mine),
             )
-            self.answer(address, error_message(hello.id, refusal))
+            self.answers.give(address, error_message(hello.id, refusal))
             return
         if len(hello.session) != 16:
-            self.answer(address, error_message(hello.id, ProtocolError("a session has 16 bytes")))
+            self.answers.give(
+                address, error_message(hello.id, ProtocolError("a session has 16 bytes"))
+            )
             return
         self._sessions.open(address, hello, origin.who, (origin.fd, mark_of(origin.fd)))
-        self.answer(
+        self.answers.give(
             address,
             Welcome(
                 hello.id,
@@ -407,205 +339,6 @@ class Router:
             ),
         )
 
-    def _create(
-        self, address: Address, session: Session, message: Create, payload: list[Any]
-    ) -> None:
-        if self._hosting.directory.is_known(message.agent, session.id):
-            # It came before: the connection broke, and the client asks again.
-            agent, existing = message.agent, False
-        else:
-            self._trail.creates(session.who, message)
-            created, existing = self._hosting.create(message, payload, session.id, session.who)
-            agent = created.id
-        if message.ack:
-            self.answer(address, Accepted(message.id, agent, existing))
-        self._hosting.when_settled(agent, self._settler(address, session.who, message.id))
-
-    def _ask(self, address: Address, session: Session, message: Ask) -> None:
-        number = message.id
-        self._trail.asks(session.who, message)
-        self._asked(
-            message.what,
-            message.params,
-            lambda data: self.answer(address, Answer(number), [data]),
-            self._gate.sees(session.who),
-        )
-
-    def _take_code(
-        self, address: Address, session: Session, message: Offer | Supply, payload: list[Any]
-    ) -> None:
-        store, code = self._hosting.store, message.code
-        if len(payload) != 1:
-            raise ProtocolError(f"{message.kind!r} has one frame of payload")
-        if isinstance(message, Offer):
-            self._trail.offers(session.who, code)
-            here = self._sessions.is_here(session)
-            wanted = store.offer(address, code, payload[0], local=here)
-        else:
-            store.supply(code, message.file, payload[0])
-            wanted = store.wanted(address, code)
-        self.answer(address, Wanted(message.id, wanted))
-
-    def _locate(self, address: Address, who: str, message: Locate) -> None:
-        if message.agent is not None:
-            agent = message.agent
-        elif message.name is not None:
-            agent = self._hosting.directory.find(message.name).id
-        else:
-            raise ProtocolError("locate needs an agent or a name")
-        self._hosting.when_settled(agent, self._settler(address, who, message.id))
-
-    def _settler(
-        self, address: Address, who: str, number: int
-    ) -> Callable[[Ready | AgentdError, list[Any]], None]:
-        def settled(outcome: Ready | AgentdError, payload: list[Any]) -> None:
-            if isinstance(outcome, AgentdError):
-                codec = outcome.facts.get("codec", "")
-                if codec != "data" and not self._gate.takes_code(who):
-                    codec, payload = "", []  # the facts tell what it was
-                told = self._gate.tells(who, outcome)
-                self.answer(address, error_message(number, told, codec), payload)
-            else:
-                ready = Ready(number, *outcome[1:])
-                self._trail.reaches(who, ready.agent, ready.name, ready.cls)
-                self.answer(address, ready)
-
-        return settled
-
-    def _voucher(self, address: Address, number: int) -> Callable[[str | AgentdError], None]:
-        def tell(verdict: str | AgentdError) -> None:
-            if isinstance(verdict, AgentdError):
-                self.answer(address, error_message(number, verdict))
-            else:
-                self.answer(address, Vouched(number, verdict))
-
-        return tell
-
-    def expire(self, session: Session) -> None:
-        """Its lease ran out.
-
-        Its client may only have stood still, and its connections may hold: they are ended, so that
-        it sees at once that it has to introduce itself again.
-        """
-        connections = list(session.connections.values())
-        self.end_session(session, "its client is gone")
-        for connection in connections:
-            disconnect(*connection)
-
-    def end_session(self, session: Session, reason: str) -> None:
-        """Its agents with ``lifetime="client"`` end."""
-        self._sessions.close(session)
-        self.budgets.give_all(session.id)
-        for agent in self._hosting.directory.owned_by(session.id):
-            self._hosting.delete(agent, reason)
-
-    def answer(self, address: Address, message: Message, payload: list[Any] | None = None) -> None:
-        """Send to a client; one that has gone away is counted."""
-        if message.kind not in _NO_ANSWERS:
-            self.budgets.give((address, getattr(message, "id", 0)))
-        try:
-            frames = pack(message, payload or ())
-        except ProtocolError as error:  # a class of thousands of methods, say
-            frames = pack(error_message(getattr(message, "id", 0), error))
-        self._send_front(address, frames)
-
-    def _send_front(self, address: Address, frames: list[Any]) -> bool:
-        """Send to a client; False if it has gone away, or is given up as it does not read."""
-        if self.delivery.is_behind(address):
-            self._give_up(address)
-            return False
-        if not self._sent(address, frames):
-            return False
-        mark = self.delivery.sent(address, _size(frames))
-        if mark:
-            self._sent(address, pack(Ping(mark)))
-        return True
-
-    def _sent(self, address: Address, frames: list[Any]) -> bool:
-        front, route = address
-        try:
-            port = self._fronts[front]
-            if isinstance(port, LocalFront):
-                self._loop.send_soon(port, [route, *frames])
-            else:
-                self._loop.send(port, [route, *frames])
-        except Unreachable:
-            self.undelivered += 1
-            connection = self._sessions.connection(address)
-            if connection is not None:
-                # Gone already; or it does not read, so that what is meant for it would pile up.
-                disconnect(*connection)
-            log.debug("an answer found its client gone")
-            return False
-        return True
-
-    def _give_up(self, address: Address) -> None:
-        """Disconnect a client that does not read: libzmq would keep all of it."""
-        self.undelivered += 1
-        connection = self._connections.find(*address)
-        waiting = self.delivery.waiting(address)
-        if connection is None:
-            return
-        who = self._connections.who(connection)
-        if self._connections.end(connection):
-            self.disconnected_unread += 1
-            self.delivery.forget(address)
-            log.warning(
-                "%s was disconnected: it does not read its answers, and %d MiB wait for it "
-                "(max_queued_bytes: %d MiB)",
-                who,
-                waiting >> 20,
-                self._config.max_queued_bytes >> 20,
-                extra={"action": "disconnected_unread", "peer": who, "waiting": waiting},
-            )
-
-    def ask_for_life(self, connection: Wire) -> None:
-        """Send a ping, which any client answers that is not in the middle of a message."""
-        if connection.route:
-            self._sent((connection.front, connection.route), pack(Ping(FIRST_MARK)))
-
-    def _connection_lost(self, connection: Wire) -> None:
-        self.delivery.forget((connection.front, connection.route))
-        self._fronts[connection.front].forget(connection.route)
-
-    # -- relaying ----------------------------------------------------------------------------------
-    def _relay_call(
-        self,
-        address: Address,
-        who: str,
-        call: Call | Fetch | Read | Attach,
-        payload: list[Any],
-    ) -> None:
-        agent = self._hosting.directory.get(call.agent)
-        if self._hosting.draining:
-            raise Draining("the daemon is stopping and takes no new calls", agent=show(call.agent))
-        if agent.state is not State.READY or agent.epoch != call.epoch:
-            raise AgentNotFound(
-                f"agent {agent.label} is not at epoch {call.epoch} any more", moved=True
-            )
-        self._trail.reaches(who, agent.id, agent.spec.name, agent.spec.cls)
-        worker = self._supervisor.workers[agent.worker]
-        route = bytes([address[0]]) + address[1]
-        self._relayed.setdefault(worker.id, {})[route, call.id] = call
-        self._supervisor.relay(worker, route, pack(call, payload))
-        self._vigil.look_after()
-
-    def _relay_note(
-        self, address: Address, message: Cancel | Keep | Release | Credit | Detach
-    ) -> None:
-        """Carry what has no answer; an agent that is gone needs it no more."""
-        try:
-            agent = self._hosting.directory.get(message.agent)
-        except AgentNotFound:
-            return
-        worker = self._supervisor.workers.get(agent.worker)
-        if agent.state is State.READY and worker is not None:
-            route = bytes([address[0]]) + address[1]
-            if isinstance(message, Detach):
-                self._relayed.get(worker.id, {}).pop((route, message.id), None)
-                self.budgets.give((address, message.id))
-            self._supervisor.relay(worker, route, pack(message))
-
     def _from_worker(self, worker: Worker, frames: list[Any]) -> None:
         route = frames[0]
         try:
@@ -614,25 +347,9 @@ class Router:
             log.exception("a worker sent what is no message", extra={"action": "worker_garbled"})
             return
         if route:
-            self._relay_answer(worker, route, message, frames[1:])
+            self._relay.answer(worker, route, message, frames[1:])
         else:
             self._handle_worker(worker, message, frames[2:])
-
-    def _relay_answer(
-        self, worker: Worker, route: bytes, message: Message, frames: list[Any]
-    ) -> None:
-        open_calls = self._relayed.get(worker.id, {})
-        asked = (route, getattr(message, "id", 0))
-        address = (route[0], route[1:])
-        if message.kind != "chunk":  # there are more of them, and an end
-            open_calls.pop(asked, None)
-            self.budgets.give((address, asked[1]))
-        there = self._send_front(address, frames)
-        if not there and message.kind == "chunk" and asked in open_calls:
-            # The worker cannot see it: what it sends only goes as far as here.
-            call = open_calls.pop(asked)
-            self.budgets.give((address, asked[1]))
-            self._supervisor.relay(worker, route, pack(Detach(asked[1], call.agent)))
 
     def _handle_worker(self, worker: Worker, message: Message, payload: list[Any]) -> None:
         match message:
@@ -656,22 +373,8 @@ class Router:
                     "a worker does not say %r", message.kind, extra={"action": "worker_garbled"}
                 )
 
-    def _worker_silent(self, worker: Worker, error: AgentdError) -> None:
-        for route, number in self._relayed.pop(worker.id, {}):
-            self.answer((route[0], route[1:]), error_message(number, error))
-
     def _worker_lost(self, worker: Worker) -> None:
-        for (route, number), call in self._relayed.pop(worker.id, {}).items():
-            address = (route[0], route[1:])
-            self.budgets.give((address, number))
-            fate = self._hosting.directory.fate(call.agent, call.epoch)
-            if fate is not None:
-                told = self._gate.tells(self._sessions.who_at(address), fate)
-                self.answer(address, error_message(number, told))
+        self._relay.lost(worker)
         if worker.drained is False and self._hosting.draining:
             worker.drained = True
             self.on_drained()
-
-
-def _size(frames: list[Any]) -> int:
-    return sum(len(f) if type(f) is bytes else memoryview(f).nbytes for f in frames)

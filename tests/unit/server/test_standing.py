@@ -22,12 +22,10 @@ def stands():
     room = Room(1, 10)
     router = SimpleNamespace(
         budgets=Budgets(room, room, room, lambda: 0.0),
-        delivery=Delivery(10),
+        answers=SimpleNamespace(delivery=Delivery(10), disconnected_unread=3, undelivered=4),
         malformed=1,
         disconnected_malformed=0,
         too_large=2,
-        disconnected_unread=3,
-        undelivered=4,
     )
     connections = Connections(7, lambda: 0.0)
     return router, standing(
