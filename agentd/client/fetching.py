@@ -19,7 +19,7 @@ from agentd.protocol.messages import Error, Fetch, Message, Ready
 if TYPE_CHECKING:
     from agentd.client.session import Session
 
-__all__ = ["Outcome", "fetch", "fetch_all"]
+__all__ = ["Found", "Outcome", "fetch", "fetch_all"]
 
 
 MOVES = 5
@@ -34,6 +34,8 @@ class Outcome(NamedTuple):
 
 
 Take = Callable[[Outcome | AgentdError], None]
+Found = dict[bytes, Outcome] | AgentdError | Outcome
+"""What came of several: all of them by key, or what the first that failed ended with."""
 
 
 def fetch(wire: Any, take: Take) -> None:
@@ -41,9 +43,7 @@ def fetch(wire: Any, take: Take) -> None:
     _Fetching(wire, take).begin()
 
 
-def fetch_all(
-    wires: list[Any], have: Callable[[dict[bytes, Outcome] | AgentdError | Outcome], None]
-) -> None:
+def fetch_all(wires: list[Any], have: Callable[[Found], None]) -> None:
     """Get several; ``have`` is called once: with all by key, or with the first that failed."""
     lock = threading.Lock()
     found: dict[bytes, Outcome] = {}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agentd.client.about import COROUTINE, READONLY
 from agentd.client.context import CurrentCall, running
-from agentd.client.fetching import Outcome
+from agentd.client.fetching import Found, Outcome
 from agentd.errors import AgentdError, CallCancelled, CallTimeout
 from agentd.ids import show
 from agentd.protocol import error_message
@@ -39,7 +39,7 @@ from agentd.worker.source import Source
 from agentd.worker.state import Watcher
 
 if TYPE_CHECKING:
-    from agentd.worker.host import Host
+    from agentd.worker.desk import Desk
 
 __all__ = ["OpenCall", "OpenWatch"]
 
@@ -48,18 +48,18 @@ class OpenCall:
     """An ``Item`` of the agent's turns (see ``agentd.worker.turns``)."""
 
     ticket: object | None = None
-    """What it gives back to the host's budgets when it has ended."""
+    """What it gives back to the desk's budgets when it has ended."""
 
     def __init__(
-        self, host: Host, hosted: Hosted, source: Source, call: Call, payload: list[Any]
+        self, desk: Desk, hosted: Hosted, source: Source, call: Call, payload: list[Any]
     ) -> None:
         self.call = call
         self.hosted = hosted
-        self._host = host
+        self._desk = desk
         self._source = source
         self._payload = payload
-        self.terms = host.terms(source, call)
-        self._refs: Any = host.references.on_terms(self.terms)
+        self.terms = desk.terms(source, call)
+        self._refs: Any = desk.references.on_terms(self.terms)
         self._lock = threading.Lock()  # protects the next two, and where the answer goes
         self._state = CallState.WAITING if call.needs else CallState.QUEUED
         self._told = False
@@ -109,13 +109,13 @@ class OpenCall:
         """It has come. In the loop's thread."""
         call = self.call
         if call.timeout is not None:
-            self._timer = self._host.loop.later(max(0.0, call.timeout), self._expire)
+            self._timer = self._desk.loop.later(max(0.0, call.timeout), self._expire)
         if call.needs:
-            self._host.fetch_needs(call.needs, self._have_needs)
+            self._desk.fetch_needs(call.needs, self._have_needs)
         else:
             self._post()
 
-    def _have_needs(self, found: dict[bytes, Outcome] | AgentdError | Outcome) -> None:
+    def _have_needs(self, found: Found) -> None:
         failed = CallEvent.NEEDS_FAILED
         if isinstance(found, AgentdError):
             if found.__cause__ is None:
@@ -126,7 +126,7 @@ class OpenCall:
             message, payload = self._readable(found)
             self._answer(failed, message.renumbered(self.call.id), list(payload))
         else:
-            self._refs = self._host.references.resolving(found, self.terms)
+            self._refs = self._desk.references.resolving(found, self.terms)
             with self._lock:
                 self._moves(CallEvent.NEEDS_THERE)
                 given_up = self._state is not CallState.QUEUED
@@ -159,8 +159,8 @@ class OpenCall:
     def _run(self) -> None:
         running.set(self.current)
         self.current.guard = self._work
-        self.current.gives_way = self._host.gives_way
-        slot = self._host.recorder.enter(self.hosted.id)
+        self.current.gives_way = self._desk.gives_way
+        slot = self._desk.recorder.enter(self.hosted.id)
         began = time.monotonic()
         message: Message
         try:
@@ -181,7 +181,7 @@ class OpenCall:
         flush()
         if not self.readonly:
             self.hosted.watchers.turn_ended()
-        self._host.recorder.leave(slot)
+        self._desk.recorder.leave(slot)
         self.ended = True
 
     def _finish(self, message: Message, frames: list[Any]) -> None:
@@ -235,7 +235,7 @@ class OpenCall:
         import asyncio
 
         running.set(self.current)
-        slot = self._host.recorder.enter(self.hosted.id)
+        slot = self._desk.recorder.enter(self.hosted.id)
         message: Message
         try:
             args, kwargs = arguments(self.call, self._payload, self._refs, self.terms)
@@ -330,12 +330,12 @@ class OpenCall:
             started = event is CallEvent.FINISHED or self._state is CallState.LEAVING
             if self.call.key and not self.call.hold:
                 # Before anybody can find the call answered: it is not to be run again.
-                self._host.outcomes.remember(
+                self._desk.outcomes.remember(
                     self.call.key, self._to_remember(message, frames, started=started)
                 )
         if self.call.hold:
             value, handed_on = isinstance(message, Result), self.handed_on
-            if self._host.outcomes.put(
+            if self._desk.outcomes.put(
                 self.call.key,
                 Outcome(message, frames),
                 lazy=value and self.call.lazy,
@@ -346,7 +346,7 @@ class OpenCall:
             self._source.answer(message, frames)
         elif message.kind == "error":
             self._report(message, started=started)
-        self._host.call_ended(self)
+        self._desk.call_ended(self)
         return True
 
     def _to_remember(self, message: Message, frames: list[Any], *, started: bool) -> Outcome:

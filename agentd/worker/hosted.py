@@ -18,7 +18,7 @@ from agentd.worker.state import Seen, Watchers
 from agentd.worker.terms import Terms
 from agentd.worker.turns import Item, TurnOptions, Turns
 
-__all__ = ["Hosted"]
+__all__ = ["Agents", "Hosted"]
 
 
 class Hosted:
@@ -221,6 +221,13 @@ def private(
     return AttributeError(
         f"{type(obj).__name__!r} object has no attribute {name!r} here: {why}", name=name
     )
+
+
+class Agents(dict[bytes, Hosted]):
+    """Those of one worker; asked for one that is not there (any more), it raises who knows."""
+
+    def __missing__(self, agent: bytes) -> Hosted:
+        raise moved(agent)
 
 
 def moved(agent: bytes) -> AgentdError:

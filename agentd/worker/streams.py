@@ -33,7 +33,7 @@ from agentd.worker.phases import (
 from agentd.worker.source import Source
 
 if TYPE_CHECKING:
-    from agentd.worker.host import Host
+    from agentd.worker.desk import Desk
 
 __all__ = ["OpenStream", "Streams"]
 
@@ -71,8 +71,8 @@ class _Reader:
 class OpenStream(OpenCall):
     """A call whose value is a stream."""
 
-    def __init__(self, host: Host, *args: Any) -> None:
-        super().__init__(host, *args)
+    def __init__(self, desk: Desk, *args: Any) -> None:
+        super().__init__(desk, *args)
         self.on_loop = False
         self._change = threading.Condition(self._lock)  # its lock protects all below, too
         self._stage = StreamState.NEW
@@ -83,7 +83,7 @@ class OpenStream(OpenCall):
         self._readers: dict[tuple[Any, int], _Reader] = {}
         self._guests: dict[Any, int] = {}  # who reads, and how many times
         self.guests = self._guests
-        self._quiet_since = host.loop.clock()
+        self._quiet_since = desk.loop.clock()
         self._read(self._source, self.call.id, 0, self.call.credit)
 
     def _goes(self, event: StreamEvent) -> None:
@@ -142,7 +142,7 @@ class OpenStream(OpenCall):
                 if self._stage is StreamState.PRODUCING and not self._has_credit():
                     self._goes(StreamEvent.OUT_OF_CREDIT)
                     turns.stall(self)
-                    self._host.streams.look_after(self)
+                    self._desk.streams.look_after(self)
                 if self._stage not in STILL:
                     return self._stage is StreamState.PRODUCING
                 while self._stage in STILL:
@@ -198,7 +198,7 @@ class OpenStream(OpenCall):
             reader = _Reader(source, number, offset, credit)
             self._readers[reader.who, number] = reader
             self._guests[reader.who] = self._guests.get(reader.who, 0) + 1
-            self._host.streams.reads(reader.who, number, self)
+            self._desk.streams.reads(reader.who, number, self)
             self._take_credit(reader)
 
     def _take_credit(self, reader: _Reader) -> None:
@@ -213,7 +213,7 @@ class OpenStream(OpenCall):
                 self.hosted.turns.unstall(self)
                 self._change.notify_all()
         elif self._stage is StreamState.ENDED:
-            self._host.streams.look_after(self)
+            self._desk.streams.look_after(self)
 
     def attach(self, source: Source, number: int, offset: int, credit: int) -> None:
         """Read from an offset on; raises ``ResultExpired``."""
@@ -243,8 +243,8 @@ class OpenStream(OpenCall):
         self._guests[reader.who] -= 1
         if not self._guests[reader.who]:
             del self._guests[reader.who]
-        self._quiet_since = self._host.loop.clock()
-        self._host.streams.reads_no_more(reader.who, reader.number, self)
+        self._quiet_since = self._desk.loop.clock()
+        self._desk.streams.reads_no_more(reader.who, reader.number, self)
 
     # -- ending ------------------------------------------------------------------------------------
     def _answer(self, event: CallEvent, message: Message, frames: list[Any]) -> bool:
@@ -256,7 +256,7 @@ class OpenStream(OpenCall):
                     self._timer.cancel()
                 # Before anybody can find the stream forgotten: it is not to be run again.
                 gone = Outcome(error_message(0, _not_kept()), [])
-                self._host.outcomes.remember(self.call.key, gone)
+                self._desk.outcomes.remember(self.call.key, gone)
                 self._last = (End(0, self._next) if message.kind == "result" else message, frames)
                 for reader in list(self._readers.values()):
                     self._advance(reader)
@@ -267,9 +267,9 @@ class OpenStream(OpenCall):
             if ended:
                 self._payload = []
         if answered:
-            self._host.call_ended(self)
+            self._desk.call_ended(self)
         if ended:
-            self._host.streams.ended(self, self._kept_bytes)
+            self._desk.streams.ended(self, self._kept_bytes)
         return answered
 
     def look(self) -> bool:
@@ -279,8 +279,8 @@ class OpenStream(OpenCall):
                 alive = Chunk(reader.number, self._next, 0)
                 if reader.credit == 0 and not reader.source.answer(alive):
                     self._lose(reader)
-            unread = 0.0 if self._readers else self._host.loop.clock() - self._quiet_since
-            if self._stage is StreamState.STALLED and unread > self._host.grace_s:
+            unread = 0.0 if self._readers else self._desk.loop.clock() - self._quiet_since
+            if self._stage is StreamState.STALLED and unread > self._desk.grace_s:
                 self._goes(StreamEvent.UNREAD)
                 self.hosted.turns.leave(self)
             again = self._stage in STILL or bool(self._readers)
@@ -294,7 +294,7 @@ class OpenStream(OpenCall):
         """Let go of what is kept; False if it is too early for that."""
         with self._change:
             if event is StreamEvent.KEPT and self._stage is StreamState.ENDED:
-                quiet = self._host.loop.clock() - self._quiet_since
+                quiet = self._desk.loop.clock() - self._quiet_since
                 if self._readers or quiet <= KEEP_S:
                     return False
             self._goes(event)

@@ -1,0 +1,251 @@
+"""Calls that come to a worker: in time, with room for them, each once; and which are open."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from agentd.client.fetching import Found, Outcome, fetch_all
+from agentd.errors import AgentdError, CallTimeout, Draining, TooLate
+from agentd.ids import show
+from agentd.protocol import Lateness, error_message
+from agentd.protocol.budgets import Budgets, Room
+from agentd.protocol.messages import Call, Cancel, Fetch, Keep, Release
+from agentd.transport.local import LocalPort
+from agentd.transport.loop import Loop
+from agentd.transport.recorder import Recorder
+from agentd.worker.calls import OpenCall, OpenWatch
+from agentd.worker.executor import Executor
+from agentd.worker.hosted import Hosted
+from agentd.worker.outcomes import Outcomes
+from agentd.worker.references import HostReferences
+from agentd.worker.settings import Settings
+from agentd.worker.source import Source
+from agentd.worker.streams import KEEP_S, OpenStream, Streams
+from agentd.worker.terms import OWN, Terms
+
+__all__ = ["Desk"]
+
+LATE_S = 0.1
+"""A call older than that on arrival has its time left corrected: clocks are known that well."""
+HOLD_S = 0.02
+"""How long such a call waits for what its caller may have sent after it: that it is given up."""
+LONG = 64 * 1024
+"""Calls from so many bytes on are counted: those of one connection, and of all."""
+
+
+class Desk:
+    """The calls of one worker, and what they need of it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        loop: Loop,
+        back: LocalPort,
+        recorder: Recorder,
+        executor: Executor,
+        references: HostReferences,
+        later: Callable[[float, Callable[[], None]], None],
+        gives_way: Callable[[], None],
+        drained: Callable[[], None],
+    ) -> None:
+        """``later``: ``loop.later``, from any thread. ``gives_way``: see ``Host``.
+
+        ``drained``: called when no calls are open any more, after ``drain``.
+        """
+        self.loop = loop
+        self.recorder = recorder
+        self.references = references
+        self.gives_way = gives_way
+        self.outcomes = Outcomes(later)
+        self.streams = Streams(later)
+        self.grace_s = min(settings.grace_s, KEEP_S)
+        """For so long a stream keeps its turn though nobody reads it: a reader may come back."""
+        self._safe = settings.safe
+        self._back = back
+        self._executor = executor
+        self._drained = drained
+        self._lateness = Lateness(settings.heartbeat_s, loop.was_held_up)
+        self._draining = False
+        self._held: list[OpenCall] = []
+        self._lock = threading.Lock()  # protects the three below
+        room = Room(settings.client_calls, settings.client_bytes)
+        self._budgets = Budgets(
+            room, room, Room(settings.daemon_calls, settings.daemon_bytes), loop.clock
+        )
+        self._open: dict[OpenCall, None] = {}
+        self._by_key: dict[bytes, OpenCall] = {}
+
+    def accept(self, hosted: Hosted, source: Source, call: Call, payload: list[Any]) -> None:
+        """A call has come; raises if it cannot be taken."""
+        hosted.check_takes_calls(call.epoch)
+        if self._draining and not call.chain:
+            # A call on behalf of one that is still open is part of finishing that one.
+            raise Draining("the daemon is stopping and takes no new calls", agent=show(call.agent))
+        if call.again and self._known_already(source, call):
+            return
+        call = self._in_time(source, call)
+        ticket = self._take_room(source, payload)
+        if call.hold and not self.outcomes.expect(call.key):
+            # The same call once more (``options(key=)``): it is not run again.
+            self._give_room(ticket)
+            self.outcomes.fetch(call.key, partial(_pass_on, source, call.id))
+            return
+        opened: OpenCall
+        if call.op == "watch":
+            opened = OpenWatch(self, hosted, source, call, payload)
+        elif call.op == "stream":
+            stream = OpenStream(self, hosted, source, call, payload)
+            self.streams.add(stream)
+            opened = stream
+        else:
+            opened = OpenCall(self, hosted, source, call, payload)
+        opened.ticket = ticket
+        with self._lock:
+            if call.op != "watch":  # it has no end that could be waited for
+                self._open[opened] = None
+            if call.key:
+                self._by_key[call.key] = opened
+        if not self._held and not (call.at and self.loop.clock() - call.at > LATE_S):
+            opened.enter()
+            return
+        # It was under way for so long that its cancellation may have come with it. What comes
+        # meanwhile stays behind it.
+        if not self._held:
+            self.loop.later(HOLD_S, self._enter_held)
+        self._held.append(opened)
+
+    def _take_room(self, source: Source, payload: list[Any]) -> object | None:
+        """Count the bytes of a long call until it has ended; raises ``Overloaded``.
+
+        The short ones are as many as the agents' mailboxes take, and are not slowed down.
+        """
+        size = sum(map(len, payload))
+        if size < LONG:
+            return None
+        ticket = object()
+        with self._lock:
+            self._budgets.take(ticket, source.who, None, size)
+        return ticket
+
+    def _give_room(self, ticket: object | None) -> None:
+        if ticket is not None:
+            with self._lock:
+                self._budgets.give(ticket)
+
+    def _enter_held(self) -> None:
+        held, self._held = self._held, []
+        for opened in held:
+            if not opened.answered:
+                opened.enter()
+
+    def terms(self, source: Source, call: Call) -> Terms:
+        """On what terms the call is read and answered."""
+        direct = source.port is not self._back
+        if direct and not call.plain and not self._safe:
+            return OWN
+        return Terms.of(call.by, plain=call.plain, direct=direct, safe=self._safe)
+
+    def is_late(self, source: Source, at: float) -> bool:
+        """Whether what was sent ``at`` that time comes so late that it may have been given up."""
+        # What the daemon relays it has found in time; then it may be late as a whole.
+        who = self._back.fd if source.port is self._back else source.who
+        return self._lateness.is_late(who, at, self.loop.clock())
+
+    def _in_time(self, source: Source, call: Call) -> Call:
+        """The call, with what is left of its time; raises if it comes too late."""
+        if self.is_late(source, call.at):
+            raise TooLate(
+                f"the call of {call.name!r} came so late that its caller may have given it up; "
+                "it was not started"
+            )
+        if call.timeout is None or not call.at:
+            return call
+        age = self.loop.clock() - call.at
+        if age < min(LATE_S, call.timeout):
+            return call
+        if age >= call.timeout:
+            raise CallTimeout(
+                f"{call.name} was not started: it came {age - call.timeout:.3g} s after its "
+                "deadline",
+                agent=show(call.agent),
+                method=call.name,
+                timeout=call.timeout,
+            )
+        return call.changed(timeout=call.timeout - age)
+
+    def _known_already(self, source: Source, call: Call) -> bool:
+        """The call was sent before, over a connection that broke: has it come? Then answer."""
+        if call.op == "stream" and self.streams.again(source, call):
+            return True
+        opened = self._call(call.key)
+        if opened is not None and opened.redirect(source, call.id):
+            return True
+        outcome = self.outcomes.recall(call.key)
+        if outcome is None:
+            return False
+        _pass_on(source, call.id, outcome)
+        return True
+
+    def call_ended(self, call: OpenCall) -> None:
+        """It has been answered. From any thread."""
+        self._give_room(call.ticket)
+        with self._lock:
+            self._open.pop(call, None)
+            if self._by_key.get(call.call.key) is call:  # not a later one with its key
+                del self._by_key[call.call.key]
+            drained = self._draining and not self._open
+        if drained:
+            self._drained()
+
+    def told(self, message: Cancel | Keep | Release) -> None:
+        """What the maker of a call does not want (any more)."""
+        match message:
+            case Cancel():
+                call = self._call(message.key)
+                if call is not None:
+                    call.cancel()
+            case Keep():
+                for key in message.keys:
+                    call = self._call(key)
+                    if call is not None:
+                        call.handed_on = True
+            case Release():
+                for key in message.keys:
+                    self.outcomes.release(key)
+
+    def _call(self, key: bytes) -> OpenCall | None:
+        with self._lock:
+            return self._by_key.get(key)
+
+    def fetch(self, source: Source, message: Fetch) -> None:
+        """Answer with the outcome of a call, when it is there."""
+        self.outcomes.fetch(message.key, partial(_pass_on, source, message.id))
+
+    def fetch_needs(self, needs: list[Any], have: Callable[[Found], None]) -> None:
+        """Get the outcomes that a payload refers to, wherever they are; ``have`` is called once.
+
+        With all of them by key; or, at the first that failed, with that failure.
+        """
+        # Not in the loop's thread: finding an agent and meeting its worker take answers, from a
+        # worker whose own loop might do just the same.
+        self._executor.submit(partial(fetch_all, needs, have))
+
+    def drain(self) -> None:
+        """Take no new calls, and tell when the open ones have ended."""
+        self._draining = True
+        with self._lock:
+            drained = not self._open
+        if drained:
+            self._drained()
+
+
+def _pass_on(source: Source, number: int, outcome: Outcome | AgentdError) -> None:
+    """Answer a question with an outcome."""
+    if isinstance(outcome, AgentdError):
+        source.answer(error_message(number, outcome))
+    else:
+        answer, payload = outcome
+        source.answer(answer.renumbered(number), list(payload))
