@@ -41,6 +41,7 @@ from agentd.protocol.messages import (
     Welcome,
 )
 from agentd.transport.local import LocalPort
+from agentd.transport.lookout import Lookout
 from agentd.transport.unreachable import Unreachable
 
 if TYPE_CHECKING:
@@ -123,12 +124,12 @@ class Pending:
 class _Waiter:
     """A thread that waits; it sleeps on the lock while another one leads."""
 
-    __slots__ = ("bed", "leads")
+    __slots__ = ("bed", "fresh")
 
-    def __init__(self) -> None:
+    def __init__(self, *, fresh: bool) -> None:
+        self.fresh = fresh  # what it waits for was sent just now
         self.bed = threading.Lock()
         self.bed.acquire()
-        self.leads = False
 
 
 class Link:
@@ -173,6 +174,8 @@ class Link:
         self._followers: list[_Waiter] = []
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
+        self._look = partial(self._poll.poll, 0)
+        self._lookout = Lookout()
         self.fds = port.fds
         for fd in (*self.fds, self._wake):
             self._poll.register(fd, select.POLLIN)
@@ -407,7 +410,7 @@ class Link:
                     call = running.get()
                     if call is not None:
                         call.gives_way()
-                    me = pending.waiter = _Waiter()
+                    me = pending.waiter = _Waiter(fresh=fresh)
                 limit = None if deadline is None else deadline - now
                 if settled:
                     self._lock.release()
@@ -432,8 +435,9 @@ class Link:
         self._leader = me
         self._lock.release()
         roused = False
+        sleep = partial(self._poll.poll, None if limit is None else limit * 1000 + 1)
         try:
-            events = self._poll.poll(None if limit is None else limit * 1000 + 1)
+            events = self._lookout.wait(self._look, sleep) if me.fresh else sleep()
             roused = any(fd == self._wake for fd, _ in events)
         finally:
             self._lock.acquire()

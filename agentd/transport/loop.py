@@ -11,9 +11,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agentd.transport.local import LocalPort, LocalRouter
+from agentd.transport.lookout import Lookout
 from agentd.transport.unreachable import Unreachable
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ class Loop:
         self._inbox: deque[tuple[_Served, list[Any]]] = deque()
         self.after: Callable[[], bool] | None = None
         """Called after each message: False if this thread does not run the loop any more."""
+        self.lookout: Lookout | None = None
+        """Set where the next message is expected at once: how it is waited for."""
         self._unsent: set[LocalPort | LocalFront] = set()
         self._more: list[_Served] = []
         """Ports that have more than what is in the inbox."""
@@ -207,7 +211,7 @@ class Loop:
         wait = self._wait()
         if wait:
             self._cpu_before = time.process_time()
-        for fd, _mask in self._epoll.poll(wait):
+        for fd, _mask in self._events(wait):
             if fd in self._ports:
                 self._hot.add(fd)
             else:
@@ -225,6 +229,12 @@ class Loop:
             if more:
                 self._more.append(served)
             self._inbox.extend([(served, message) for message in messages])
+
+    def _events(self, wait: float) -> list[tuple[int, int]]:
+        poll, lookout = self._epoll.poll, self.lookout
+        if not wait or lookout is None:
+            return poll(wait)
+        return lookout.wait(partial(poll, 0), partial(poll, wait))
 
     def _deliver(self) -> bool:
         inbox, after = self._inbox, self.after

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from agentd.transport.local import LocalRouter
+from agentd.transport.lookout import Lookout
 from agentd.transport.loop import Loop
 from agentd.worker.executor import Executor
 
@@ -46,6 +47,7 @@ class Leading:
         self._tasks = 0  # run by leaders so far
         self._held = 0.0  # since when answers are held back; 0: they are not
         self._watching = False
+        self._lookout = Lookout()
         self._bed = threading.Lock()  # the watch sleeps on it
         self._bed.acquire()
         self._over = threading.Event()
@@ -68,9 +70,12 @@ class Leading:
             self._loop.lead()
             self._executor.collect()
         while self._loop.running:
+            before = self._tasks
             if not self._loop.turn():
                 return
             self._let_go(BULK_S)
+            # One client that waits for each answer; of many there is always something to do.
+            self._loop.lookout = self._lookout if self._tasks == before + 1 else None
         self._let_go()
         self._over.set()
 

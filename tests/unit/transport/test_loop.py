@@ -183,3 +183,40 @@ def test_what_is_sent_soon_leaves_together_in_the_same_turn(loop):
     assert its.receive(10)[0] == [[b"a"], [b"b"]]
     mine.close()
     its.close()
+
+
+class Noticing:
+    """A lookout that is asked, and looks as it was told."""
+
+    def __init__(self):
+        self.found = []
+
+    def wait(self, look, sleep):
+        self.found.append(look())
+        return self.found[-1] or sleep()
+
+
+def test_what_is_expected_at_once_is_looked_for(loop):
+    mine, its = (LocalPort(end) for end in local.pair())
+    came = []
+    loop.serve(mine, came.append)
+    loop.turn()
+    loop.lookout = noticing = Noticing()
+    its.send([b"a"])
+    loop.turn()
+    assert came == [[b"a"]]
+    assert [fd for fd, _ in noticing.found.pop()] == [mine.fd]
+
+    loop.lookout = None
+    its.send([b"b"])
+    loop.turn()
+    assert came == [[b"a"], [b"b"]]
+    assert noticing.found == []
+    mine.close()
+    its.close()
+
+
+def test_it_looks_for_nothing_while_there_is_something_to_do(loop):
+    loop.lookout = noticing = Noticing()
+    turn(loop)
+    assert noticing.found == []

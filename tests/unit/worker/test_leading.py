@@ -198,3 +198,27 @@ def test_answers_held_back_are_let_go_when_the_lead_is_lost(worker):
     assert gone.wait(LONG_S)
     assert not long.done.is_set()
     long.go_on.set()
+
+
+def test_after_one_quick_task_the_next_message_is_expected_at_once(worker):
+    expected = []
+    after = worker.loop.turn
+
+    def turn():
+        expected.append(worker.loop.lookout is not None)
+        return after()
+
+    worker.loop.turn = turn
+    for tasks in ([Noting()], [Noting(), Noting()]):
+        worker.port.put(*((task, True) for task in tasks))
+        for task in tasks:
+            assert task.done.wait(LONG_S)
+    slow = Noting()
+    worker.port.put((slow, False))
+    assert slow.done.wait(LONG_S)
+    last = Noting()
+    worker.loop.call_soon(last)
+    assert last.done.wait(LONG_S)
+
+    assert True in expected
+    assert expected[-1] is False

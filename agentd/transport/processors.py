@@ -1,0 +1,74 @@
+"""How many processors this process may use, and whether others want them just now."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Final
+
+__all__ = ["Processors", "available"]
+
+LOOK_S: Final = 0.001
+"""For how long counts what was seen."""
+_GROUPS: Final = "/sys/fs/cgroup"
+_LOADAVG: Final = "/proc/loadavg"
+
+
+def available(proc: str = "/proc/self/cgroup", groups: str = _GROUPS) -> int:
+    """Whole processors that this process may keep busy all the time.
+
+    By its affinity, and by the quotas of its control groups (``cpu.max`` of cgroup v2): who has
+    used up his is stopped for the rest of the period.
+    """
+    found = len(os.sched_getaffinity(0))
+    mine = ""
+    with contextlib.suppress(OSError), open(proc, encoding="utf-8", errors="replace") as lines:
+        mine = next((line[3:].strip() for line in lines if line.startswith("0::")), "")
+    while True:
+        found = min(found, _quota(f"{groups}{mine}/cpu.max", found))
+        if not mine:
+            return found
+        mine = mine.rpartition("/")[0]
+
+
+def _quota(path: str, unlimited: int) -> int:
+    try:
+        with open(path, encoding="ascii") as file:
+            quota, period = file.read().split()
+        return unlimited if quota == "max" else int(quota) // int(period)
+    except (OSError, ValueError, ZeroDivisionError):  # cgroup v1, say
+        return unlimited
+
+
+class Processors:
+    """Whether there is one for everybody who wants to run."""
+
+    def __init__(self, count: int, loadavg: str = _LOADAVG) -> None:
+        """``count``: how many there are."""
+        self._count = count
+        self._loadavg = loadavg
+        self._until = 0.0
+        self._enough = False
+
+    def are_enough(self, now: float) -> bool:
+        """Whether no more threads want to run, on the whole host, than there are processors.
+
+        ``now``: seconds, by any clock. Takes 3 us each ``LOOK_S``.
+        """
+        if self._count < 2:  # whoever is waited for needs the one that there is
+            return False
+        if now >= self._until:
+            self._until = now + LOOK_S
+            self._enough = self._wanted() <= self._count
+        return self._enough
+
+    def _wanted(self) -> int:
+        """Those that run or wait for a processor: in the fourth field of that file (proc(5))."""
+        try:
+            file = os.open(self._loadavg, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return int(os.read(file, 128).split()[3].partition(b"/")[0])
+            finally:
+                os.close(file)
+        except (OSError, ValueError, IndexError):
+            return self._count + 1  # not to be known: leave them to others

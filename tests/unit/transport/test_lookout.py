@@ -1,0 +1,154 @@
+"""When a thread stays awake for what it waits for."""
+
+import pytest
+
+from agentd.transport.lookout import AWAKE_S, PROOF, STALL_S, Lookout
+
+LOOK_S = 0.000005
+
+
+class World:
+    """A clock that moves by looking and sleeping; what is waited for comes ``after`` seconds."""
+
+    def __init__(self):
+        self.now = 1.0
+        self.after = 0.00005
+        self.enough = True
+        self.looks = 0
+        self.sleeps = 0
+        self.pauses = 0
+        self.lookout = Lookout(lambda: self.now, lambda _now: self.enough, self._pause)
+
+    def _pause(self):
+        self.pauses += 1
+
+    def wait(self):
+        began = self.now
+
+        def look():
+            self.looks += 1
+            self.now += LOOK_S
+            return ["came"] if self.now - began >= self.after else []
+
+        def sleep():
+            self.sleeps += 1
+            self.now = max(self.now, began + self.after)
+            return ["came"]
+
+        assert self.lookout.wait(look, sleep) == ["came"]
+
+    def prove(self, times=PROOF):
+        for _ in range(times):
+            self.wait()
+
+    def stays_awake(self):
+        before = self.looks
+        self.wait()
+        return self.looks > before
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def test_it_sleeps_until_waits_have_been_short_for_a_while(world):
+    world.prove(PROOF - 1)
+    assert (world.looks, world.sleeps) == (0, PROOF - 1)
+
+    world.wait()
+    assert world.stays_awake()
+    assert world.sleeps == PROOF
+
+
+def test_it_never_stays_awake_where_waits_are_long(world):
+    world.after = 0.01
+    world.prove(10 * PROOF)
+    assert world.looks == 0
+
+
+def test_a_long_wait_between_short_ones_begins_the_proof_anew(world):
+    world.prove(PROOF - 1)
+    world.after = 0.01
+    world.wait()
+    world.after = 0.00005
+    world.prove(PROOF - 1)
+    assert world.looks == 0
+
+
+def test_it_goes_to_sleep_when_it_takes_too_long_and_needs_twice_the_proof(world):
+    world.prove()
+    world.after = 1.0
+    before = world.now
+    world.wait()
+    assert world.sleeps == PROOF + 1
+    assert world.looks * LOOK_S == pytest.approx(AWAKE_S, abs=2 * LOOK_S)
+    assert world.now == before + 1.0
+
+    world.after = 0.00005
+    looks = world.looks
+    world.prove(2 * PROOF)
+    assert world.looks == looks
+    assert world.stays_awake()
+
+
+def test_a_proof_that_was_long_gets_shorter_again(world):
+    world.prove()
+    world.after = 1.0
+    world.wait()
+    world.after = 0.00005
+    world.prove(2 * PROOF)
+    world.prove(PROOF)  # these pay
+
+    world.after = 1.0
+    world.wait()
+    world.after = 0.00005
+    looks = world.looks
+    world.prove(2 * PROOF)
+    assert world.looks == looks
+    assert world.stays_awake()
+
+
+def test_it_sleeps_while_others_want_the_processor(world):
+    world.prove()
+    world.enough = False
+    assert not world.stays_awake()
+
+    world.enough = True
+    assert world.stays_awake()
+
+
+def test_it_lets_others_have_the_processor_between_looks(world):
+    world.prove()
+    looks = world.looks
+    world.wait()
+    assert world.pauses == world.looks - looks - 1
+
+
+def test_who_missed_the_processor_goes_to_sleep(world):
+    world.prove()
+    stalled = world.lookout
+
+    def look():
+        world.now += 2 * STALL_S
+        return []
+
+    slept = []
+    stalled.wait(look, lambda: slept.append(1) or ["came"])
+    assert slept
+    assert not world.stays_awake()
+
+
+def test_one_of_a_process_stays_awake_at_a_time(world):
+    world.prove()
+    other = World()
+    other.prove()
+    seen = []
+
+    def look():
+        seen.append(other.stays_awake())
+        return ["came"]
+
+    world.lookout.wait(look, list)
+    assert seen == [False]
+    assert other.stays_awake()
