@@ -19,7 +19,8 @@ from typing import Any, Final
 import msgpack
 
 from agentd.errors import ProtocolError
-from agentd.protocol.messages import KINDS, NOTHING, Message
+from agentd.protocol.fields import NOTHING
+from agentd.protocol.messages import KINDS, Message
 from agentd.protocol.scan import HeaderLimits, check_pair, scan
 
 __all__ = ["MAGIC", "MAX_FRAMES", "MAX_HEADER_BYTES", "Frames", "pack", "unpack"]
