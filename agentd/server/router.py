@@ -31,6 +31,7 @@ from agentd.protocol import (
     unpack,
 )
 from agentd.protocol.budgets import Budgets, Room
+from agentd.protocol.checks import UNANSWERED, GrantOf
 from agentd.protocol.messages import (
     Ask,
     Attach,
@@ -63,7 +64,7 @@ from agentd.protocol.messages import (
 from agentd.server.answers import Answers
 from agentd.server.delivery import size_of
 from agentd.server.departures import Departures
-from agentd.server.gate import UNANSWERED, Gate, GrantOf
+from agentd.server.gate import Gate
 from agentd.server.hosting import Hosting
 from agentd.server.relay import Relay
 from agentd.server.requests import Asked, Requests

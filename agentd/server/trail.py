@@ -13,9 +13,9 @@ from typing import Final
 
 from agentd.ids import show
 from agentd.protocol.access import Grant, action_of
+from agentd.protocol.checks import GrantOf, target_of
 from agentd.protocol.messages import Ask, Create, Message
 from agentd.server.audit import ADMINISTRATION, Note, silent
-from agentd.server.gate import GrantOf, target_of
 
 __all__ = ["AGAIN_S", "KNOWN", "Trail"]
 
