@@ -113,7 +113,7 @@ class _Fetching:
             return
         # We may be the pump, or the loop of somebody's asyncio.
         send = partial(self._guarded, partial(self._send, place))
-        self._session.workers.when_open(place.address, send)
+        self._session.workers.when_open(place, send)
 
     def _send(self, place: Ready) -> None:
         try:

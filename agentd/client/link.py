@@ -149,6 +149,8 @@ class Link:
         ``watch`` asks it to do so if nobody else does for a while.
         """
         self.endpoint = endpoint
+        self.reached = getattr(port, "endpoint", "")
+        """Of one over TCP: the numeric address that answered."""
         self.welcome: Welcome | None = None
         self._most = 0
         """Bytes of a message that the peer takes, if it said so."""

@@ -151,7 +151,7 @@ class Places:
         place = found.message if isinstance(found, Pending) else None
         move = partial(self.lines.move, agent, found)
         if isinstance(place, Ready):
-            self._workers.when_open(place.address, move)
+            self._workers.when_open(place, move)
         else:
             move()
 

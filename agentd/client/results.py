@@ -415,7 +415,7 @@ class Sending:
         agent, session = self._aim.agent, self._session
         place = session.places.known(agent)
         # Who has to connect first does so where the line moves, so that nobody overtakes him.
-        known = place is not None and session.workers.is_open(place.address)
+        known = place is not None and session.workers.is_open(place, self.needs)
         if known and agent not in session.places.lines:
             self._guarded(self._send, place)
             return
@@ -517,7 +517,7 @@ class Sending:
             raise CancelledError
         self._place = place
         try:
-            link = self._session.workers.link(place, self._came)
+            link = self._session.workers.link(place, self._came, self.needs)
             make = partial(
                 self._out.message,
                 place.epoch,

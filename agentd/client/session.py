@@ -89,7 +89,7 @@ class Session:
     def is_connected_for(self, agent: bytes) -> bool:
         """Whether a call of that agent can be sent without waiting for a connection."""
         place = self.places.known(agent)
-        return place is not None and self.workers.is_open(place.address)
+        return place is not None and self.workers.is_open(place)
 
     # -- calls -------------------------------------------------------------------------------------
     def call(self, out: Outgoing) -> tuple[str, Sequence[Any]]:
@@ -168,7 +168,7 @@ class Session:
         # The worker tells when the deadline is over; we do so only if it does not.
         deadline = None if out.deadline is None else out.deadline + LATE_S
         try:
-            link = self.workers.link(place, came)
+            link = self.workers.link(place, came, out.needs)
             plain = not self.daemon.reader.trusted
             make = partial(out.message, place.epoch, link.ahead, again=again, plain=plain)
             pending = link.submit(make, out.payload)
@@ -193,6 +193,10 @@ class Session:
         link = self._open_link(agent)
         if link is not None:
             link.tell(Cancel(agent, key))
+        # One that needs results may have gone by the daemon, and still be on its way.
+        relay = self.daemon.link
+        if relay is not None and relay is not link and self.workers.relays_some:
+            relay.tell(Cancel(agent, key))
 
     def _open_link(self, agent: bytes) -> Link | None:
         """A connection over which the agent can be told something, if there is one now.

@@ -169,8 +169,9 @@ class Stream:
             if self._lost_at is not None and place.epoch != self._lost_at.epoch:
                 self._over = True
                 raise self._session.daemon.fate(self._lost_at)
+            needs = () if self._attached else self._out.needs
             try:
-                link = self._link = self._session.workers.link(place, came)
+                link = self._link = self._session.workers.link(place, came, needs)
                 self._pending = link.submit(self._message(place, link), self._payload())
             except LinkDown:
                 self._session.places.forget(place)

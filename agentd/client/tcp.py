@@ -12,10 +12,11 @@ from typing import Any, Final
 from agentd.client.link import LinkDown, no_answer
 from agentd.errors import AgentdError, AuthenticationFailed, ConfigError, DaemonNotFound
 from agentd.keys import config_folder, load_pair, pin_for
+from agentd.protocol.messages import Ready
 from agentd.transport.curve import CurvePort, Keys
-from agentd.transport.endpoint import parse_tcp
+from agentd.transport.endpoint import TcpEndpoint, parse_tcp
 
-__all__ = ["TcpWay", "dial_tcp"]
+__all__ = ["TcpWay", "dial_door", "dial_tcp"]
 
 LOOK_S: Final = 0.25
 """How often somebody who waits for a connection looks whether there is still a listener."""
@@ -74,6 +75,22 @@ def dial_tcp(context: Any, endpoint: str, timeout: float) -> CurvePort:
         if isinstance(failure, AuthenticationFailed):
             break
     raise failure
+
+
+def dial_door(context: Any, daemon: str, reached: str, place: Ready, timeout: float) -> CurvePort:
+    """A connection to a worker of the daemon that was reached at that address; else as above.
+
+    Its key is that which the daemon told.
+    """
+    keys = _keys(daemon)._replace(server=place.key)
+    address = TcpEndpoint(parse_tcp(reached).host, place.port)
+    name = f"worker {place.worker} of {daemon}, at {address},"
+    port = CurvePort(context, str(address), keys, name)
+    failure = _wait(port, name, time.monotonic() + timeout)
+    if failure is not None:
+        port.close()
+        raise failure
+    return port
 
 
 def _wait(port: CurvePort, endpoint: str, deadline: float) -> AgentdError | None:

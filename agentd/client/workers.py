@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentd.client.dialing import dial_worker
+from agentd.client.doors import Doors
 from agentd.client.link import Link, LinkDown
-from agentd.errors import CallTimeout, ConnectionLost, DaemonNotFound
+from agentd.errors import AgentdError, CallTimeout, ConnectionLost, DaemonNotFound
 from agentd.protocol.messages import Ready, Vouch
 from agentd.transport import rundir
 
@@ -37,7 +38,8 @@ class Workers:
         self, runtime: Runtime, daemon: Daemon, meetings: Meetings, *, direct: bool
     ) -> None:
         self.direct = direct
-        """Whether their own sockets may be reached from here."""
+        """Whether their own sockets on this host may be reached from here."""
+        self._doors = None if daemon.local else Doors(runtime, daemon)
         self.links: dict[str, Link | None] = {}
         """By address; ``None``: not to be reached from here, the daemon relays."""
         self._runtime = runtime
@@ -48,12 +50,14 @@ class Workers:
         """Those that did not answer: until when the daemon relays for them."""
         self._doubted: set[str] = set()
 
-    def link(self, place: Ready, came: float | None = None) -> Link:
+    def link(self, place: Ready, came: float | None = None, needs: Collection[Any] = ()) -> Link:
         """The way to a worker: its own socket, else the daemon.
 
         Raises ``LinkDown`` if it is gone, ``ConnectionLost`` if it stands still. ``came``: since
-        when the caller waits for it.
+        when the caller waits for it. ``needs``: of the call that is to go there.
         """
+        if self._is_relayed(needs):
+            return self._daemon.connect(came)
         address = place.address
         link = self.links.get(address)
         if link is not None and link.down is None:
@@ -65,6 +69,8 @@ class Workers:
                 return link
             if link is not None:
                 link.close()
+            if self._doors is not None:
+                return self._by_door(self._doors, place, came)
             relayed = address in self.links and link is None
             if relayed or not self.direct or self._avoided.get(address, 0.0) > time.monotonic():
                 return self._daemon.connect(came)
@@ -75,6 +81,36 @@ class Workers:
                 self.links[address] = None
                 return self._daemon.connect(came)
             return self._meetings.once(address, came, lambda: self._meet(place))
+
+    def _is_relayed(self, needs: Collection[Any]) -> bool:
+        """Whether the daemon alone can check the call, as it needs results of other agents.
+
+        A worker on the network knows its own agents only. It is asked of those who may not send
+        code; all others may have any result.
+        """
+        return bool(needs) and self.relays_some
+
+    @property
+    def relays_some(self) -> bool:
+        """Whether some calls go by the daemon though others do not."""
+        return self._doors is not None and not self._daemon.takes_code()
+
+    def _by_door(self, doors: Doors, place: Ready, came: float) -> Link:
+        """Its door to the network, if it opens; else the daemon, for a while."""
+        if doors.may_open(place):
+            address = place.address
+            dial = partial(doors.dial, place)
+            try:
+                link = self.links[address] = self._meetings.once(
+                    address, came, lambda: self._meetings.open(address, dial, WORKER_TIMEOUT_S)
+                )
+            except AgentdError as error:
+                doors.failed(place, error)
+            else:
+                doors.opened()
+                return link
+        self.links.pop(place.address, None)
+        return self._daemon.connect(came)
 
     def _meet(self, place: Ready) -> Link:
         address = place.address
@@ -114,19 +150,24 @@ class Workers:
         """Its connection was silent though it is well: the next one has less time to be made."""
         self._doubted.add(address)
 
-    def is_open(self, address: str) -> bool:
+    def is_open(self, place: Ready, needs: Collection[Any] = ()) -> bool:
         """Whether ``link`` gives the way to it without waiting for a connection."""
+        address = place.address
         link = self.links.get(address)
-        if link is None and (address in self.links or not self.direct):
+        if self._doors is not None:
+            gone = link is None or link.down is not None
+            if self._is_relayed(needs) or (gone and not self._doors.may_open(place)):
+                link = self._daemon.link
+        elif link is None and (address in self.links or not self.direct):
             link = self._daemon.link
         return link is not None and link.down is None
 
-    def when_open(self, address: str, step: Callable[[], None]) -> None:
+    def when_open(self, place: Ready, step: Callable[[], None]) -> None:
         """Call ``step``, which needs the way to it: where it has to wait for that, not here."""
-        if self.is_open(address):
+        if self.is_open(place):
             step()
         else:
-            self._runtime.aside.do(address, step)
+            self._runtime.aside.do(place.address, step)
 
     def is_there(self, place: Ready) -> bool:
         """Whether the worker still listens, or the daemon that relays for it."""

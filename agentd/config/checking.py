@@ -9,10 +9,11 @@ from typing import Any, Final, TypeVar
 
 from agentd.errors import ConfigError
 
-__all__ = ["Table", "check", "kind", "setting"]
+__all__ = ["Table", "check", "kind", "ports_of", "setting"]
 
 _T = TypeVar("_T")
 _SOURCE: Final = re.compile(r"env:[A-Za-z_]\w*|file:/[^\0]+|keyring:[^\0/]+/[^\0]+")
+_PORTS: Final = re.compile(r"([0-9]{1,5})-([0-9]{1,5})")
 _SECRET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -83,7 +84,9 @@ def _what_is_wrong(each: Field[Any], value: Any) -> str | None:
     if choices:
         return None if value in choices else f"expected one of {', '.join(choices)}"
     if wanted is str:
-        return None if isinstance(value, str) else "expected text"
+        if not isinstance(value, str):
+            return "expected text"
+        return _wrong_ports(value) if each.name == "worker_ports" else None
     whole_for_seconds = wanted is float and type(value) is int
     if (type(value) is wanted or whole_for_seconds) and _within(each, value):
         return None
@@ -110,6 +113,19 @@ def _wrong_endpoint(endpoints: tuple[str, ...]) -> str | None:
         # (ipc://@name) has no folder that could keep other users out.
         if not endpoint.startswith("ipc:///") or endpoint.endswith("/"):
             return "expected ipc:///run/agentd/sock (an absolute path) or tcp://HOST:PORT"
+    return None
+
+
+def ports_of(text: str) -> tuple[int, int] | None:
+    """First and last of a range of ports that was checked; ``None``: there is none."""
+    found = _PORTS.fullmatch(text)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+def _wrong_ports(text: str) -> str | None:
+    low, high = ports_of(text) or (0, 0)
+    if text and not 1 <= low <= high <= 65_535:
+        return "expected two ports, the lower one first, as 5600-5699"
     return None
 
 

@@ -31,6 +31,12 @@ class ServerConfig:
         low=0,
         high=1024,
     )
+    worker_ports: str = setting(
+        "",
+        "Ports, as 5600-5699, of which each worker takes one, so that clients over TCP call it "
+        "straight; more of them than workers, and open where that of --bind is. Empty: the daemon "
+        "relays these calls.",
+    )
     path: tuple[str, ...] = setting(
         (),
         "Folders that workers can import from, before their own sys.path.",

@@ -52,6 +52,11 @@ class GrantBook:
             return None
         return grant
 
+    @property
+    def reading(self) -> Reading:
+        """What is in force, with what has expired meanwhile."""
+        return self._reading
+
     def who_has(self, key: bytes) -> str | None:
         """The name of the peer with that public key, if it is let in."""
         who = self._reading.keys.get(key)

@@ -124,7 +124,7 @@ _TABLE: Final[Mapping[str, tuple[Extent, ...]]] = {
     "ping":               (_ANY,  _ANY,  _ANY,  _ANY,           _ANY,  _ANY),
     "pong":               (_ANY,  _ANY,  _ANY,  _ANY,           _ANY,  _ANY),
     "bye":                (_ANY,  _ANY,  _ANY,  _ANY,           _ANY,  _ANY),
-    "vouch":              (_ANY,  _NO,   _ANY,  _NO,            _ANY,  _ANY),
+    "vouch":              (_ANY,  _ANY,  _ANY,  _ANY,           _ANY,  _ANY),
     "locate":             (_LIST, _LIST, _LIST, _LIST | _OWN,   _ANY,  _ANY),
     "fate":               (_LIST, _LIST, _LIST, _LIST | _OWN,   _ANY,  _ANY),
     "create registered":  (_NO,   _NO,   _NO,   _ANY,           _ANY,  _ANY),
@@ -168,8 +168,8 @@ RULES: Final[Mapping[str, Mapping[Role, Extent]]] = {
 """By action (see ``action_of``) and role."""
 
 NOT_FROM_CLIENTS: Final = frozenset(
-    "accepted answer chunk drain drained drop dropped end enlist error ready result start "
-    "start_failed started vouched wanted welcome".split()
+    "accepted admit answer chunk drain drained drop dropped end enlist error noted ready result "
+    "start start_failed started vouched wanted welcome".split()
 )
 """Kinds of message that no client says to a daemon."""
 

@@ -15,6 +15,7 @@ __all__ = [
     "KINDS",
     "UNRESTRICTED",
     "Accepted",
+    "Admit",
     "Answer",
     "Ask",
     "Attach",
@@ -38,6 +39,7 @@ __all__ = [
     "Keep",
     "Locate",
     "Message",
+    "Noted",
     "Offer",
     "Ping",
     "Pong",
@@ -216,6 +218,11 @@ class Ready(Message):
     epoch: int
     about: dict[str, Any]
     name: str | None = None
+    port: int = 0
+    """Told to who came over TCP: where the worker itself is reached at the daemon's host; 0: it is
+    not."""
+    key: bytes = b""
+    """And the public key that it has there."""
 
 
 class Ask(Message):
@@ -412,6 +419,27 @@ class Enlist(Message):
     agentd: str
     python: str
     dill: str | None = None
+    port: int = 0
+    """Where it is reached over TCP, and the public key that it has there; 0: it is not."""
+    key: bytes = b""
+    closed: str = ""
+    """Why it is not, though it was to be."""
+
+
+class Admit(Message):
+    """Who may come to the worker over TCP, in place of what was told before.
+
+    The payload is the list (see ``agentd.protocol.admission``). Before it has one, nobody may.
+    """
+
+
+class Noted(Message):
+    """What a worker did for a peer that came over TCP: for the daemon's audit log."""
+
+    who: str
+    action: str
+    agent: bytes
+    allowed: bool = True
 
 
 class Start(Message):
@@ -430,6 +458,8 @@ class Start(Message):
     by: str = ""
     plain: bool = False
     """Both as in ``Call``."""
+    maker: str = ""
+    """The peer that made the agent: it may do more with it than others."""
 
 
 class Started(Message):

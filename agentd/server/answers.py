@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from agentd.errors import ProtocolError
 from agentd.protocol import error_message, pack
 from agentd.protocol.budgets import Budgets
+from agentd.protocol.delivery import FIRST_MARK, Delivery, size_of
 from agentd.protocol.messages import Message, Ping
-from agentd.server.delivery import FIRST_MARK, Delivery, size_of
 from agentd.server.sessions import Address, Sessions
 from agentd.transport.connections import Connection, Connections
 from agentd.transport.localfront import LocalFront

@@ -26,6 +26,7 @@ from agentd.server.codestore import CodeStore
 from agentd.server.confine import to_be_read, worker_environment, worker_user
 from agentd.server.directory import Directory
 from agentd.server.doorkeeper import Doorkeeper
+from agentd.server.doors import Doors, door_settings
 from agentd.server.fronts import Fronts, split
 from agentd.server.gate import Gate
 from agentd.server.grantwatch import GrantWatch
@@ -98,6 +99,8 @@ class Daemon:
             max_frame=config.max_message_bytes,
             handshake_s=config.handshake_s,
         )
+        self._door = door_settings(config, self._fronts.tcp)
+        self._doors: Doors | None = None
         self._doorkeeper: Doorkeeper | None = None
         self._grants: GrantWatch | None = None
         self._failure: AgentdError | None = None
@@ -160,7 +163,7 @@ class Daemon:
         store = CodeStore(f"{self.folder}/code", self.loop.later, shared=shared)
         if shared:
             self._code = store.descriptor()
-        place = Place(self.folder, self.endpoint, tuple(self._paths), self._code)
+        place = Place(self.folder, self.endpoint, tuple(self._paths), self._code, self._door)
         self.hosting = Hosting(self.config, self.loop, self._directory, self._output, store)
         self.supervisor = Supervisor(
             self.config,
@@ -171,6 +174,8 @@ class Daemon:
             self._worker_lost,
         )
         self.hosting.supervisor = self.supervisor
+        if self._door is not None:
+            self._doors = Doors(self.supervisor, self._book)
         # The workers come before the sockets: should this process be killed from here on, they
         # are there to clear up after it.
         # A program that has a daemon of its own waits for one agent first.
@@ -229,6 +234,7 @@ class Daemon:
             self._book.grant_of,
             gate,
             Trail(note, self._book.grant_of, self.loop.clock),
+            self._doors,
         )
         self.router.on_drained = self._drained
         self._watchdog = Watchdog(
@@ -397,6 +403,8 @@ class Daemon:
             if asked or alarm not in before:
                 log.warning("%s", alarm, extra={"action": "grant_alarm"})
         self._fronts.show_to_users()
+        if self._doors is not None and found is not None:
+            self._doors.changed()
         if gone:
             self.router.departures.evict(gone)
 

@@ -89,6 +89,11 @@ class Fronts:
         """Whether there is TCP to be opened."""
         return bool(self._tcp)
 
+    @property
+    def tcp(self) -> tuple[TcpEndpoint, ...]:
+        """Those of TCP, with numeric addresses, as they are to be bound."""
+        return tuple(self._tcp)
+
     def _check_somebody_may_come(self, endpoint: TcpEndpoint) -> None:
         for alarm in self._book.alarms:
             log.warning("%s", alarm, extra={"action": "grant_alarm"})

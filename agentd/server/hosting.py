@@ -155,6 +155,7 @@ class Hosting:
             spec.code,
             spec.by,
             spec.plain,
+            agent.maker,
         )
         self.supervisor.tell(worker, start, agent.payload)
 

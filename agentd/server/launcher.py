@@ -20,7 +20,7 @@ from agentd.errors import ConfigError
 from agentd.server.spawning import Door, Spare, as_user, new_door, spawn
 from agentd.transport.users import User
 
-__all__ = ["Exit", "Launched", "Launcher", "LocalLauncher", "WorkerSettings"]
+__all__ = ["DoorSettings", "Exit", "Launched", "Launcher", "LocalLauncher", "WorkerSettings"]
 
 PROBE_S: Final = 30.0
 """How long a worker's imports may take, on a machine that is busy starting other things."""
@@ -33,6 +33,25 @@ _PROBE: Final = (
     "    except OSError: there = False\n"
     "    sys.stdout.write('-' if there and not os.access(path, how) else '+')\n"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class DoorSettings:
+    """What a worker is told that is to be reached over the network, too."""
+
+    hosts: tuple[str, ...]
+    """Numeric addresses to listen on: those of the daemon."""
+    ports: tuple[int, int]
+    """First and last of those that it may listen on: it takes one that is free."""
+    handshake_s: float
+    max_connections: int
+    max_malformed: int
+    max_header_bytes: int
+    max_frames: int
+    max_header_depth: int
+    max_header_items: int
+    agent_calls: int
+    agent_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +104,8 @@ class WorkerSettings:
     code: int = -1
     """Descriptor of the folder of code that came with agents: the same; -1: the worker finds it in
     ``folder``."""
+    door: DoorSettings | None = None
+    """Of the network; ``None``: it is not there."""
 
     @property
     def passed(self) -> tuple[int, ...]:

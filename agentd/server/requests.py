@@ -47,7 +47,9 @@ class Requests:
         trail: Trail,
         vigil: Vigil,
         asked: Asked,
+        told: Callable[[Address, Ready], Ready],
     ) -> None:
+        """``told``: where an agent is, as the client at that address is told it."""
         self._hosting = hosting
         self._sessions = sessions
         self._answers = answers
@@ -55,6 +57,7 @@ class Requests:
         self._trail = trail
         self._vigil = vigil
         self._asked = asked
+        self._told = told
 
     def create(
         self, address: Address, session: Session, message: Create, payload: list[Any]
@@ -121,7 +124,7 @@ class Requests:
             else:
                 ready = Ready(number, *outcome[1:])
                 self._trail.reaches(who, ready.agent, ready.name, ready.cls)
-                self._answers.give(address, ready)
+                self._answers.give(address, self._told(address, ready))
 
         return settled
 

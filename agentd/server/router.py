@@ -32,6 +32,7 @@ from agentd.protocol import (
 )
 from agentd.protocol.budgets import Budgets, Room
 from agentd.protocol.checks import UNANSWERED, GrantOf
+from agentd.protocol.delivery import size_of
 from agentd.protocol.messages import (
     Ask,
     Attach,
@@ -50,10 +51,12 @@ from agentd.protocol.messages import (
     Keep,
     Locate,
     Message,
+    Noted,
     Offer,
     Ping,
     Pong,
     Read,
+    Ready,
     Release,
     Started,
     StartFailed,
@@ -62,8 +65,8 @@ from agentd.protocol.messages import (
     Welcome,
 )
 from agentd.server.answers import Answers
-from agentd.server.delivery import size_of
 from agentd.server.departures import Departures
+from agentd.server.doors import Doors
 from agentd.server.gate import Gate
 from agentd.server.hosting import Hosting
 from agentd.server.relay import Relay
@@ -109,7 +112,9 @@ class Router:
         grant_of: GrantOf,
         gate: Gate,
         trail: Trail,
+        doors: Doors | None,
     ) -> None:
+        """``doors``: of workers that are on the network; ``None``: they are not."""
         self._config = config
         self._grant_of = grant_of
         self._gate = gate
@@ -152,7 +157,10 @@ class Router:
             trail,
         )
         self._vigil = self._relay.vigil
-        self._requests = Requests(hosting, sessions, answers, gate, trail, self._vigil, asked)
+        self._doors = doors
+        self._requests = Requests(
+            hosting, sessions, answers, gate, trail, self._vigil, asked, self._told
+        )
         self.on_drained: Callable[[], None] = lambda: None
         self.malformed = 0
         """Messages that were none, or over a limit of headers."""
@@ -340,6 +348,11 @@ class Router:
             ),
         )
 
+    def _told(self, address: Address, ready: Ready) -> Ready:
+        """Where an agent is, as the client at that address is told it."""
+        by_tcp = self._fronts[address[0]].kind == "tcp"
+        return self._doors.told(ready) if by_tcp and self._doors is not None else ready
+
     def _from_worker(self, worker: Worker, frames: list[Any]) -> None:
         route = frames[0]
         try:
@@ -367,12 +380,22 @@ class Router:
                 self.on_drained()
             case Pong():
                 self._vigil.answered(worker)
+            case Noted():
+                self._noted(worker, message)
             case Ping():
                 self._supervisor.tell(worker, Pong(message.id, self._loop.clock()), [])
             case _:
                 log.error(
                     "a worker does not say %r", message.kind, extra={"action": "worker_garbled"}
                 )
+
+    def _noted(self, worker: Worker, noted: Noted) -> None:
+        """A worker tells of a peer at its own door. Believed of the agents that it hosts."""
+        if not noted.allowed:
+            self._trail.denied_by(worker.id, noted)
+        elif noted.agent in worker.agents:
+            spec = self._hosting.directory.get(noted.agent).spec
+            self._trail.reaches(noted.who, noted.agent, spec.name, spec.cls)
 
     def _worker_lost(self, worker: Worker) -> None:
         self._relay.lost(worker)

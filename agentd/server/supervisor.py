@@ -18,7 +18,7 @@ from agentd.config import ServerConfig
 from agentd.protocol import Versions, pack
 from agentd.protocol.messages import Drain, Enlist, Message
 from agentd.server.confine import is_safe, secret_values, worker_limits
-from agentd.server.launcher import Exit, Launched, Launcher, WorkerSettings
+from agentd.server.launcher import DoorSettings, Exit, Launched, Launcher, WorkerSettings
 from agentd.server.output import LineReader, OutputBook
 from agentd.transport import local, recorder, rundir
 from agentd.transport.loop import Loop
@@ -59,6 +59,11 @@ class Worker:
     channel: local.LocalPort | None = None
     """The connection to it, which nobody else can reach."""
     versions: Versions | None = None
+    port: int = 0
+    """Where it is reached over the network, and the public key that it has there; 0: it is not."""
+    key: bytes = b""
+    closed: str = ""
+    """Why it is not, though it was to be."""
     outbox: list[list[Any]] = field(default_factory=list)
     """What it will be told once it has enlisted."""
     started_at: float = 0.0
@@ -90,7 +95,8 @@ class Place:
     """Where clients find the daemon."""
     sockets: tuple[str, ...]
     code: int = -1
-    """See ``WorkerSettings``."""
+    door: DoorSettings | None = None
+    """Both: see ``WorkerSettings``."""
 
 
 class Supervisor:
@@ -117,6 +123,8 @@ class Supervisor:
         """Called with what a worker sends: the route, then the frames."""
         self._counted = recorder.Counted()
         """At the sockets of workers that are gone."""
+        self.on_enlisted: Callable[[Worker], None] = lambda _worker: None
+        """Called with each worker that is ready, before it is told anything else."""
         self.draining = False
         """Workers that die are not replaced any more."""
         self.stopping = False
@@ -204,6 +212,8 @@ class Supervisor:
             return
         worker.state = "ready"
         worker.versions = Versions(1, message.agentd, message.python, message.dill)
+        worker.port, worker.key, worker.closed = message.port, message.key, message.closed
+        self.on_enlisted(worker)
         outbox, worker.outbox = worker.outbox, []
         for frames in outbox:
             self.relay(worker, frames[0], frames[1:])
@@ -300,6 +310,7 @@ class Supervisor:
     def _settings(
         self, worker: Worker, back: int, listener: socket.socket, record: int
     ) -> WorkerSettings:
+        limits = worker_limits(self._config, worker.limits)
         return WorkerSettings(
             worker=worker.id,
             back=back,
@@ -323,9 +334,11 @@ class Supervisor:
             daemon_bytes=self._config.daemon_bytes,
             secrets=dict(self._config.secrets),
             secret_values=secret_values(self._config),
-            limits=worker_limits(self._config, worker.limits),
+            limits=limits,
             safe=is_safe(self._config),
             code=self._place.code,
+            # Strangers that knock would use up what an agent may.
+            door=None if limits else self._place.door,
         )
 
     def _read(self, reader: LineReader) -> None:

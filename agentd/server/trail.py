@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Final
 
 from agentd.ids import show
-from agentd.protocol.access import Grant, action_of
+from agentd.protocol.access import RULES, Grant, action_of
 from agentd.protocol.checks import GrantOf, target_of
-from agentd.protocol.messages import Ask, Create, Message
+from agentd.protocol.messages import Ask, Create, Message, Noted
 from agentd.server.audit import ADMINISTRATION, Note, silent
 
 __all__ = ["AGAIN_S", "KNOWN", "Trail"]
@@ -56,6 +56,19 @@ class Trail:
             target=target_of(message),
             decision="denied",
             rule=_roles(self._grant_of(who)),
+        )
+
+    def denied_by(self, worker: str, noted: Noted) -> None:
+        """A worker says that it has refused something at its own door."""
+        grant = self._grant_of(noted.who)
+        if grant is None or noted.action not in RULES:
+            return  # nobody that a worker could have met, or nothing that is asked there
+        self._note(
+            who=noted.who,
+            action=noted.action,
+            target=f"agent {show(noted.agent)} (at {worker})",
+            decision="denied",
+            rule=_roles(grant),
         )
 
     def creates(self, who: str, message: Create) -> None:

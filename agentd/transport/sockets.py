@@ -152,6 +152,7 @@ class DealerPort(Port):
     def __init__(self, context: zmq.Context[Any], endpoint: str) -> None:
         """Begin to connect."""
         super().__init__(self._socket(context))
+        self.endpoint = endpoint
         self._monitor: Any = self.socket.get_monitor_socket(self.EVENTS)
         self._monitor.setsockopt(zmq.LINGER, 0)
         self.fds: tuple[int, ...] = (self.fd, self._monitor.getsockopt(zmq.FD))

@@ -77,13 +77,27 @@ def _serve(told: settings.Settings) -> None:
     executor = Executor()
     leading = Leading(loop, executor, front)
     record = Recorder(told.recorder)
-    front.on_count = lambda: record.count(Counted(front.refused, front.cut_off))
-    Host(told, loop, front, back, record, executor, leading.gives_way)
+    host = Host(told, loop, front, back, record, executor, leading.gives_way)
     mine = local_versions()
     enlist = Enlist(told.worker, os.getpid(), told.address, mine.agentd, mine.python, mine.dill)
+    visitors = None
+    if told.door is not None:
+        from agentd.worker.onnetwork import open_door
+
+        visitors, enlist = open_door(loop, host, told, told.door, enlist)
+
+    def count() -> None:
+        outside = 0 if visitors is None else visitors.cut_off
+        record.count(Counted(front.refused, front.cut_off + outside))
+
+    front.on_count = count
+    if visitors is not None:
+        visitors.on_count = count
     loop.send(back, [b"", *pack(enlist)])
     gc.freeze()  # what was imported stays: the collector need not look at it again
     leading.run()
+    if visitors is not None:
+        visitors.close(DELIVER_MS)
     front.close(linger_ms=DELIVER_MS)  # answers on their way; leaving waits for them
     back.close(linger_ms=DELIVER_MS)
 

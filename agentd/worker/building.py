@@ -74,7 +74,7 @@ class Builder:
             partial(References.from_wire, self._references, wire),
             message.code,
         )
-        self._agents[message.agent] = hosted
+        self._agents.come(hosted, message.name, message.maker)
         terms = self._start_terms(message)
         if message.needs:
             have = partial(self._start_with, hosted, message, payload, terms)
@@ -137,7 +137,7 @@ class Builder:
     def _not_built(self, hosted: Hosted, message: Start, error: BaseException) -> None:
         hosted.object = None
         self._references.forget(hosted)
-        self._agents.pop(hosted.id, None)
+        self._agents.leave(hosted.id)
         plain = self._start_terms(message).plain
         facts, encoded = serialization.encode_error(
             from_agent(error),

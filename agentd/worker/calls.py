@@ -308,6 +308,7 @@ class OpenCall:
             self._moves(CallEvent.REDIRECTED)
             if self._state in ANSWERED:
                 return False
+            self._source.leave(self.call.id)
             self._source = source
             self.call = self.call.renumbered(number)
         if self.call.oneway:  # that is what was lost

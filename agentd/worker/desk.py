@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from agentd.client.fetching import Found, Outcome, fetch_all
-from agentd.errors import AgentdError, CallTimeout, Draining, TooLate
+from agentd.errors import AgentdError, CallTimeout, Draining, ProtocolError, TooLate
 from agentd.ids import show
 from agentd.protocol import Lateness, error_message
 from agentd.protocol.budgets import Budgets, Room
@@ -68,7 +68,8 @@ class Desk:
         self._executor = executor
         self._drained = drained
         self._lateness = Lateness(settings.heartbeat_s, loop.was_held_up)
-        self._draining = False
+        self.draining = False
+        """Whether new calls are refused."""
         self._held: list[OpenCall] = []
         self._lock = threading.Lock()  # protects the three below
         room = Room(settings.client_calls, settings.client_bytes)
@@ -81,11 +82,18 @@ class Desk:
     def accept(self, hosted: Hosted, source: Source, call: Call, payload: list[Any]) -> None:
         """A call has come; raises if it cannot be taken."""
         hosted.check_takes_calls(call.epoch)
-        if self._draining and not call.chain:
+        if self.draining and not call.chain:
             # A call on behalf of one that is still open is part of finishing that one.
             raise Draining("the daemon is stopping and takes no new calls", agent=show(call.agent))
         if call.again and self._known_already(source, call):
             return
+        if not source.own and not call.again and not call.hold and self._has_come(call.key):
+            # Its connection broke, and it was asked again by another way, on which it overtook
+            # itself. (The daemon's user has but one way that is not the daemon.)
+            raise ProtocolError(
+                f"a call of {call.name!r} with that key has come before; it is not run twice",
+                agent=show(call.agent),
+            )
         call = self._in_time(source, call)
         ticket = self._take_room(source, payload)
         if call.hold and not self.outcomes.expect(call.key):
@@ -143,10 +151,9 @@ class Desk:
 
     def terms(self, source: Source, call: Call) -> Terms:
         """On what terms the call is read and answered."""
-        direct = source.port is not self._back
-        if direct and not call.plain and not self._safe:
+        if source.own and not call.plain and not self._safe:
             return OWN
-        return Terms.of(call.by, plain=call.plain, direct=direct, safe=self._safe)
+        return Terms.of(call.by, plain=call.plain, direct=source.own, safe=self._safe)
 
     def is_late(self, source: Source, at: float) -> bool:
         """Whether what was sent ``at`` that time comes so late that it may have been given up."""
@@ -189,6 +196,10 @@ class Desk:
         _pass_on(source, call.id, outcome)
         return True
 
+    def _has_come(self, key: bytes) -> bool:
+        """Whether a call with that key is here, or has been answered."""
+        return bool(key) and (self._call(key) is not None or self.outcomes.knows(key))
+
     def call_ended(self, call: OpenCall) -> None:
         """It has been answered. From any thread."""
         self._give_room(call.ticket)
@@ -196,7 +207,7 @@ class Desk:
             self._open.pop(call, None)
             if self._by_key.get(call.call.key) is call:  # not a later one with its key
                 del self._by_key[call.call.key]
-            drained = self._draining and not self._open
+            drained = self.draining and not self._open
         if drained:
             self._drained()
 
@@ -235,7 +246,7 @@ class Desk:
 
     def drain(self) -> None:
         """Take no new calls, and tell when the open ones have ended."""
-        self._draining = True
+        self.draining = True
         with self._lock:
             drained = not self._open
         if drained:

@@ -23,7 +23,9 @@ from agentd.protocol import (
     local_versions,
     unpack,
 )
+from agentd.protocol.access import Subject
 from agentd.protocol.messages import (
+    Admit,
     Attach,
     Call,
     Cancel,
@@ -86,6 +88,8 @@ class Host:
         self._references = HostReferences(settings.daemon)
         install(self._references)
         self._agents = Agents()
+        self.on_admit: Callable[[list[Any]], None] = lambda _payload: None
+        """Called with who may come over the network."""
         self._desk = Desk(
             settings,
             loop,
@@ -95,7 +99,7 @@ class Host:
             self._references,
             self._later,
             gives_way,
-            lambda: self._tell(Drained()),
+            lambda: self.tell(Drained()),
         )
         self._builder = Builder(
             settings,
@@ -121,7 +125,7 @@ class Host:
 
     # -- frames ------------------------------------------------------------------------------------
     def _from_client(self, frames: list[Any]) -> None:
-        self._take(Source(self._loop, self._front, frames[0]), frames[1:])
+        self._take(Source(self._loop, self._front, frames[0], own=True), frames[1:])
 
     def _from_daemon(self, frames: list[Any]) -> None:
         if frames[0]:
@@ -135,9 +139,11 @@ class Host:
                 self._drop(message)
             case Drain():
                 self._desk.drain()
+            case Admit():
+                self.on_admit(payload)
             case Ping():
                 self._desk.is_late(self._daemon, message.at)
-                self._tell(Pong(message.id, self._loop.clock()))
+                self.tell(Pong(message.id, self._loop.clock()))
             case Pong():
                 pass
             case _:
@@ -148,44 +154,61 @@ class Host:
         try:
             message = unpack(frames)
             number = getattr(message, "id", 0)
-            match message:
-                case Call():
-                    self._desk.accept(self._agents[message.agent], source, message, frames[1:])
-                case Credit():
-                    self._credit(source, message)
-                case Fetch():
-                    self._desk.fetch(source, message)
-                case Read():
-                    self._read(source, message)
-                case Cancel() | Keep() | Release():
-                    self._desk.told(message)
-                case Attach():
-                    self._desk.streams.attach(source, message)
-                case Detach():
-                    self._detach(source, message)
-                case Ping():
-                    self._desk.is_late(source, message.at)
-                    self._charge(source, frames)
-                    source.answer(Pong(number, self._loop.clock()))
-                case Hello():
-                    self._hello(source, message)
-                case _:
-                    raise ProtocolError(f"a client does not say {message.kind!r} to a worker")
+            if isinstance(message, Ping):
+                self._charge(source, frames)
+            if isinstance(message, Hello):
+                source.answer(self.welcome(message))
+            else:
+                self.take(source, message, frames[1:])
         except AgentdError as error:
             source.answer(error_message(number, error))
             self._charge(source, frames)
             if isinstance(error, ProtocolError) and source.port is self._front:
                 self._front.fault(source.who[1])
 
+    def take(self, source: Source, message: Message, payload: list[Any]) -> None:
+        """Carry out what a client says; raises what it is to be told."""
+        match message:
+            case Call():
+                self._desk.accept(self._agents[message.agent], source, message, payload)
+            case Credit():
+                self._credit(source, message)
+            case Fetch():
+                self._desk.fetch(source, message)
+            case Read():
+                self._read(source, message)
+            case Cancel() | Keep() | Release():
+                self._desk.told(message)
+            case Attach():
+                self._desk.streams.attach(source, message)
+            case Detach():
+                self._detach(source, message)
+            case Ping():
+                self._desk.is_late(source, message.at)
+                source.answer(Pong(message.id, self._loop.clock()))
+            case _:
+                raise ProtocolError(f"a client does not say {message.kind!r} to a worker")
+
     def _charge(self, source: Source, frames: list[Any]) -> None:
         """It made work that helps nobody; the daemon sees to those who come by it."""
         if source.port is self._front:
             self._front.charge(source.who[1], sum(map(len, frames)))
 
-    def _tell(self, message: Message) -> None:
+    def tell(self, message: Message) -> None:
+        """Tell the daemon. From any thread."""
         self._daemon.answer(message)
 
-    def _hello(self, source: Source, hello: Hello) -> None:
+    def subject(self, agent: bytes) -> Subject:
+        """What is known here of an agent that decides who may deal with it."""
+        return self._agents.subjects.of(agent)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether new calls are refused."""
+        return self._desk.draining
+
+    def welcome(self, hello: Hello) -> Welcome:
+        """The answer to who introduces himself; raises ``VersionMismatch``."""
         mine = local_versions()
         if hello.protocol != PROTOCOL:
             theirs = Versions(hello.protocol, hello.agentd, hello.python, hello.dill)
@@ -194,32 +217,30 @@ class Host:
                 local=str(theirs),
                 remote=str(mine),
             )
-        source.answer(
-            Welcome(
-                hello.id,
-                mine.protocol,
-                mine.agentd,
-                mine.python,
-                "worker",
-                self._settings.worker,
-                self._settings.heartbeat_s,
-                self._settings.grace_s,
-                mine.dill,
-                self._loop.clock(),
-                takes_code=not self._settings.safe,
-            )
+        return Welcome(
+            hello.id,
+            mine.protocol,
+            mine.agentd,
+            mine.python,
+            "worker",
+            self._settings.worker,
+            self._settings.heartbeat_s,
+            self._settings.grace_s,
+            mine.dill,
+            self._loop.clock(),
+            takes_code=not self._settings.safe,
         )
 
     # -- agents ------------------------------------------------------------------------------------
     def _drop(self, message: Drop) -> None:
-        hosted = self._agents.pop(message.agent, None)
+        hosted = self._agents.leave(message.agent)
         if hosted is not None:
             still = hosted.end(message.reason)
             if message.kill:
                 for item in still:
                     item.give_up(hosted.ended_error())
             hosted.post(partial(self._references.forget, hosted))
-        self._tell(Dropped(message.agent, message.epoch))
+        self.tell(Dropped(message.agent, message.epoch))
 
     def _credit(self, source: Source, message: Credit) -> None:
         hosted = self._agents.get(message.agent)

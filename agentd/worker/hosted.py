@@ -15,6 +15,7 @@ from agentd.worker.iterators import Iterators
 from agentd.worker.pace import Pace
 from agentd.worker.rows import Row
 from agentd.worker.state import Seen, Watchers
+from agentd.worker.subjects import Subjects
 from agentd.worker.terms import Terms
 from agentd.worker.turns import Item, TurnOptions, Turns
 
@@ -225,6 +226,20 @@ def private(
 
 class Agents(dict[bytes, Hosted]):
     """Those of one worker; asked for one that is not there (any more), it raises who knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.subjects = Subjects()
+
+    def come(self, hosted: Hosted, name: str | None, maker: str) -> None:
+        """A new one, with what decides who may deal with it."""
+        self[hosted.id] = hosted
+        self.subjects.came(hosted.id, name, maker)
+
+    def leave(self, agent: bytes) -> Hosted | None:
+        """It is not here any more; ``None`` if it was not."""
+        self.subjects.left(agent)
+        return self.pop(agent, None)
 
     def __missing__(self, agent: bytes) -> Hosted:
         raise moved(agent)

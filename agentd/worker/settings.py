@@ -7,7 +7,24 @@ import os
 import socket
 from dataclasses import dataclass, field, replace
 
-__all__ = ["Settings", "read", "receive"]
+__all__ = ["DoorSettings", "Settings", "read", "receive"]
+
+
+@dataclass(frozen=True, slots=True)
+class DoorSettings:
+    """Of this worker's door to the network."""
+
+    hosts: list[str]
+    ports: tuple[int, int]
+    handshake_s: float
+    max_connections: int
+    max_malformed: int
+    max_header_bytes: int
+    max_frames: int
+    max_header_depth: int
+    max_header_items: int
+    agent_calls: int
+    agent_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +56,7 @@ class Settings:
     limits: dict[str, int] = field(default_factory=dict)
     safe: bool = False
     code: int = -1
+    door: DoorSettings | None = None
 
     @property
     def code_folder(self) -> str:
@@ -63,7 +81,12 @@ def read(fd: int) -> Settings:
         if not part:
             raise EOFError("the daemon ended before it said what to do")
         line += part
-    return Settings(**json.loads(line))
+    told = json.loads(line)
+    door = told.pop("door", None)
+    if door is not None:
+        door["ports"] = tuple(door["ports"])
+        told["door"] = DoorSettings(**door)
+    return Settings(**told)
 
 
 def receive(told: Settings, back: socket.socket) -> Settings:

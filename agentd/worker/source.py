@@ -15,9 +15,11 @@ __all__ = ["Source"]
 class Source:
     """Where a call came from, and so where its answer goes."""
 
-    __slots__ = ("_loop", "_port", "_prefix")
+    __slots__ = ("_loop", "_port", "_prefix", "own")
 
-    def __init__(self, loop: Loop, port: AnyPort, prefix: Any) -> None:
+    def __init__(self, loop: Loop, port: AnyPort, prefix: Any, *, own: bool = False) -> None:
+        """``own``: of the daemon's user. All else bears a verdict, or brings plain data only."""
+        self.own = own
         self._loop = loop
         self._port = port
         self._prefix = prefix
@@ -29,6 +31,9 @@ class Source:
         except Unreachable:
             return False
         return True
+
+    def leave(self, number: int) -> None:
+        """That question will be answered elsewhere, or not at all."""
 
     @property
     def port(self) -> AnyPort:

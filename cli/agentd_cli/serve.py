@@ -59,6 +59,11 @@ def main() -> None:
 )
 @click.option("--workers", type=int, metavar="N", help="Worker processes; 0: one per core.")
 @click.option(
+    "--worker-ports",
+    metavar="FIRST-LAST",
+    help="Ports for workers, so that clients over TCP call them straight (5600-5699).",
+)
+@click.option(
     "--path",
     metavar="DIR",
     multiple=True,

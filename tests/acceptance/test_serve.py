@@ -184,7 +184,8 @@ class TestSettings:
 
     def test_a_wrong_flag(self, agentd):
         done = agentd("serve", "--wrokers", "3")
-        assert (done.code, "Did you mean '--workers'?" in done.err) == (2, True)
+        assert done.code == 2
+        assert re.search(r"Did you mean .*'--workers'", done.err)
 
     def test_tcp_without_keys_is_refused_with_the_command_that_makes_one(self, agentd):
         for done in (

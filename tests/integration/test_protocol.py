@@ -69,8 +69,8 @@ class Stream:
 class RawClient:
     """One connection to one peer."""
 
-    def __init__(self, endpoint, **hello):
-        self.peer = (Stream if endpoint.startswith("unix://") else Dealer)(endpoint)
+    def __init__(self, endpoint, peer=None, **hello):
+        self.peer = peer or (Stream if endpoint.startswith("unix://") else Dealer)(endpoint)
         self.numbers = itertools.count(1)
         self.hello = {
             "protocol": 1,

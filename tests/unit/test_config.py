@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentd.config import OTHER_VARIABLES, ServerConfig, describe, load
+from agentd.config import OTHER_VARIABLES, ServerConfig, describe, load, ports_of
 from agentd.errors import ConfigError
 
 
@@ -251,3 +251,39 @@ def test_neither_true_nor_false():
         load(env={"AGENTD_SAFE": "perhaps"})
     with pytest.raises(ConfigError, match="true or false"):
         ServerConfig(safe=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("", None), ("5600-5699", (5600, 5699)), ("1-65535", (1, 65_535))]
+)
+def test_ranges_of_ports(text, found):
+    assert ports_of(load(env={"AGENTD_WORKER_PORTS": text}).worker_ports) == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5600",
+        "5699-5600",
+        "0-10",
+        "65000-65536",
+        "a-b",
+        "5600 - 5699",
+        "-1-5",
+        "5600-",
+        "5600-5699x",
+    ],
+)
+def test_what_is_no_range_of_ports(text):
+    with pytest.raises(ConfigError, match=r"--worker-ports.*5600-5699"):
+        load(flags={"worker_ports": text})
+
+
+@given(st.integers(-5, 70_000), st.integers(-5, 70_000))
+def test_a_range_is_what_was_written_or_an_error(low, high):
+    try:
+        found = ports_of(load(env={}, flags={"worker_ports": f"{low}-{high}"}).worker_ports)
+    except ConfigError:
+        assert not 1 <= low <= high <= 65_535
+    else:
+        assert found == (low, high)

@@ -148,7 +148,7 @@ def test_a_grant_that_lists_nothing_reaches_nothing():
     bare = Grant("key:me", "me", frozenset({Role.CALLER}))
     for action, agent in itertools.product(RULES, AGENTS):
         assert allows(bare, action, AGENTS[agent], "add") == (
-            action in ("hello", "ping", "pong", "bye")
+            action in ("hello", "ping", "pong", "bye", "vouch")
         )
 
 

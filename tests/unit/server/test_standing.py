@@ -9,7 +9,7 @@ import pytest
 from agentd.config import ServerConfig, load
 from agentd.errors import Overloaded
 from agentd.protocol.budgets import Budgets, Room
-from agentd.server.delivery import Delivery
+from agentd.protocol.delivery import Delivery
 from agentd.server.standing import LIMITS, standing
 from agentd.transport.connections import SPARE, Connections, most_connections
 from agentd.transport.recorder import Counted

@@ -1,6 +1,6 @@
 """What waits for a client that does not read."""
 
-from agentd.server.delivery import MARK_BYTES, Delivery
+from agentd.protocol.delivery import MARK_BYTES, Delivery
 
 
 def test_a_mark_follows_what_is_much_and_its_answer_clears_what_was_before():

@@ -1,0 +1,152 @@
+"""A worker's door to the network: its sockets over TCP, and who keeps it.
+
+CURVE, with a pair of keys that this process made for itself, and an authenticator. It was seen to
+refuse a stranger before anybody is told of it. Imported only where workers have such doors.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+import zmq
+
+from agentd.errors import ConfigError
+from agentd.transport.connections import Connections, most_connections
+from agentd.transport.curve import Keys, bind_to, check_library, new_pair, self_test, server_socket
+from agentd.transport.endpoint import TcpEndpoint
+from agentd.transport.front import FrontPort
+from agentd.transport.loop import Loop
+from agentd.transport.sockets import new_context
+from agentd.transport.zap import Authenticator, Decide
+
+__all__ = ["Door"]
+
+log = logging.getLogger("agentd.transport")
+
+TEST_S: Final = 5.0
+"""How long the door may take to answer its self-test on a busy machine."""
+PROBE: Final = "key:probe"
+"""The name of the self-test. No grant is about it."""
+
+
+class Door:
+    """Opened once, closed once, in the thread of the loop."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        hosts: Sequence[str],
+        ports: tuple[int, int],
+        decide: Decide,
+        *,
+        max_frame: int,
+        handshake_s: float,
+        max_connections: int,
+    ) -> None:
+        """Bind to numeric addresses, at the first port of a range that is free on all of them.
+
+        Serves nobody yet. Raises ``ConfigError`` or ``OSError`` if it cannot be opened: then
+        nothing is left of it.
+        """
+        check_library()
+        self._loop = loop
+        self._hosts = hosts
+        self._decide = decide
+        self.port = 0
+        self.key, self._secret = new_pair()
+        self.connections = Connections(most_connections(max_connections), loop.clock)
+        self.fronts: list[FrontPort] = []
+        self._monitors: list[Any] = []
+        self._probe: tuple[bytes, bytes] | None = new_pair()
+        """Known while the door is tried."""
+        self._context = new_context()
+        self._authenticator = Authenticator(self._context, self._who_has, self._unkept)
+        try:
+            for host in hosts:
+                self._add(host, max_frame, handshake_s)
+            self._bind(*ports)
+            self._test(Keys(*self._probe, self.key))
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._probe = None
+
+    def _add(self, host: str, max_frame: int, handshake_s: float) -> None:
+        socket = server_socket(
+            self._context,
+            self._secret,
+            ipv6=":" in host,
+            max_frame=max_frame,
+            handshake_s=handshake_s,
+        )
+        front = FrontPort(socket, "tcp")
+        self.fronts.append(front)
+        self._monitors.append(self.connections.watch(front))
+
+    def _bind(self, low: int, high: int) -> None:
+        for port in range(low, high + 1):
+            if self._has_bound(port):
+                self.port = port
+                self.connections.bound(port)
+                return
+        raise ConfigError(f"no port from {low} to {high} is free")
+
+    def _has_bound(self, port: int) -> bool:
+        bound: list[tuple[FrontPort, str]] = []
+        try:
+            for front, endpoint in self._endpoints(port):
+                bound.append((front, bind_to(front.socket, endpoint)))
+        except FileExistsError:
+            for front, endpoint in bound:
+                front.socket.unbind(endpoint)
+            return False
+        return True
+
+    def _endpoints(self, port: int) -> list[tuple[FrontPort, str]]:
+        addresses = [str(TcpEndpoint(host, port)) for host in self._hosts]
+        return list(zip(self.fronts, addresses, strict=True))
+
+    def _test(self, known: Keys) -> None:
+        for host in self._hosts:
+            here = str(TcpEndpoint(host, self.port).here)
+            self_test(self._context, here, self.key, known, TEST_S)
+
+    def _who_has(self, key: bytes) -> str | None:
+        """Asked by the authenticator, in its thread."""
+        probe = self._probe
+        if probe is not None and key == probe[0]:
+            return PROBE
+        return self._decide(key)
+
+    def serve(self, deliver: Callable[[int, list[Any]], None]) -> None:
+        """From now on messages are delivered, with the number of the socket they came by."""
+        for number, front in enumerate(self.fronts):
+            event = partial(self.connections.event, number)
+            self._loop.serve(self._monitors[number], event)
+            self._loop.serve(front, partial(deliver, number))
+
+    def _unkept(self) -> None:
+        """The authenticator ended by itself. In its thread."""
+        self._loop.call_soon(self._shut)
+
+    def _shut(self) -> None:
+        """Nobody keeps it any more: whoever is in must go."""
+        log.critical("the authenticator ended: this worker is not on the network any more")
+        for front, endpoint in self._endpoints(self.port):
+            with front.lock, suppress(zmq.ZMQError):
+                front.socket.unbind(endpoint)
+        for connection in self.connections:
+            self.connections.end(connection)
+
+    def close(self, linger_ms: int = 0) -> None:
+        """All of it; answers on their way are kept for so long at most."""
+        self.connections.close()
+        for front in self.fronts:
+            front.close(linger_ms)
+        if self._authenticator.stop():
+            self._context.term()

@@ -1,0 +1,401 @@
+"""Peers that come to this worker over the network, and their messages.
+
+The same is asked and bounded here as at the daemon's own sockets (``server/router.py``): who may
+come, the checks of each message, what may be open, what waits unread, who owes and who is at fault.
+What goes on to the host bears the verdict, and is read as what a daemon relays.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from agentd.errors import (
+    AgentdError,
+    AuthenticationFailed,
+    CodecNotAllowed,
+    Draining,
+    NotAllowed,
+    PayloadTooLarge,
+    ProtocolError,
+)
+from agentd.ids import show
+from agentd.keys.book import GrantBook
+from agentd.keys.reading import Reading
+from agentd.protocol import HeaderLimits, error_message, pack, unpack
+from agentd.protocol.access import action_of
+from agentd.protocol.admission import read_admission
+from agentd.protocol.budgets import Budgets, Room
+from agentd.protocol.checks import UNANSWERED, Checks
+from agentd.protocol.delivery import Delivery, size_of
+from agentd.protocol.messages import (
+    Attach,
+    Bye,
+    Call,
+    Detach,
+    Fetch,
+    Hello,
+    Message,
+    Noted,
+    Ping,
+    Pong,
+    Read,
+)
+from agentd.transport.connections import Connection
+from agentd.transport.faults import Faults
+from agentd.transport.loop import Loop
+from agentd.transport.origin import Origin, disconnect, mark_of
+from agentd.transport.unreachable import Unreachable
+from agentd.worker.settings import DoorSettings, Settings
+from agentd.worker.source import Source
+
+if TYPE_CHECKING:
+    from agentd.transport.door import Door
+    from agentd.worker.host import Host
+
+__all__ = ["Visit", "Visitors"]
+
+log = logging.getLogger("agentd.worker")
+
+_QUESTIONS: Final = (Call, Fetch, Read, Attach)
+"""What may stay open, and so is counted."""
+_TAKEN: Final = (*_QUESTIONS, *UNANSWERED, Ping, Pong, Bye)
+"""What may be said here. All else is the daemon's."""
+_LASTING: Final = ("stream", "watch")
+"""Operations whose answers end with their reader."""
+_NO_ANSWERS: Final = ("chunk", "pong", "welcome")
+"""Others follow, or they answer none that is counted."""
+KICK_S: Final = 0.2
+"""How long a peer that is to be disconnected has to read why."""
+LOOK_S: Final = 0.5
+"""How often it is looked whose grant has ended."""
+AGAIN_S: Final = 3600.0
+"""After so long an access is told the daemon anew."""
+KNOWN: Final = 10_000
+"""Accesses that are remembered; one more, and all are forgotten and told anew."""
+
+Address = tuple[int, bytes]
+"""The number of the socket, and the route on it."""
+
+
+class Visit(Source):
+    """A message that came over the network, and so where its answer goes."""
+
+    __slots__ = ("_address", "_visitors")
+
+    def __init__(self, visitors: Visitors, loop: Loop, port: Any, address: Address) -> None:
+        super().__init__(loop, port, address[1])
+        self._visitors = visitors
+        self._address = address
+
+    def answer(self, message: Message, payload: list[Any] | tuple[Any, ...] = ()) -> bool:
+        """See ``Source``."""
+        return self._visitors.answer(self._address, message, payload)
+
+    def leave(self, number: int) -> None:
+        """See ``Source``."""
+        self._visitors.leave(self._address, number)
+
+
+class Visitors:
+    """All of them. What has no other word belongs to the thread of the loop."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        door: Door,
+        settings: Settings,
+        told: DoorSettings,
+        book: GrantBook,
+        checks: Checks,
+        host: Host,
+    ) -> None:
+        self._loop = loop
+        self._door = door
+        self._most = settings.max_message_bytes
+        self._most_queued = settings.max_queued_bytes
+        self._book = book
+        self._checks = checks
+        self._host = host
+        self._limits = HeaderLimits(
+            told.max_header_bytes, told.max_frames, told.max_header_depth, told.max_header_items
+        )
+        self._faults = Faults(told.max_malformed, loop.clock)
+        self._met: dict[Address, tuple[str, int, int]] = {}
+        """Who said hello: as whom, and by which connection."""
+        self._turned_away: set[Address] = set()
+        self._accesses: dict[tuple[str, bytes], float] = {}
+        self._lock = threading.Lock()  # protects the next three
+        self._budgets = Budgets(
+            Room(settings.client_calls, settings.client_bytes),
+            Room(told.agent_calls, told.agent_bytes),
+            Room(settings.daemon_calls, settings.daemon_bytes),
+            loop.clock,
+        )
+        self._delivery = Delivery(settings.max_queued_bytes)
+        self._lasting: dict[Address, set[int]] = {}
+        self.cut_off = 0
+        """Peers that did not read what they had asked for."""
+        self.on_count: Callable[[], None] = lambda: None
+        """Called when that has changed."""
+        door.connections.on_lost = self._lost
+        door.serve(self._from_peer)
+        self._look()
+
+    def close(self, linger_ms: int) -> None:
+        """Close the door; answers on their way are kept for so long at most."""
+        self._door.close(linger_ms)
+
+    # -- who may come ------------------------------------------------------------------------------
+    def admit(self, payload: list[Any]) -> None:
+        """The daemon tells who may. What is no such list lets nobody in."""
+        try:
+            [packed] = payload
+            reading = Reading(*read_admission(packed))
+        except (ProtocolError, ValueError):
+            log.exception("the daemon's list of who may come could not be read: nobody may")
+            reading = Reading()
+        self._evict(self._book.take(reading))
+
+    def _look(self) -> None:
+        """Grants end by themselves, too."""
+        self._evict(self._book.take(None))
+        self._loop.later(LOOK_S, self._look)
+
+    def _evict(self, whos: Collection[str]) -> None:
+        """Their grants are gone: tell them, and end their connections."""
+        if not whos:
+            return
+        for address, (who, fd, mark) in list(self._met.items()):
+            if who in whos:
+                del self._met[address]
+                self._say_no(address, who)
+                self._loop.later(KICK_S, partial(self._kick, address, fd, mark))
+        self._accesses = {key: at for key, at in self._accesses.items() if key[0] not in whos}
+
+    def _turn_away(self, address: Address, origin: Origin) -> None:
+        """Tell a peer that has no grant (any more), and end its connection."""
+        if address not in self._turned_away:
+            self._turned_away.add(address)
+            self._say_no(address, origin.who)
+            fd = origin.fd
+            self._loop.later(KICK_S, partial(self._kick, address, fd, mark_of(fd)))
+
+    def _say_no(self, address: Address, who: str) -> None:
+        refusal = AuthenticationFailed(
+            f"this worker's daemon has no grant for {who or 'you'} (any more); its user can give "
+            "one with: agentctl keys add",
+            who=who,
+        )
+        self.answer(address, error_message(0, refusal))
+
+    def _kick(self, address: Address, fd: int, mark: int) -> None:
+        self._turned_away.discard(address)
+        disconnect(fd, mark)
+
+    def _lost(self, connection: Connection) -> None:
+        address = (connection.front, connection.route)
+        self._met.pop(address, None)
+        self._door.fronts[connection.front].forget(connection.route)
+        with self._lock:
+            self._delivery.forget(address)
+            for number in self._lasting.pop(address, ()):
+                self._budgets.give((address, number))
+
+    # -- what they say -----------------------------------------------------------------------------
+    def _from_peer(self, front: int, frames: list[Any]) -> None:
+        origin: Origin = frames[0]
+        address = (front, origin.route)
+        if self._book.grant_of(origin.who) is None or not origin.is_ours:
+            self._turn_away(address, origin)  # not a byte of it is read
+            return
+        if self._faults.is_shut_out(origin.peer):
+            self._charge(address, frames)
+            disconnect(origin.fd, mark_of(origin.fd))
+            return
+        try:
+            message = unpack(frames[1:], self._limits)
+        except ProtocolError as error:
+            self._charge(address, frames)
+            self._malformed(address, origin, error)
+            return
+        try:
+            self._hear(address, origin, message, frames)
+        except AgentdError as error:
+            self._charge(address, frames)
+            self._refuse(address, origin.who, message, error)
+        except Exception as error:  # a defect of ours: tell it, do not leave the asker alone
+            log.exception("a defect: %s failed", message.kind)
+            told = f"the worker failed at {message.kind!r} ({type(error).__name__}); see its log"
+            self.answer(address, error_message(getattr(message, "id", 0), AgentdError(told)))
+
+    def _hear(self, address: Address, origin: Origin, message: Message, frames: list[Any]) -> None:
+        if isinstance(message, (Hello, Ping)):
+            self._charge(address, frames)
+        if isinstance(message, Hello):
+            self._hello(address, origin, message)
+            return
+        met = self._met.get(address)
+        if met is None or met[0] != origin.who:
+            raise ProtocolError("say hello first: this connection is not known (any more)")
+        if not isinstance(message, _TAKEN):
+            raise ProtocolError(f"a client does not say {message.kind!r} to a worker")
+        if isinstance(message, _QUESTIONS) and self._is_open(address, message.id):
+            self._charge(address, frames)
+            # Answered as nobody's: the answer with that number belongs to the one that is open.
+            refusal = ProtocolError(f"question {message.id} of this connection is open already")
+            self.answer(address, error_message(0, refusal))
+            return
+        checked = self._checks.check(origin.who, message)
+        match checked:
+            case Call() | Fetch() | Read() | Attach():
+                self._admit(address, origin.who, checked, frames[1:])
+            case Pong():
+                with self._lock:
+                    self._delivery.shown(address, checked.id)
+                return
+            case Bye():
+                return  # the daemon, which has its session, is told so as well
+            case Detach():
+                self.leave(address, checked.id)
+        visit = Visit(self, self._loop, self._door.fronts[address[0]], address)
+        self._host.take(visit, checked, frames[2:])
+
+    def _hello(self, address: Address, origin: Origin, hello: Hello) -> None:
+        welcome = self._host.welcome(hello)
+        self._met[address] = (origin.who, origin.fd, mark_of(origin.fd))
+        self.answer(
+            address,
+            welcome.changed(max_message=self._most, takes_code=self._checks.takes_code(origin.who)),
+        )
+
+    def _refuse(self, address: Address, who: str, message: Message, error: AgentdError) -> None:
+        if isinstance(error, (NotAllowed, CodecNotAllowed)):
+            agent = getattr(message, "agent", b"")
+            self._host.tell(Noted(who, action_of(message), agent, allowed=False))
+            if isinstance(message, UNANSWERED):
+                return
+        self.answer(address, error_message(getattr(message, "id", 0), error))
+
+    def _malformed(self, address: Address, origin: Origin, error: ProtocolError) -> None:
+        """Answer what was no message; who sends many of them is not listened to for a while."""
+        self.answer(address, error_message(0, error))
+        if self._faults.add(origin.peer):
+            log.warning("%s was disconnected: what it sent was no message", origin.peer)
+            disconnect(origin.fd, mark_of(origin.fd))
+
+    def _charge(self, address: Address, frames: list[Any]) -> None:
+        """What came made work that helps nobody: who sends much of that is served slowly."""
+        self._door.fronts[address[0]].charge(address[1], size_of(frames[1:]))
+
+    # -- what is open ------------------------------------------------------------------------------
+    def _admit(
+        self,
+        address: Address,
+        who: str,
+        message: Call | Fetch | Read | Attach,
+        frames: list[Any],
+    ) -> None:
+        """Count a question until it is answered. Raises if it is over a limit."""
+        if self._host.is_draining:
+            raise Draining(
+                "the daemon is stopping and takes no new calls", agent=show(message.agent)
+            )
+        size = size_of(frames)
+        if size > self._most:
+            raise PayloadTooLarge(
+                f"this {message.kind!r} has {size:,} bytes; the worker takes {self._most:,} "
+                "(max_message_bytes)",
+                limit=self._most,
+                size=size,
+                setting="max_message_bytes",
+            )
+        lasts = isinstance(message, Attach) or (
+            isinstance(message, Call) and message.op in _LASTING
+        )
+        with self._lock:
+            self._budgets.take((address, message.id), who, message.agent, size)
+            if lasts:
+                self._lasting.setdefault(address, set()).add(message.id)
+        self._reached(who, message.agent)
+
+    def _is_open(self, address: Address, number: int) -> bool:
+        with self._lock:
+            return self._budgets.holds((address, number))
+
+    def leave(self, address: Address, number: int) -> None:
+        """That question will not be answered here. From any thread."""
+        with self._lock:
+            self._give(address, number)
+
+    def _give(self, address: Address, number: int) -> None:
+        self._budgets.give((address, number))
+        lasting = self._lasting.get(address)
+        if lasting is not None:
+            lasting.discard(number)
+            if not lasting:
+                del self._lasting[address]
+
+    def _reached(self, who: str, agent: bytes) -> None:
+        """A client has access to an agent: told the daemon the first time, and each hour."""
+        now = self._loop.clock()
+        told = self._accesses.get((who, agent))
+        if told is None or told + AGAIN_S <= now:
+            if len(self._accesses) >= KNOWN:
+                self._accesses.clear()
+            self._accesses[who, agent] = now
+            self._host.tell(Noted(who, "access", agent))
+
+    # -- answers -----------------------------------------------------------------------------------
+    def answer(
+        self, address: Address, message: Message, payload: list[Any] | tuple[Any, ...] = ()
+    ) -> bool:
+        """Send it; False if the peer has gone, or is given up as it does not read. Any thread."""
+        frames = pack(message, payload)
+        number = getattr(message, "id", 0)
+        with self._lock:
+            if message.kind not in _NO_ANSWERS:
+                self._give(address, number)
+            there = self._send(address, frames)
+            if not there and message.kind == "chunk":  # its reader is gone, and is told no end
+                self._give(address, number)
+        if not there:
+            self._loop.call_soon(partial(self._give_up, address))
+        return there
+
+    def _send(self, address: Address, frames: list[Any]) -> bool:
+        front, route = address
+        port = self._door.fronts[front]
+        if self._delivery.is_behind(address):
+            return False
+        try:
+            self._loop.send(port, [route, *frames])
+            mark = self._delivery.sent(address, size_of(frames))
+            if mark:
+                self._loop.send(port, [route, *pack(Ping(mark))])
+        except Unreachable:
+            return False
+        return True
+
+    def _give_up(self, address: Address) -> None:
+        """End the connection of a peer that does not read: libzmq would keep all of it."""
+        connection = self._door.connections.find(*address)
+        if connection is None:
+            return  # it has gone by itself
+        who = self._door.connections.who(connection)
+        if self._door.connections.end(connection):
+            self.cut_off += 1
+            self.on_count()
+            with self._lock:
+                waiting = self._delivery.waiting(address)
+                self._delivery.forget(address)
+            log.warning(
+                "%s was disconnected: it does not read its answers, and %d MiB wait for it "
+                "(max_queued_bytes: %d MiB)",
+                who,
+                waiting >> 20,
+                self._most_queued >> 20,
+            )
