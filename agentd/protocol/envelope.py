@@ -19,13 +19,14 @@ from typing import Any, Final
 import msgpack
 
 from agentd.errors import ProtocolError
+from agentd.protocol import repeated
 from agentd.protocol.fields import NOTHING
 from agentd.protocol.messages import KINDS, Message
+from agentd.protocol.repeated import MAGIC
 from agentd.protocol.scan import HeaderLimits, check_pair, scan
 
 __all__ = ["MAGIC", "MAX_FRAMES", "MAX_HEADER_BYTES", "Frames", "pack", "unpack"]
 
-MAGIC: Final = b"AGD1"
 DEFAULT: Final = HeaderLimits(frugal=False)
 """For what comes from the daemon and its workers; strangers have stricter ones."""
 MAX_HEADER_BYTES: Final = DEFAULT.bytes
@@ -48,6 +49,9 @@ _unpackb: Callable[..., Any] = msgpack.unpackb
 
 def pack(message: Message, payload: Sequence[Any] = ()) -> Frames:
     """The frames of a message; the payload's frames are taken as they are."""
+    known = repeated.write(message)
+    if known is not None:
+        return [known, *payload]
     header: dict[str, Any] = {"kind": message.kind}
     fields = zip(message.names, message, strict=True)
     header.update(compress(fields, map(ne, message, message.unsent)))
@@ -74,6 +78,16 @@ def unpack(frames: Sequence[Any], limits: HeaderLimits = DEFAULT) -> Message:
         raise ProtocolError(f"header of {size:,} bytes; at most {limits.bytes:,} are read")
     if type(raw) is not bytes:
         raw = bytes(raw)
+    if limits is not DEFAULT:
+        return _read(raw, limits)
+    message = repeated.recall(raw)
+    if message is None:
+        message = _read(raw, limits)
+        repeated.learn(raw, message)
+    return message
+
+
+def _read(raw: bytes, limits: HeaderLimits) -> Message:
     if raw[:4] != MAGIC:
         raise ProtocolError("not an agentd message: it does not start with AGD1")
     header = _header(raw, limits)

@@ -1,0 +1,192 @@
+"""Headers that repeat but for a number or two: those of calls and of their results.
+
+What changes is written last, in a form of fixed length. So whoever writes such a header again packs
+only that; and whoever reads one that begins like one that was read whole, and found right, looks
+only whether the rest has that form. Others may write theirs as they like: they are read as ever.
+"""
+
+from __future__ import annotations
+
+import struct
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
+
+import msgpack
+
+from agentd.protocol.messages import Call, Message, Result
+
+__all__ = ["MAGIC", "learn", "recall", "write"]
+
+MAGIC: Final = b"AGD1"
+MOST: Final = 256
+"""Beginnings that are known of a form: a method of a class has one, or a few."""
+LONGEST: Final = 256
+"""Bytes of one."""
+_MAP: Final = 0x80
+_PAIRS: Final = 15
+"""Most that msgpack's ``fixmap`` has, whose first byte tells how many there are."""
+_COUNT: Final = len(MAGIC)
+"""Where it is."""
+_FIXED: Final = frozenset((str, int, float, bool, bytes, type(None)))
+
+
+class _End(NamedTuple):
+    """A field at the end of a header."""
+
+    name: str
+    form: str
+    """Of its value (see ``struct``)."""
+    mark: bytes
+    """What comes before that: the name, and what msgpack says of the value."""
+
+    @classmethod
+    def of(cls, name: str, form: str, code: bytes) -> _End:
+        """``code``: what msgpack writes before such a value."""
+        return cls(name, form, msgpack.packb(name) + code)
+
+
+_ID: Final = _End.of("id", "I", b"\xce")
+_AGENT: Final = _End.of("agent", "16s", b"\xc4\x10")
+_KEY: Final = _End.of("key", "24s", b"\xc4\x18")
+_TIMEOUT: Final = _End.of("timeout", "d", b"\xcb")
+_AT: Final = _End.of("at", "d", b"\xcb")
+
+
+class _Form:
+    """How headers of one kind of message end; and beginnings of them, as written and as read."""
+
+    __slots__ = ("_ends", "_floats", "_kind", "_known", "_marks", "_order", "_places", "_written")
+
+    def __init__(self, kind: type[Message], *ends: _End) -> None:
+        self._kind = kind
+        self._places = [kind.places[end.name][0] for end in ends]
+        self._ends = struct.Struct(">" + "".join(f"{len(e.mark)}s{e.form}" for e in ends))
+        self._marks = tuple(end.mark for end in ends)
+        self._floats = [2 * n + 1 for n, end in enumerate(ends) if end.form == "d"]
+        # Where each field is: in the beginning's values, or behind these in those of the end.
+        order = list(range(len(kind.names)))
+        for number, place in enumerate(self._places):
+            order[place] = len(order) + 2 * number + 1
+        self._order = itemgetter(*order)
+        self._written: dict[tuple[Any, ...], bytes] = {}
+        self._known: dict[bytes, tuple[Any, ...]] = {}
+
+    # -- writing -----------------------------------------------------------------------------------
+    def write(self, which: tuple[Any, ...], message: Message, *ends: Any) -> bytes | None:
+        """The header; ``None`` if it has no such form. ``which``: all but the end of it.
+
+        ``ends``: each value of the end, behind its mark.
+        """
+        beginning = self._written.get(which)
+        if beginning is None:
+            beginning = self._begin(message)
+            if beginning is None:
+                return None
+            _keep(self._written, which, beginning)
+        return beginning + self._ends.pack(*ends)
+
+    def _begin(self, message: Message) -> bytes | None:
+        fields = {"kind": message.kind}
+        for place, name in enumerate(message.names):
+            if place not in self._places and message[place] != message.unsent[place]:
+                fields[name] = message[place]
+        pairs = len(fields) + len(self._places)
+        body: bytes = msgpack.packb(fields)
+        if pairs > _PAIRS or len(body) > LONGEST:
+            return None
+        return MAGIC + bytes((_MAP | pairs,)) + body[1:]
+
+    # -- reading -----------------------------------------------------------------------------------
+    def recall(self, raw: bytes) -> Message | None:
+        """The message, if it begins like one that was learnt."""
+        size = self._ends.size
+        known = self._known.get(raw[:-size])
+        if known is None:
+            return None
+        found = self._end_of(raw)
+        if found is None:
+            return None
+        return self._kind.from_values(self._order(known + found))
+
+    def _end_of(self, raw: bytes) -> tuple[Any, ...] | None:
+        found = self._ends.unpack_from(raw, len(raw) - self._ends.size)
+        if found[::2] != self._marks:
+            return None
+        for place in self._floats:
+            if found[place] != found[place]:  # NaN
+                return None
+        return found
+
+    def learn(self, raw: bytes, message: Message) -> None:
+        """``raw`` was read whole, and is ``message``."""
+        size, pairs = self._ends.size, raw[_COUNT] - _MAP - len(self._places)
+        if not (_COUNT < len(raw) - size <= LONGEST and 0 < pairs <= _PAIRS):
+            return
+        if self._end_of(raw) is None or not self._may_be_shared(message):
+            return
+        # Is it the end indeed, and not what only looks like it within something longer? It is if
+        # the rest is all the other pairs.
+        try:
+            rest = msgpack.unpackb(bytes((_MAP | pairs,)) + raw[_COUNT + 1 : -size])
+        except Exception:  # noqa: BLE001 - it is not
+            return
+        if len(rest) == pairs:
+            _keep(self._known, raw[:-size], tuple(message))
+
+    def _may_be_shared(self, message: Message) -> bool:
+        """Whether nobody can change the values of one message by those of another."""
+        return all(
+            type(value) in _FIXED or value is default
+            for value, default in zip(message, message.unsent, strict=True)
+        )
+
+
+def _keep(known: dict[Any, Any], key: Any, value: Any) -> None:
+    if len(known) >= MOST:
+        known.clear()
+    known[key] = value
+
+
+_CALL: Final = _Form(Call, _ID, _AGENT, _KEY, _AT)
+_TIMED: Final = _Form(Call, _ID, _AGENT, _KEY, _TIMEOUT, _AT)
+_RESULT: Final = _Form(Result, _ID)
+_FORMS: Final[dict[type[Message], tuple[_Form, ...]]] = {Call: (_CALL, _TIMED), Result: (_RESULT,)}
+AGENT_BYTES: Final = 16
+KEY_BYTES: Final = 24
+
+
+def write(message: Message) -> bytes | None:
+    """The header of a message; ``None`` if it is none of those that repeat."""
+    kind = type(message)
+    try:
+        if kind is Result:
+            number, codec, held = message
+            return _RESULT.write((codec, held), message, _ID.mark, number)
+        if kind is Call:
+            return _write_call(message)
+    except (struct.error, TypeError):  # a value that does not go into the form
+        pass
+    return None
+
+
+def _write_call(message: Message) -> bytes | None:
+    (number, agent, epoch, op, name, codec, key, timeout, hold, oneway) = message[:10]
+    (credit, needs, chain, again, trace, lazy, at, by, plain) = message[10:]
+    if needs or chain or again or trace or by or len(agent) != AGENT_BYTES or len(key) != KEY_BYTES:
+        return None
+    which = (epoch, op, name, codec, hold, oneway, credit, lazy, plain)
+    ends = (_ID.mark, number, _AGENT.mark, agent, _KEY.mark, key)
+    if timeout is None:
+        return _CALL.write(which, message, *ends, _AT.mark, at)
+    return _TIMED.write(which, message, *ends, _TIMEOUT.mark, timeout, _AT.mark, at)
+
+
+def recall(raw: bytes) -> Message | None:
+    """The message of a header that begins like one that was learnt; ``None`` if none did."""
+    return _RESULT.recall(raw) or _CALL.recall(raw) or _TIMED.recall(raw)
+
+
+def learn(raw: bytes, message: Message) -> None:
+    """``raw`` was read whole, within the usual limits, and is ``message``."""
+    for form in _FORMS.get(type(message), ()):
+        form.learn(raw, message)

@@ -1,0 +1,140 @@
+"""Headers that repeat: read by what was learnt of one before, they say what they say to others."""
+
+import random
+import struct
+
+import msgpack
+import pytest
+
+from agentd.errors import ProtocolError
+from agentd.protocol import pack, unpack
+from agentd.protocol.envelope import DEFAULT, _read
+from agentd.protocol.messages import Call, Ping, Result
+from agentd.protocol.repeated import LONGEST, MOST, learn, recall, write
+
+AGENT, KEY = bytes(range(16)), bytes(range(24))
+CALL = Call(1, AGENT, 1, "method", "echo", "data", key=KEY, hold=True, lazy=True, at=12.5)
+TIMED = CALL.changed(timeout=3.25)
+RESULT = Result(1, "data")
+REPEATING = [CALL, TIMED, RESULT, Result(7), Result(7, "data", held=True), CALL.changed(name="")]
+OTHERS = [
+    CALL.changed(chain=[[AGENT, KEY]]),
+    CALL.changed(needs=[["result", KEY, AGENT, "ipc:///x", 1]]),
+    CALL.changed(again=True),
+    CALL.changed(trace=KEY),
+    CALL.changed(by="key:1"),
+    CALL.changed(agent=b"short"),
+    CALL.changed(key=b""),
+    CALL.changed(id=2**32),
+    CALL.changed(name="x" * (LONGEST + 1)),
+    RESULT.changed(id=2**40),
+    Ping(1, 2.0),
+]
+
+
+def said(raw):
+    """What a header says to a reader who has learnt nothing."""
+    try:
+        return _read(raw, DEFAULT)
+    except ProtocolError as error:
+        return str(error)
+
+
+def heard(raw):
+    try:
+        return unpack([raw])
+    except ProtocolError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("message", [*REPEATING, *OTHERS], ids=str)
+def test_what_is_written_is_read(message):
+    for _ in range(3):  # the second time by what was learnt the first time
+        assert unpack(pack(message)) == message
+        assert said(pack(message)[0]) == message
+
+
+@pytest.mark.parametrize("message", REPEATING, ids=str)
+def test_those_that_repeat_are_read_by_what_was_learnt(message):
+    unpack(pack(message))
+    again = message.renumbered(4711)
+    assert recall(pack(again)[0]) == again
+
+
+@pytest.mark.parametrize("message", OTHERS, ids=str)
+def test_others_have_no_such_form(message):
+    assert write(message) is None
+
+
+def test_every_end_is_taken_from_the_header_itself():
+    unpack(pack(CALL))
+    other = CALL.changed(id=2**32 - 1, agent=b"\xff" * 16, key=b"\xee" * 24, at=-0.5)
+    assert recall(pack(other)[0]) == other
+    unpack(pack(TIMED))
+    other = other.changed(timeout=1e300)
+    assert recall(pack(other)[0]) == other
+
+
+@pytest.mark.parametrize("message", REPEATING, ids=str)
+def test_a_header_that_was_tampered_with_says_the_same_as_to_others(message):
+    chance = random.Random(11)
+    unpack(pack(message))
+    raw = pack(message)[0]
+    for _ in range(3_000):
+        changed = bytearray(raw)
+        for _ in range(chance.choice((1, 1, 2, 5))):
+            changed[chance.randrange(len(changed))] = chance.choice((chance.randrange(256), 0xC0))
+        cut = chance.choice((0, 0, 0, chance.randrange(len(raw))))
+        each = bytes(changed[: len(raw) - cut]) + chance.randbytes(chance.choice((0, 0, 0, 3)))
+        assert heard(each) == said(each)
+
+
+def test_no_number_is_read_as_a_time():
+    unpack(pack(CALL))
+    raw = pack(CALL)[0][:-8] + struct.pack(">d", float("nan"))
+    with pytest.raises(ProtocolError, match="wrong type"):
+        unpack([raw])
+
+
+def test_what_only_looks_like_an_end_is_none():
+    """The bytes of an end, within a value that nobody knows."""
+    for last in (b"\x00\x00\x00\x01", b"\x00\x00\x00\x02"):
+        fields = {"kind": "result", "id": 5, "more": b"\xa2id\xce" + last}
+        raw = b"AGD1" + msgpack.packb(fields)
+        assert raw.endswith(b"\xa2id\xce" + last)
+        assert unpack([raw]) == Result(5)
+
+
+def test_a_key_that_comes_twice_is_refused_though_the_rest_was_learnt():
+    unpack(pack(RESULT))
+    twice = b"AGD1" + bytes([0x80 | 4]) + pack(RESULT)[0][5:] + b"\xa2id\xce\x00\x00\x00\x01"
+    for _ in range(2):
+        with pytest.raises(ProtocolError, match="twice"):
+            unpack([twice])
+
+
+def test_what_can_be_changed_is_shared_by_no_two_messages():
+    fields = {"kind": "call", "epoch": 1, "op": "method", "needs": [[1]]}
+    end = b"\xa2id\xce\x00\x00\x00\x01\xa5agent\xc4\x10" + AGENT + b"\xa3key\xc4\x18" + KEY
+    end += b"\xa2at\xcb" + bytes(8)
+    raw = b"AGD1" + bytes([0x80 | 8]) + msgpack.packb(fields)[1:] + end
+    first, second = unpack([raw]), unpack([raw])
+    assert first == second
+    assert first.needs is not second.needs
+
+
+def test_what_is_known_is_bounded():
+    for number in range(3 * MOST):
+        each = CALL.changed(name=f"m{number}")
+        assert unpack(pack(each)) == each
+    from agentd.protocol.repeated import _CALL
+
+    assert len(_CALL._known) <= MOST
+    assert len(_CALL._written) <= MOST
+
+
+def test_what_is_long_is_not_learnt():
+    long = CALL.changed(name="y" * LONGEST)
+    raw = b"AGD1" + msgpack.packb({"kind": "call", **dict(zip(Call.names, long, strict=True))})
+    learn(raw, long)
+    assert recall(raw) is None
