@@ -40,13 +40,17 @@ class Lateness:
         self._limit = MARGIN * patience(heartbeat_s)
         self._doubted: dict[Hashable, float] = {}
 
+    def is_timely(self, at: float, now: float) -> bool:
+        """Whether what was sent ``at`` that time is not late, whoever sent it; 0 is never late."""
+        return not at or (not self._doubted and now - at <= self._limit)
+
     def is_late(self, who: Hashable, at: float, now: float) -> bool:
-        """Whether the sender may have given up what it sent at ``at``; 0 is never late.
+        """Whether the sender may have given up what it sent at ``at``.
 
         Once something late has come from ``who``, all that it sent before now is in doubt: it gives
         up a connection as a whole.
         """
-        if not at or (not self._doubted and now - at <= self._limit):
+        if self.is_timely(at, now):
             return False
         if now - at > self._limit and not self._excused(now - at):
             self._doubted[who] = now

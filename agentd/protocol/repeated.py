@@ -55,12 +55,23 @@ _AT: Final = _End.of("at", "d", b"\xcb")
 class _Form:
     """How headers of one kind of message end; and beginnings of them, as written and as read."""
 
-    __slots__ = ("_ends", "_floats", "_kind", "_known", "_marks", "_order", "_places", "_written")
+    __slots__ = (
+        "_ends",
+        "_floats",
+        "_kind",
+        "_known",
+        "_marks",
+        "_order",
+        "_places",
+        "_written",
+        "size",
+    )
 
     def __init__(self, kind: type[Message], *ends: _End) -> None:
         self._kind = kind
         self._places = [kind.places[end.name][0] for end in ends]
         self._ends = struct.Struct(">" + "".join(f"{len(e.mark)}s{e.form}" for e in ends))
+        self.size = self._ends.size
         self._marks = tuple(end.mark for end in ends)
         self._floats = [2 * n + 1 for n, end in enumerate(ends) if end.form == "d"]
         # Where each field is: in the beginning's values, or behind these in those of the end.
@@ -99,8 +110,7 @@ class _Form:
     # -- reading -----------------------------------------------------------------------------------
     def recall(self, raw: bytes) -> Message | None:
         """The message, if it begins like one that was learnt."""
-        size = self._ends.size
-        known = self._known.get(raw[:-size])
+        known = self._known.get(raw[: -self.size])
         if known is None:
             return None
         found = self._end_of(raw)
@@ -109,7 +119,7 @@ class _Form:
         return self._kind.from_values(self._order(known + found))
 
     def _end_of(self, raw: bytes) -> tuple[Any, ...] | None:
-        found = self._ends.unpack_from(raw, len(raw) - self._ends.size)
+        found = self._ends.unpack_from(raw, len(raw) - self.size)
         if found[::2] != self._marks:
             return None
         for place in self._floats:
@@ -119,7 +129,7 @@ class _Form:
 
     def learn(self, raw: bytes, message: Message) -> None:
         """``raw`` was read whole, and is ``message``."""
-        size, pairs = self._ends.size, raw[_COUNT] - _MAP - len(self._places)
+        size, pairs = self.size, raw[_COUNT] - _MAP - len(self._places)
         if not (_COUNT < len(raw) - size <= LONGEST and 0 < pairs <= _PAIRS):
             return
         if self._end_of(raw) is None or not self._may_be_shared(message):
@@ -183,7 +193,9 @@ def _write_call(message: Message) -> bytes | None:
 
 def recall(raw: bytes) -> Message | None:
     """The message of a header that begins like one that was learnt; ``None`` if none did."""
-    return _RESULT.recall(raw) or _CALL.recall(raw) or _TIMED.recall(raw)
+    if len(raw) < _CALL.size:  # shorter than any call
+        return _RESULT.recall(raw)
+    return _CALL.recall(raw) or _TIMED.recall(raw)
 
 
 def learn(raw: bytes, message: Message) -> None:

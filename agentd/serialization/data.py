@@ -62,6 +62,8 @@ ARRAY: Final = 16
 DATACLASS: Final = 17
 
 DEPTH: Final = 100
+SHORT: Final = 1024
+"""Nearly all payloads are shorter, and most of those hold nothing but what msgpack has itself."""
 """Containers within containers: below CPython's recursion limit and msgpack's own 512."""
 
 BIG_INT_BYTES: Final = 64 * 1024
@@ -266,7 +268,16 @@ def unpack(
 
     ``data_only``: from a peer that may not send code, nor say which part of this host to read.
     """
+    if type(head) is bytes and len(head) <= SHORT:
+        try:
+            return msgpack.unpackb(head, ext_hook=_more, timestamp=3)
+        except Exception:  # noqa: BLE001, S110 - what it holds, or what is wrong with it, is found below
+            pass
     return _Reader(buffers, refs, data_only=data_only).read(head, 0)
+
+
+def _more(code: int, _content: bytes) -> Any:
+    raise LookupError(code)
 
 
 class _Reader:

@@ -127,8 +127,10 @@ def decode_call(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Rebuild what `encode_call` made: ``(args, kwargs)``."""
     found = read(codec, head, buffers, refs=refs, data_only=data_only, may_import=may_import)
-    match found:
-        case [list() | tuple() as args, dict() as kwargs] if not kwargs or _are_names(kwargs):
+    if isinstance(found, (list, tuple)) and len(found) == 2:
+        args, kwargs = found
+        named = isinstance(kwargs, dict) and (not kwargs or _are_names(kwargs))
+        if named and isinstance(args, (list, tuple)):
             return tuple(args), kwargs
     raise DecodeError("the payload should hold the arguments of a call.")
 

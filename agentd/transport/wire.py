@@ -49,6 +49,7 @@ SHARED: Final = 1024 * 1024
 CONSTANT: Final = 1 << 63
 
 _PREFIX: Final = struct.Struct("<HH")
+_SIZES: Final = tuple(struct.Struct(f"<{count}Q") for count in range(9))
 _HEADS: Final = tuple(struct.Struct(f"<HH{count}Q") for count in range(9))
 
 
@@ -72,6 +73,7 @@ class Wire:
         "_filled",
         "_filling",
         "_frames",
+        "_held",
         "_kept",
         "_lengths",
         "_most",
@@ -98,8 +100,10 @@ class Wire:
         self.socket = connected
         self._most = most
         self._outbox: deque[memoryview] = deque()
+        self._held: list[bytes] = []
+        """What follows that, short messages."""
         self.queued = 0
-        """Bytes in the outbox."""
+        """Bytes in both."""
         self._rest = b""
         """The beginning of something small that has not come whole."""
         self._lengths: list[int] = []  # of the message that comes in
@@ -131,7 +135,16 @@ class Wire:
         head = _HEADS[count] if count < len(_HEADS) else struct.Struct(f"<HH{count}Q")
         pieces: list[Any]
         if sum(sizes) < TOGETHER:
-            pieces = [b"".join((head.pack(count, 0, *sizes), *frames))]
+            together = b"".join((head.pack(count, 0, *sizes), *frames))
+            if hold:
+                self._held.append(together)
+                self.queued += len(together)
+                return
+            if not self.queued:
+                together = self._give(together)
+                if not together:
+                    return
+            pieces = [together]
         else:
             if self._begins and max(sizes) >= SHARED:
                 self._begin()
@@ -144,8 +157,8 @@ class Wire:
                         sizes[n] |= CONSTANT
             pieces = [head.pack(count, len(shared), *sizes) + place]
             pieces += (memoryview(f).cast("B") for n, f in enumerate(frames) if n not in shared)
-            hold = False  # they would be copied, and are better under way
-        self._leave(pieces, hold=hold)
+            # Not held: they would be copied, and are better under way.
+        self._leave(pieces)
 
     def _put(self, frames: Sequence[Any], sizes: Sequence[int]) -> tuple[Sequence[int], bytes]:
         """Put the long ones into shared memory, if there is any: their numbers, and the place."""
@@ -169,7 +182,7 @@ class Wire:
             self.reply()
 
     def _offer(self) -> None:
-        if self._sharing is not None and not self._outbox:  # else it could not be sent at once
+        if self._sharing is not None and not self.queued:  # else it could not be sent at once
             self._sharing.offer(self.socket)
 
     def reply(self) -> None:
@@ -180,9 +193,9 @@ class Wire:
             self._leave([said])
         self._offer()
 
-    def _leave(self, pieces: list[Any], *, hold: bool = False) -> None:
+    def _leave(self, pieces: list[Any]) -> None:
         """Send them, or have them wait."""
-        if not hold and (not self._outbox or self.flush()):
+        if not self.queued or self.flush():
             pieces = self._write(pieces)
         for piece in pieces:
             view = memoryview(piece)
@@ -192,6 +205,9 @@ class Wire:
 
     def flush(self) -> bool:
         """Send what waits; whether nothing does any more. Raises ``Broken``."""
+        if self._held:
+            self._outbox.append(memoryview(b"".join(self._held)))
+            self._held.clear()
         while self._outbox:
             batch = [self._outbox.popleft() for _ in range(min(PIECES, len(self._outbox)))]
             left = self._write(batch)
@@ -201,6 +217,15 @@ class Wire:
                 return False
         self._offer()
         return True
+
+    def _give(self, piece: bytes) -> bytes:
+        """Give something short to the kernel; what it does not take."""
+        try:
+            return piece[self.socket.send(piece) :]
+        except BlockingIOError:
+            return piece
+        except OSError as error:
+            raise Broken(error.strerror or str(error)) from None
 
     def _write(self, pieces: list[Any]) -> list[Any]:
         """Give them to the kernel; what it does not take."""
@@ -277,6 +302,10 @@ class Wire:
             if not lengths:
                 if end - at < 4:
                     break
+                after = self._cut(data, at, end, messages)
+                if after:
+                    at = after
+                    continue
                 after = self._read_head(data, at)
                 if not after:
                     break
@@ -304,6 +333,30 @@ class Wire:
             self._lengths = lengths = []
             self._frames = frames = []
         self._rest = data[at:]
+
+    def _cut(self, data: bytes, at: int, end: int, messages: list[list[Any]]) -> int:
+        """Take a message that is here as a whole, as nearly all short ones are; where it ends.
+
+        0 if it is none of those: ``_read_head`` tells what it is.
+        """
+        count, shared = _PREFIX.unpack_from(data, at)
+        if shared or not 0 < count < len(_SIZES):
+            return 0
+        form = _SIZES[count]
+        at += _PREFIX.size
+        if at + form.size > end:
+            return 0
+        sizes = form.unpack_from(data, at)
+        at += form.size
+        total = sum(sizes)
+        if at + total > end or total > self._most:
+            return 0
+        frames = []
+        for size in sizes:
+            frames.append(data[at : at + size])
+            at += size
+        messages.append(frames)
+        return at
 
     def _room(self, size: int, number: int) -> tuple[Any, memoryview]:
         """Memory for that frame, and where to fill it."""
@@ -373,6 +426,7 @@ class Wire:
     def close(self) -> None:
         """Close the socket; what waits is lost."""
         self._outbox.clear()
+        self._held.clear()
         self.queued = 0
         self.socket.close()
         self.part()

@@ -165,7 +165,7 @@ class OpenCall:
         message: Message
         try:
             codec, frames = self._run_code()
-            message = Result(self.call.id, codec)
+            message = Result(self.call.id, codec, False)  # noqa: FBT003 - all are told: built faster
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
             message, frames = self._failed(error)
         finally:
@@ -249,7 +249,7 @@ class OpenCall:
                 raise Raised(from_agent(error)) from None
             what = f"the result of {self.call.name}"
             codec, frames = encode_value(self.hosted, value, what, self._refs, self.terms)
-            message = Result(self.call.id, codec)
+            message = Result(self.call.id, codec, False)  # noqa: FBT003 - all are told: built faster
         except asyncio.CancelledError:
             message, frames = error_message(self.call.id, self._cancelled()), []
         except BaseException as error:  # noqa: BLE001 - as above

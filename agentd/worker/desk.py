@@ -157,9 +157,12 @@ class Desk:
 
     def is_late(self, source: Source, at: float) -> bool:
         """Whether what was sent ``at`` that time comes so late that it may have been given up."""
+        now = self.loop.clock()
+        if self._lateness.is_timely(at, now):
+            return False
         # What the daemon relays it has found in time; then it may be late as a whole.
         who = self._back.fd if source.port is self._back else source.who
-        return self._lateness.is_late(who, at, self.loop.clock())
+        return self._lateness.is_late(who, at, now)
 
     def _in_time(self, source: Source, call: Call) -> Call:
         """The call, with what is left of its time; raises if it comes too late."""

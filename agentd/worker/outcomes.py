@@ -89,7 +89,7 @@ class Outcomes:
 
         What was not delivered goes last when there is no more room, and takes half of it at most.
         """
-        size = sum(memoryview(part).nbytes for part in outcome.payload)
+        size = _bytes_of(outcome)
         with self._lock:
             takers = self._takers.pop(key, ())
             if key in self._open:
@@ -116,7 +116,7 @@ class Outcomes:
 
     def remember(self, key: bytes, outcome: Outcome) -> None:
         """Keep the answer to a call for a while, in case it does not arrive."""
-        size = sum(memoryview(part).nbytes for part in outcome.payload)
+        size = _bytes_of(outcome)
         with self._lock:
             self._recent[key] = outcome
             self._recent_kept.append((key, size))
@@ -224,6 +224,10 @@ class Outcomes:
         while len(self._recent) > RECENT_KEYS:
             self._recent.popitem(last=False)
             self._forgot = True
+
+
+def _bytes_of(outcome: Outcome) -> int:
+    return sum([len(p) if type(p) is bytes else memoryview(p).nbytes for p in outcome.payload])
 
 
 def _unknown(*, started: bool | None) -> OutcomeUnknown:

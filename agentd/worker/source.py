@@ -15,7 +15,7 @@ __all__ = ["Source"]
 class Source:
     """Where a call came from, and so where its answer goes."""
 
-    __slots__ = ("_loop", "_port", "_prefix", "own")
+    __slots__ = ("_loop", "_port", "_prefix", "own", "who")
 
     def __init__(self, loop: Loop, port: AnyPort, prefix: Any, *, own: bool = False) -> None:
         """``own``: of the daemon's user. All else bears a verdict, or brings plain data only."""
@@ -23,6 +23,8 @@ class Source:
         self._loop = loop
         self._port = port
         self._prefix = prefix
+        self.who = (port.fd, bytes(prefix))
+        """Equal for two messages of one connection."""
 
     def answer(self, message: Message, payload: list[Any] | tuple[Any, ...] = ()) -> bool:
         """Send it, from any thread; False if the one who asked is gone."""
@@ -39,8 +41,3 @@ class Source:
     def port(self) -> AnyPort:
         """The socket it came by."""
         return self._port
-
-    @property
-    def who(self) -> tuple[int, bytes]:
-        """Equal for two messages of one connection."""
-        return (self._port.fd, bytes(self._prefix))
