@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from agentd.errors import AgentdError, CallTimeout, ConfigError, SerializationEr
 
 if TYPE_CHECKING:
     from agentd.client.references import Collecting
-    from agentd.client.results import AsyncResult
+    from agentd.client.results import AsyncResult, Sending
     from agentd.client.retry import Retry
     from agentd.client.streaming import Stream
     from agentd.serialization import Encoded
@@ -63,12 +64,27 @@ class Packed(NamedTuple):
 
 def pack_arguments(proxy: RpcObject, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Packed:
     """Encode; raises ``SerializationError`` that names the argument."""
-    from agentd import serialization
-
+    serialization = _serialization()
     head = serialization.plain_call(args, kwargs)
     if head is not None:
-        return Packed("data", [head], _NONE, _NONE)
+        return Packed._make(("data", [head], _NONE, _NONE))
     return _packed(*encoded_for(proxy, partial(serialization.encode_call, args, kwargs)))
+
+
+@functools.cache
+def _serialization() -> Any:
+    """Imported where it is needed first: an import that finds all there costs as much as a call."""
+    from agentd import serialization
+
+    return serialization
+
+
+@functools.cache
+def _results() -> tuple[type[AsyncResult[Any]], type[Sending]]:
+    """The same."""
+    from agentd.client.results import AsyncResult, Sending
+
+    return AsyncResult, Sending
 
 
 def encoded_for(proxy: RpcObject, encode: Callable[..., Encoded]) -> tuple[Encoded, Collecting]:
@@ -210,12 +226,11 @@ def submit(
 
     ``lazy``: a big value comes here when somebody asks for it, not before.
     """
-    from agentd.client.results import AsyncResult, Sending
-
+    result_type, sending_type = _results()
     packed = pack_arguments(proxy, args, kwargs)
     out = _compose(proxy, "method", name, packed, options, hold=True, lazy=lazy)
-    result: AsyncResult[Any] = AsyncResult()
-    sending = Sending(proxy, out, packed.give_back if packed.lent else None)
+    result = result_type()
+    sending = sending_type(proxy, out, packed.give_back if packed.lent else None)
     if options.key is not None:
         sending.keep()
     retry = options.retry or target(proxy).retry
@@ -314,6 +329,11 @@ def decode_value(proxy: RpcObject, name: str, codec: str, payload: Any) -> Any:
     if not codec:
         return None  # a one-way call
     head, *buffers = payload
+    if codec == "data":
+        try:
+            return _serialization().unpack_plain(head)
+        except Exception:  # noqa: BLE001, S110 - what it holds, or what is wrong with it, is found below
+            pass
     if codec == "iter":
         import msgpack
 

@@ -507,6 +507,9 @@ class Link:
         broken = port.has_broken()
         while True:
             messages, more = port.receive_locked(100)
+            if messages:
+                self.heard = self._came
+                self.pinged = self.doubted = None
             for frames in messages:
                 self._take(frames, settled)
             if not more and not self._show_read():
@@ -525,16 +528,12 @@ class Link:
         return waiting
 
     def _take(self, frames: list[Any], settled: Calls) -> None:
-        self.heard = self._came
-        self.pinged = self.doubted = None
         try:
             message = unpack(frames)
         except ProtocolError:
             return  # an answer that cannot be read has no id to blame; its caller times out
         if type(message) is Result:  # what nearly all of them are
-            pending = self._pending.get(message[0])
-            if pending is not None:
-                self._done(pending, message, frames, settled)
+            self._take_result(message, frames, settled)
             return
         number = getattr(message, "id", 0)
         if isinstance(message, Ping):  # has this side read what came before?
@@ -558,6 +557,15 @@ class Link:
                     self._rouse(pending.waiter)
                 return
         self._done(pending, message, frames, settled)
+
+    def _take_result(self, message: Result, frames: list[Any], settled: Calls) -> None:
+        pending = self._pending.pop(message[0], None)
+        if pending is not None:
+            if pending.lazy:
+                self._lazy -= 1
+            pending.message = message
+            pending.payload = frames[1:]
+            self._settle(pending, settled)
 
     def _done(self, pending: Pending, message: Message, frames: list[Any], settled: Calls) -> None:
         self._forget(pending)

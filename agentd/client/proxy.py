@@ -7,6 +7,7 @@ with the *reference* (its id, deleting it, …) is on ``agentd.handle(proxy)``.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,14 @@ __all__ = [
 _TARGET = "_agentd_target"
 
 
+@functools.cache
+def _method() -> Any:
+    """Imported where it is needed first: an import that finds all there costs as much as a call."""
+    from agentd.client.method import RemoteMethod
+
+    return RemoteMethod
+
+
 class RpcObject:
     """Stands for a hosted agent: method calls, attributes and operators reach it.
 
@@ -53,9 +62,7 @@ class RpcObject:
 
             if not has_method(self, name):
                 return _already_hosted(self) if name == "to_dist" else operate(self, "get", name)
-        from agentd.client.method import RemoteMethod
-
-        return RemoteMethod(self, name)
+        return _method()(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_"):

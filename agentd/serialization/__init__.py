@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from agentd.serialization.contract import Encoded, Redaction, References, Refusal
 from agentd.serialization.data import unpack as unpack_data
+from agentd.serialization.data import unpack_plain
 from agentd.serialization.payloads import (
     decode,
     decode_call,
@@ -48,4 +49,5 @@ __all__ = [
     "plain_call",
     "plain_value",
     "unpack_data",
+    "unpack_plain",
 ]

@@ -41,7 +41,7 @@ from agentd.serialization.plain import BUFFER_FROM
 if TYPE_CHECKING:
     from agentd.serialization.contract import References
 
-__all__ = ["DEPTH", "Form", "pack", "pack_plain", "unpack"]
+__all__ = ["DEPTH", "Form", "pack", "pack_plain", "unpack", "unpack_plain"]
 
 TUPLE: Final = 1
 SET: Final = 2
@@ -268,12 +268,18 @@ def unpack(
 
     ``data_only``: from a peer that may not send code, nor say which part of this host to read.
     """
-    if type(head) is bytes and len(head) <= SHORT:
-        try:
-            return msgpack.unpackb(head, ext_hook=_more, timestamp=3)
-        except Exception:  # noqa: BLE001, S110 - what it holds, or what is wrong with it, is found below
-            pass
+    try:
+        return unpack_plain(head)
+    except Exception:  # noqa: BLE001, S110 - what it holds, or what is wrong with it, is found below
+        pass
     return _Reader(buffers, refs, data_only=data_only).read(head, 0)
+
+
+def unpack_plain(head: Any) -> Any:
+    """The same, if it is short and holds nothing but what msgpack has itself; else it raises."""
+    if type(head) is not bytes or len(head) > SHORT:
+        raise LookupError
+    return msgpack.unpackb(head, ext_hook=_more, timestamp=3)
 
 
 def _more(code: int, _content: bytes) -> Any:
