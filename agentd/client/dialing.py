@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from agentd.client.link import LinkDown, no_answer
 from agentd.errors import DaemonNotFound
 from agentd.transport import rundir
-from agentd.transport.local import LocalPort, connect
+from agentd.transport.local import connect
+from agentd.transport.localport import LocalPort
 from agentd.transport.rundir import is_tcp, is_unix
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ from agentd.protocol.messages import (
     Result,
     Welcome,
 )
-from agentd.transport.local import LocalPort
+from agentd.transport.localport import LocalPort
 from agentd.transport.lookout import Lookout
 from agentd.transport.unreachable import Unreachable
 

@@ -21,6 +21,7 @@ from agentd.server.confine import is_safe, secret_values, worker_limits
 from agentd.server.launcher import DoorSettings, Exit, Launched, Launcher, WorkerSettings
 from agentd.server.output import LineReader, OutputBook
 from agentd.transport import local, recorder, rundir
+from agentd.transport.localport import LocalPort
 from agentd.transport.loop import Loop
 from agentd.transport.unreachable import Unreachable
 
@@ -56,7 +57,7 @@ class Worker:
     """``waiting`` (to be started), ``starting``, ``ready``, ``dead``."""
     agents: set[bytes] = field(default_factory=set)
     process: Launched | None = None
-    channel: local.LocalPort | None = None
+    channel: LocalPort | None = None
     """The connection to it, which nobody else can reach."""
     versions: Versions | None = None
     port: int = 0
@@ -288,7 +289,7 @@ class Supervisor:
             worker.readers.append(reader)
             self._loop.watch(reader.fd, lambda reader=reader: self._read(reader))  # type: ignore[misc]
 
-    def _launch(self, worker: Worker) -> tuple[Launched, local.LocalPort]:
+    def _launch(self, worker: Worker) -> tuple[Launched, LocalPort]:
         """Start its process, with its end of a connection and the socket it is to serve."""
         path = rundir.worker_path(worker.address)
         with contextlib.suppress(FileNotFoundError):
@@ -302,7 +303,7 @@ class Supervisor:
                 settings = self._settings(worker, its.fileno(), listener, record)
                 process = self._launcher.start(settings)
                 socket.send_fds(mine, [PASSED], settings.passed)
-                return process, local.LocalPort(mine)
+                return process, LocalPort(mine)
             except BaseException:
                 mine.close()
                 raise

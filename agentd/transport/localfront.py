@@ -11,8 +11,9 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from agentd.transport.local import LocalRouter, Peer
+from agentd.transport.localrouter import LocalRouter
 from agentd.transport.origin import Origin
+from agentd.transport.peer import Peer
 
 __all__ = ["LocalFront"]
 

@@ -14,12 +14,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from agentd.transport.local import LocalPort, LocalRouter
-from agentd.transport.lookout import Lookout
+from agentd.transport.localport import LocalPort
+from agentd.transport.localrouter import LocalRouter
 from agentd.transport.unreachable import Unreachable
 
 if TYPE_CHECKING:
     from agentd.transport.localfront import LocalFront
+    from agentd.transport.lookout import Lookout
     from agentd.transport.sockets import Port
 
 __all__ = ["AnyPort", "Loop", "Timer"]

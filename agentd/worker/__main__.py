@@ -56,7 +56,9 @@ def _serve(told: settings.Settings) -> None:
 
     from agentd.protocol import local_versions, pack
     from agentd.protocol.messages import Enlist
-    from agentd.transport.local import LocalPort, LocalRouter, adopt
+    from agentd.transport.local import adopt
+    from agentd.transport.localport import LocalPort
+    from agentd.transport.localrouter import LocalRouter
     from agentd.transport.loop import Loop
     from agentd.transport.recorder import Counted, Recorder
     from agentd.worker.executor import Executor

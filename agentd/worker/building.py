@@ -18,7 +18,7 @@ from agentd.client.references import References
 from agentd.errors import AgentdError, CodecNotAllowed
 from agentd.protocol import fit, pack
 from agentd.protocol.messages import Start, Started, StartFailed
-from agentd.transport.local import LocalPort
+from agentd.transport.localport import LocalPort
 from agentd.transport.recorder import Recorder
 from agentd.transport.unreachable import Unreachable
 from agentd.worker import shipped

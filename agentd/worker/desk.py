@@ -13,7 +13,7 @@ from agentd.ids import show
 from agentd.protocol import Lateness, error_message
 from agentd.protocol.budgets import Budgets, Room
 from agentd.protocol.messages import Call, Cancel, Fetch, Keep, Release
-from agentd.transport.local import LocalPort
+from agentd.transport.localport import LocalPort
 from agentd.transport.loop import Loop
 from agentd.transport.recorder import Recorder
 from agentd.worker.calls import OpenCall, OpenWatch

@@ -46,7 +46,8 @@ from agentd.protocol.messages import (
     Start,
     Welcome,
 )
-from agentd.transport.local import LocalPort, LocalRouter
+from agentd.transport.localport import LocalPort
+from agentd.transport.localrouter import LocalRouter
 from agentd.transport.loop import Loop
 from agentd.transport.recorder import Recorder
 from agentd.worker.building import Builder

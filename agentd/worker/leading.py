@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from agentd.transport.local import LocalRouter
+from agentd.transport.localrouter import LocalRouter
 from agentd.transport.lookout import Lookout
 from agentd.transport.loop import Loop
 from agentd.worker.executor import Executor

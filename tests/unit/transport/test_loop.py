@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from agentd.transport import local
-from agentd.transport.local import LocalPort
+from agentd.transport.localport import LocalPort
 from agentd.transport.loop import Loop
 
 

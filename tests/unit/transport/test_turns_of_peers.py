@@ -11,7 +11,8 @@ import zmq
 
 from agentd.transport.debts import CREDIT
 from agentd.transport.front import TURN, FrontPort, front_socket
-from agentd.transport.local import UNREAD, LocalRouter, listen
+from agentd.transport.local import listen
+from agentd.transport.localrouter import UNREAD, LocalRouter
 from agentd.transport.loop import BATCH, Loop
 from agentd.transport.monitor import MonitorPort
 from agentd.transport.shares import DEAR_BYTES, LOCAL_SHARE, SHARE, Shares

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentd.transport import local
-from agentd.transport.local import LocalPort, LocalRouter
+from agentd.transport.localport import LocalPort
+from agentd.transport.localrouter import LocalRouter
 from agentd.transport.shares import LOCAL_SHARE
 from agentd.transport.unreachable import Unreachable
 from agentd.transport.wire import CHUNK, Broken, Wire
