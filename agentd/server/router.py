@@ -390,7 +390,9 @@ class Router:
                 )
 
     def _noted(self, worker: Worker, noted: Noted) -> None:
-        """A worker tells of a peer at its own door. Believed of the agents that it hosts."""
+        """A worker tells of a peer at its door: believed of its agents, and of who has a grant."""
+        if self._grant_of(noted.who) is None:
+            return
         if not noted.allowed:
             self._trail.denied_by(worker.id, noted)
         elif noted.agent in worker.agents:

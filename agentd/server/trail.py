@@ -60,15 +60,14 @@ class Trail:
 
     def denied_by(self, worker: str, noted: Noted) -> None:
         """A worker says that it has refused something at its own door."""
-        grant = self._grant_of(noted.who)
-        if grant is None or noted.action not in RULES:
-            return  # nobody that a worker could have met, or nothing that is asked there
+        if noted.action not in RULES:
+            return  # nothing that is asked there
         self._note(
             who=noted.who,
             action=noted.action,
             target=f"agent {show(noted.agent)} (at {worker})",
             decision="denied",
-            rule=_roles(grant),
+            rule=_roles(self._grant_of(noted.who)),
         )
 
     def creates(self, who: str, message: Create) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from agentd.client.fetching import Found, Outcome, fetch_all
-from agentd.errors import AgentdError, CallTimeout, Draining, ProtocolError, TooLate
+from agentd.errors import AgentdError, CallTimeout, Draining, TooLate
 from agentd.ids import show
 from agentd.protocol import Lateness, error_message
 from agentd.protocol.budgets import Budgets, Room
@@ -32,6 +32,8 @@ LATE_S = 0.1
 """A call older than that on arrival has its time left corrected: clocks are known that well."""
 HOLD_S = 0.02
 """How long such a call waits for what its caller may have sent after it: that it is given up."""
+OVERTAKING = 4096
+"""So many calls that came by another way first are remembered."""
 LONG = 64 * 1024
 """Calls from so many bytes on are counted: those of one connection, and of all."""
 
@@ -71,6 +73,8 @@ class Desk:
         self.draining = False
         """Whether new calls are refused."""
         self._held: list[OpenCall] = []
+        self._overtaking: dict[bytes, None] = {}
+        """Keys of calls that were first heard of when they were asked for again."""
         self._lock = threading.Lock()  # protects the three below
         room = Room(settings.client_calls, settings.client_bytes)
         self._budgets = Budgets(
@@ -87,13 +91,8 @@ class Desk:
             raise Draining("the daemon is stopping and takes no new calls", agent=show(call.agent))
         if call.again and self._known_already(source, call):
             return
-        if not source.own and not call.again and not call.hold and self._has_come(call.key):
-            # Its connection broke, and it was asked again by another way, on which it overtook
-            # itself. (The daemon's user has but one way that is not the daemon.)
-            raise ProtocolError(
-                f"a call of {call.name!r} with that key has come before; it is not run twice",
-                agent=show(call.agent),
-            )
+        if not source.own:
+            self._check_not_overtaken(call)
         call = self._in_time(source, call)
         ticket = self._take_room(source, payload)
         if call.hold and not self.outcomes.expect(call.key):
@@ -199,9 +198,22 @@ class Desk:
         _pass_on(source, call.id, outcome)
         return True
 
-    def _has_come(self, key: bytes) -> bool:
-        """Whether a call with that key is here, or has been answered."""
-        return bool(key) and (self._call(key) is not None or self.outcomes.knows(key))
+    def _check_not_overtaken(self, call: Call) -> None:
+        """Raise ``TooLate`` for a call that was asked again by another way, and came first by that.
+
+        By the daemon, that is, or over the network. It is told once: who sends a call anew, as it
+        failed, may do so.
+        """
+        if call.again and call.key:
+            self._overtaking[call.key] = None
+            while len(self._overtaking) > OVERTAKING:
+                del self._overtaking[next(iter(self._overtaking))]
+        elif call.key in self._overtaking:
+            del self._overtaking[call.key]
+            raise TooLate(
+                f"the call of {call.name!r} came after it had been asked for again; it was not "
+                "started once more"
+            )
 
     def call_ended(self, call: OpenCall) -> None:
         """It has been answered. From any thread."""

@@ -138,11 +138,6 @@ class Outcomes:
                 return _unknown(started=None) if self._forgot else None
             return self._recent[key] or _unknown(started=True)
 
-    def knows(self, key: bytes) -> bool:
-        """Whether a call of that key has been answered here, lately."""
-        with self._lock:
-            return key in self._recent or key in self._done
-
     def fetch(self, key: bytes, take: Taker) -> None:
         """Call ``take`` with the outcome, as soon as there is one, or with ``ResultExpired``."""
         with self._lock:

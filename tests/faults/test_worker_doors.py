@@ -18,7 +18,13 @@ import pytest
 import agentd
 from agentd import keys
 from agentd.client.runtime import runtime
-from agentd.errors import AgentCrashed, AuthenticationFailed, ConfigError, NotAllowed
+from agentd.errors import (
+    AgentCrashed,
+    AuthenticationFailed,
+    ConfigError,
+    NotAllowed,
+    Overloaded,
+)
 from agentd.keys import Role
 from agentd.transport.curve import Keys, new_pair
 from tests.faults.doors import Door
@@ -130,6 +136,18 @@ def test_a_result_goes_from_worker_to_worker(door, start):
     one, other = (client.create(LEDGER, options={"worker": "dedicated"}) for _ in range(2))
     assert other.add(one.slow.submit("late", 0.3)) == 1
     assert len(links(door)) == 2
+
+
+@pytest.mark.parametrize("ports", [PORTS, ""], ids=["straight", "relayed"])
+def test_a_call_is_tried_once_more_under_its_key(door, start, ports):
+    """It was refused as there was no room: not as if it had overtaken itself."""
+    client = agentd.connect(opened(door, start, ports=ports))
+    agent = client.create(LEDGER, options={"mailbox": 1})
+    running = [agent.slow.submit(number, 0.5) for number in range(2)]
+    retry = agentd.Retry.fixed(times=500, delay=0.05)
+    assert agent.add.options(retry=retry)("comes through") > 0
+    assert bool(links(door)) == bool(ports)
+    assert {type(each.exception(LONG_S)) for each in running} <= {type(None), Overloaded}
 
 
 def test_a_call_is_given_up(door, agent):
