@@ -12,7 +12,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from agentd.errors import ConfigError, EndpointInUse
 from agentd.transport.local import listen
@@ -23,16 +23,11 @@ if TYPE_CHECKING:  # ZeroMQ, and what TCP alone needs, are imported where they a
     from agentd.keys import GrantBook, Pair
     from agentd.transport.endpoint import TcpEndpoint
     from agentd.transport.front import FrontPort
-    from agentd.transport.zap import Authenticator
+    from agentd.transport.keeper import Keeper
 
 __all__ = ["Fronts", "private_umask", "split"]
 
 log = logging.getLogger("agentd.server")
-
-TEST_S: Final = 5.0
-"""How long the door may take to answer its self-test on a busy machine."""
-PROBE: Final = "key:probe"
-"""The name of the self-test. No grant is about it."""
 
 
 def split(binds: tuple[str, ...], default: str) -> tuple[list[str], list[TcpEndpoint]]:
@@ -70,8 +65,7 @@ class Fronts:
         self._pair: Pair | None = None
         self._tcp: list[TcpEndpoint] = []
         self._open_to_users: list[str] = []
-        self._authenticator: Authenticator | None = None
-        self._probe: tuple[bytes, bytes] | None = None
+        self._keeper: Keeper | None = None
         self.ports: list[FrontPort | LocalFront] = []
         self.endpoints: list[str] = []
         """Of TCP, as they were bound: with the port that the system chose."""
@@ -139,18 +133,13 @@ class Fronts:
         if not self._tcp:
             return
         assert self._pair is not None
-        from agentd.transport.curve import Keys, new_pair, self_test
-        from agentd.transport.zap import Authenticator
+        from agentd.transport.keeper import Keeper
 
-        self._probe = new_pair()
-        self._authenticator = Authenticator(context, self._who_has, died)
+        self._keeper = Keeper(context, self._book.who_has, died)
         for address in self._tcp:
             self._bind(context, address, self._pair)
-        for endpoint in self.endpoints:
-            known = Keys(*self._probe, self._pair.public)
-            here = str(_parsed(endpoint).here)
-            self_test(context, here, self._pair.public, known, TEST_S)
-        self._probe = None
+        here = [str(_parsed(endpoint).here) for endpoint in self.endpoints]
+        self._keeper.test(here, self._pair.public)
 
     def look_at_door(self, context: Any, stopped: Callable[[], bool]) -> bool:
         """Whether the door to TCP was seen to be kept; from a thread that is not the loop's.
@@ -161,20 +150,19 @@ class Fronts:
         """
         from agentd.transport.curve import Keys, is_let_in, new_pair
         from agentd.transport.endpoint import parse_tcp
+        from agentd.transport.keeper import TEST_S
         from agentd.transport.zap import ask
 
         assert self._pair is not None
-        known, stranger = new_pair(), new_pair()
-        self._probe = known
-        try:
+        assert self._keeper is not None
+        stranger = new_pair()
+        with self._keeper.probe() as known:
             for (key, _), expected in ((known, True), (stranger, False)):
                 answer = ask(context, key, TEST_S, stopped)
                 if answer is None:
                     return False
                 if answer is not expected:
                     raise ConfigError("the authenticator does not tell a stranger from others")
-        finally:
-            self._probe = None
         for endpoint in self.endpoints:
             here = str(parse_tcp(endpoint).here)
             if is_let_in(context, here, Keys(*stranger, self._pair.public), TEST_S, stopped):
@@ -206,13 +194,6 @@ class Fronts:
         except OSError as error:
             raise ConfigError(f"{address} cannot be listened on: {error.strerror}") from error
 
-    def _who_has(self, key: bytes) -> str | None:
-        """Asked by the authenticator, in its thread."""
-        probe = self._probe
-        if probe is not None and key == probe[0]:
-            return PROBE
-        return self._book.who_has(key)
-
     def show_to_users(self) -> None:
         """Let other users knock where some of them have a grant, and nowhere else."""
         mode = 0o666 if self._book.others else 0o600
@@ -231,8 +212,8 @@ class Fronts:
         """All of it. False: the context must not be waited for, as one of its sockets is in use."""
         for port in self.ports:
             port.close(linger_ms=linger_ms)
-        authenticator, self._authenticator = self._authenticator, None
-        return authenticator is None or authenticator.stop()
+        keeper, self._keeper = self._keeper, None
+        return keeper is None or keeper.stop()
 
 
 def _parsed(endpoint: str) -> TcpEndpoint:

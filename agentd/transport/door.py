@@ -10,27 +10,23 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import zmq
 
 from agentd.errors import ConfigError
 from agentd.transport.connections import Connections, most_connections
-from agentd.transport.curve import Keys, bind_to, check_library, new_pair, self_test, server_socket
+from agentd.transport.curve import bind_to, check_library, new_pair, server_socket
 from agentd.transport.endpoint import TcpEndpoint
 from agentd.transport.front import FrontPort
+from agentd.transport.keeper import Keeper
 from agentd.transport.loop import Loop
 from agentd.transport.sockets import new_context
-from agentd.transport.zap import Authenticator, Decide
+from agentd.transport.zap import Decide
 
 __all__ = ["Door"]
 
 log = logging.getLogger("agentd.transport")
-
-TEST_S: Final = 5.0
-"""How long the door may take to answer its self-test on a busy machine."""
-PROBE: Final = "key:probe"
-"""The name of the self-test. No grant is about it."""
 
 
 class Door:
@@ -55,26 +51,22 @@ class Door:
         check_library()
         self._loop = loop
         self._hosts = hosts
-        self._decide = decide
         self.port = 0
         self.key, self._secret = new_pair()
         self.connections = Connections(most_connections(max_connections), loop.clock)
         self.fronts: list[FrontPort] = []
         self._monitors: list[Any] = []
-        self._probe: tuple[bytes, bytes] | None = new_pair()
-        """Known while the door is tried."""
         self._context = new_context()
-        self._authenticator = Authenticator(self._context, self._who_has, self._unkept)
+        self._keeper = Keeper(self._context, decide, self._unkept)
         try:
             for host in hosts:
                 self._add(host, max_frame, handshake_s)
             self._bind(*ports)
-            self._test(Keys(*self._probe, self.key))
+            here = [str(TcpEndpoint(host, self.port).here) for host in hosts]
+            self._keeper.test(here, self.key)
         except BaseException:
             self.close()
             raise
-        finally:
-            self._probe = None
 
     def _add(self, host: str, max_frame: int, handshake_s: float) -> None:
         socket = server_socket(
@@ -111,18 +103,6 @@ class Door:
         addresses = [str(TcpEndpoint(host, port)) for host in self._hosts]
         return list(zip(self.fronts, addresses, strict=True))
 
-    def _test(self, known: Keys) -> None:
-        for host in self._hosts:
-            here = str(TcpEndpoint(host, self.port).here)
-            self_test(self._context, here, self.key, known, TEST_S)
-
-    def _who_has(self, key: bytes) -> str | None:
-        """Asked by the authenticator, in its thread."""
-        probe = self._probe
-        if probe is not None and key == probe[0]:
-            return PROBE
-        return self._decide(key)
-
     def serve(self, deliver: Callable[[int, list[Any]], None]) -> None:
         """From now on messages are delivered, with the number of the socket they came by."""
         for number, front in enumerate(self.fronts):
@@ -148,5 +128,5 @@ class Door:
         self.connections.close()
         for front in self.fronts:
             front.close(linger_ms)
-        if self._authenticator.stop():
+        if self._keeper.stop():
             self._context.term()
