@@ -5,6 +5,7 @@ All by the commands of README.md, "Two hosts", and by a script, each on its host
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import LONG_S, ROOT, wait_until
+from tests.faults.harness import LONG_S, ROOT, pause, wait_until
 from tests.faults.test_namespaces import Network, why_not
 
 BIN = Path(sys.executable).parent
@@ -129,11 +130,52 @@ def test_two_hosts_in_five_commands(hosts):
         assert daemon.poll() is None
 
 
+STRAIGHT = """
+import pathlib, time
+import agentd
+
+class Counter(agentd.Agent):
+    def __init__(self): self.value = 0
+    def add(self, n): self.value += n; return self.value
+    def count(self, n): yield from range(n)
+
+one = Counter(to_dist="tcp://10.0.2.2:5577")
+print(one.add(1), flush=True)
+while not pathlib.Path("stopped").exists(): time.sleep(0.01)
+print(one.add(1), one.add.submit(1).result(), sum(one.count(200)), len(agentd.handle(one).id))
+"""
+
+
+def test_two_hosts_whose_calls_go_straight_to_the_worker(hosts):
+    """The daemon stands still meanwhile, on the other host."""
+    near, far = (Host(host.namespace, host.home / "straight") for host in hosts)
+    near.does("agentctl", "keygen", "client", "--name", "laptop")
+    far.does("agentctl", "keygen", "server")
+    copied = near.home / ".config/agentd/client.pub"
+    far.does("agentctl", "keys", "add", str(copied), "--role", "deployer")
+    with _served(far, "--worker-ports", "5600-5609") as daemon:
+        pub = far.home / ".config/agentd/server.pub"
+        near.does("agentctl", "trust", "add", f"tcp://{FAR}:5577", str(pub), "--code")
+        script = near.home / "script.py"
+        script.write_text(STRAIGHT)
+        running = near.begin("python", str(script))
+        try:
+            assert running.stdout is not None
+            assert running.stdout.readline() == "1\n"
+            pause(daemon.pid)
+            (near.home / "stopped").touch()
+            assert running.stdout.readline() == "2 3 19900 32\n"
+        finally:
+            daemon.send_signal(signal.SIGCONT)
+            _, said = running.communicate(timeout=2 * LONG_S)
+        assert running.returncode == 0, said
+
+
 @contextlib.contextmanager
-def _served(host: Host) -> Iterator["subprocess.Popen[str]"]:
+def _served(host: Host, *options: str) -> Iterator["subprocess.Popen[str]"]:
     daemon = host.begin(
         "agentd", "serve", "--bind", "tcp://0.0.0.0:5577", "--workers", "1",
-        "--path", str(ROOT / "examples"),
+        "--path", str(ROOT / "examples"), *options,
     )  # fmt: skip
     try:
         wait_until(lambda: host.run("agentctl", "ping").returncode == 0, "the daemon")
