@@ -48,8 +48,8 @@ class Stored:
         self.missing = {bytes(s[1]) for s in sources if s[1]}
         self.size = 0
         self.waiting: list[Ready] = []
-        self.users: set[bytes] = set()
-        """Agents made with it."""
+        self.users = 0
+        """How many agents were made with it, and live."""
 
     @property
     def complete(self) -> bool:
@@ -176,11 +176,11 @@ class CodeStore:
 
         self._later(WAIT_S, give_up)
 
-    def forget_user(self, code: bytes, agent: bytes) -> None:
+    def forget_user(self, code: bytes) -> None:
         """An agent ended; its code stays until there is need of room."""
         stored = self._bundles.get(code)
         if stored is not None:
-            stored.users.discard(agent)
+            stored.users -= 1
 
     def _make_room(self) -> None:
         if self._bytes < MAX_BYTES - MAX_BUNDLE_BYTES:

@@ -108,7 +108,9 @@ class Daemon:
         self._locks: list[rundir.Lock] = []
         self._directory = Directory(config.tombstones)
         self._echo = echo
-        self._output = OutputBook(config.log_lines, self._echo_line if echo else None)
+        self._output = OutputBook(
+            config.log_lines, self._echo_line if echo else None, self._directory
+        )
         path = audit_path(config, self.endpoint, exposed=bool(tcp))
         self._audit = None if path is None else Audit(path)
         self._launcher = launcher or LocalLauncher(worker_environment(config, user=user), user)

@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from agentd.errors import AgentCrashed, AgentError, AgentNotFound, NameTaken
 from agentd.ids import HEX_ID, show
@@ -17,14 +17,27 @@ from agentd.server.lifecycle import Event, State, after
 
 __all__ = ["Agent", "Directory", "Tombstone"]
 
+_NOTHING: Final[dict[Any, Any]] = {}
+"""Of all that have none; never changed."""
+
+
+def _nothing() -> dict[Any, Any]:
+    return _NOTHING
+
 
 @dataclass(slots=True, eq=False)
 class Agent:
-    """One agent, as the daemon sees it."""
+    """One agent, as the daemon sees it.
 
+    There may be a hundred thousand of them: what most have not makes no object of its own.
+    """
+
+    id: bytes
+    """16 bytes."""
     spec: Create
+    """How it is made; may be that of several agents, and so lacks what is one's own."""
     payload: list[Any]
-    """The sealed creation payload, kept to start the agent again."""
+    """The sealed creation payload, kept to start the agent again; may be that of several, too."""
     owner: bytes
     """The session that made it."""
     created_at: float
@@ -32,20 +45,15 @@ class Agent:
     worker: str = ""
     epoch: int = 0
     restarts: int = 0
-    charged: list[float] = field(default_factory=list)
+    charged: tuple[float, ...] = ()
     """When (monotonic seconds) it was charged with the death of a worker."""
     isolated: bool = False
     """It was running when its worker died, so it gets a worker of its own."""
-    about: dict[str, Any] = field(default_factory=dict)
-    fates: dict[int, AgentError] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=_nothing)
+    fates: dict[int, AgentError] = field(default_factory=_nothing)
     """How its last epochs ended."""
     maker: str = ""
     """Who made it: an authenticated peer (see ``agentd.protocol.access``)."""
-
-    @property
-    def id(self) -> bytes:
-        """16 bytes."""
-        return self.spec.agent
 
     @property
     def label(self) -> str:
@@ -58,9 +66,14 @@ class Agent:
 
     def remember_fate(self, epoch: int, fate: AgentError) -> None:
         """Keep how an epoch ended; the last eight are enough for callers still on their way."""
-        self.fates[epoch] = fate
-        while len(self.fates) > 8:
-            del self.fates[next(iter(self.fates))]
+        self.fates = dict([*self.fates.items(), (epoch, fate)][-8:])
+
+    def lose_fate(self, epoch: int) -> str:
+        """It ends in that epoch for another reason than a death: which is returned."""
+        fates = dict(self.fates)
+        reason = fates.pop(epoch).message
+        self.fates = fates
+        return reason
 
 
 @dataclass(slots=True, frozen=True)
@@ -103,6 +116,9 @@ class Directory:
 
     def __len__(self) -> int:
         return len(self._agents)
+
+    def __contains__(self, agent: object) -> bool:
+        return agent in self._agents
 
     def __iter__(self) -> Iterator[Agent]:
         return iter(self._agents.values())
@@ -225,7 +241,7 @@ class Directory:
             spec.cls,
             reason,
             time.time(),
-            dict(agent.fates),
+            agent.fates,
             failure,
             agent.maker,
         )

@@ -26,6 +26,7 @@ from agentd.errors import (
 )
 from agentd.ids import show
 from agentd.protocol.messages import Create, Drop, Ready, Start, Started, StartFailed
+from agentd.server.alike import Alike
 from agentd.server.codestore import CodeStore
 from agentd.server.confine import are_limits, over_limit
 from agentd.server.directory import Agent, Directory, Tombstone, crashed
@@ -47,9 +48,6 @@ FATE_WAIT_S = 2.0
 """How long a lost connection may precede the news of the worker's death. The kernel closes
 a process's sockets before its pidfd is readable, a core dump may lie between."""
 
-
-MOST_CLASSES = 1000
-"""Descriptions of so many classes are kept to be shared."""
 KILL_S = 2.0
 """How long a worker may take to let go of a killed agent; one whose loop is stuck is killed."""
 
@@ -74,8 +72,7 @@ class Hosting:
         self._book = book
         self.store = store
         self._waiting: dict[bytes, list[Settled]] = {}
-        self._abouts: dict[str, dict[str, Any]] = {}
-        """The description of each class, as it was told last."""
+        self._alike = Alike()
         self._fates: dict[tuple[bytes, int], list[Callable[[AgentError], None]]] = {}
         self._endings: dict[bytes, list[Callable[[], None]]] = {}
         self.draining = False
@@ -112,13 +109,13 @@ class Hosting:
                 setting="max_agents",
             )
         code = self.store.get(spec.code) if spec.code else None
-        agent = Agent(spec, payload, owner, time.time(), maker=maker)
+        kept, content = self._alike.made(spec, payload)
+        agent = Agent(spec.agent, kept, content, owner, time.time(), maker=maker)
         self.directory.add(agent)
-        self._book.open(agent.id)
         if code is None:
             self._assign(agent)
         else:
-            code.users.add(agent.id)
+            code.users += 1
             self.store.when_complete(code, lambda error: self._have_code(agent, error))
         return agent, False
 
@@ -167,22 +164,12 @@ class Hosting:
         agent.happen(Event.STARTED)
         if agent.state is not State.READY:
             return
-        agent.about = self._kept(agent.spec.cls, message.about)
+        agent.about = self._alike.about(agent.spec.cls, message.about)
         if log.isEnabledFor(logging.INFO):
             log.info("agent ready", extra={"action": "agent_ready", **_facts(agent)})
         ready = self._ready(agent, worker)
         for settled in self._waiting.pop(agent.id, ()):
             settled(ready, [])
-
-    def _kept(self, cls: str, about: dict[str, Any]) -> dict[str, Any]:
-        """The description of a class, which is alike for all of its agents, only once."""
-        last = self._abouts.get(cls)
-        if last == about:
-            return last
-        if len(self._abouts) >= MOST_CLASSES:
-            self._abouts.clear()
-        self._abouts[cls] = about
-        return about
 
     def start_failed(self, worker: Worker, message: StartFailed, payload: list[Any]) -> None:
         """A worker could not build it: its ``__init__`` raised, or the payload cannot be read."""
@@ -195,7 +182,7 @@ class Hosting:
             return
         kind = message.facts.get("type_name", "an exception")
         for line in str(message.facts.get("traceback", "")).splitlines():
-            self._book.ring(agent.id).add("stderr", line)
+            self._book.note(agent.id, "stderr", line)
         # The type, never the text: it may quote arguments.
         log.warning(
             "agent failed to start: %s", kind, extra={"action": "agent_failed", **_facts(agent)}
@@ -303,7 +290,7 @@ class Hosting:
         agent = self._current(worker, agent_id, epoch)
         if agent is not None and agent.state is State.STOPPING:
             agent.happen(Event.STOPPED)
-            self._bury(agent, agent.fates.pop(epoch).message)
+            self._bury(agent, agent.lose_fate(epoch))
 
     def _bury(
         self,
@@ -316,7 +303,7 @@ class Hosting:
         worker = self.supervisor.workers.get(agent.worker)
         if worker is not None:
             self.supervisor.release(worker, agent.id)
-        self.store.forget_user(agent.spec.code, agent.id)
+        self.store.forget_user(agent.spec.code)
         if failure is None:
             log.info("agent ended: %s", reason, extra={"action": "agent_ended", **_facts(agent)})
         self.on_ended(agent.id)
@@ -359,7 +346,7 @@ class Hosting:
                 agent.remember_fate(agent.epoch, fate)
             agent.happen(Event.WORKER_LOST)
         for agent in buried:
-            self._bury(agent, agent.fates.pop(agent.epoch).message)
+            self._bury(agent, agent.lose_fate(agent.epoch))
         for agent, fate in fates:
             for tell in self._fates.pop((agent.id, agent.epoch), ()):
                 tell(fate)
@@ -372,9 +359,8 @@ class Hosting:
     def _restart(self, agent: Agent, fate: AgentCrashed, *, charged: bool) -> None:
         now = self._loop.clock()
         if charged:
-            agent.charged.append(now)
-            while agent.charged[0] < now - self._config.restart_window_s:
-                agent.charged.pop(0)
+            since = now - self._config.restart_window_s
+            agent.charged = (*(at for at in agent.charged if at >= since), now)
         deaths = len(agent.charged)
         if deaths > self._config.restart_limit:
             agent.happen(Event.BUDGET_SPENT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container
 from typing import Any
 
 __all__ = ["LineReader", "OutputBook", "Ring"]
@@ -28,19 +28,15 @@ started and that still writes must not hold up the daemon, which splits 64 KiB i
 class Ring:
     """The last lines of one source, numbered from 0 for as long as it lives."""
 
-    __slots__ = ("_limit", "lines", "next")
+    __slots__ = ("lines", "next")
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.lines: Collection[tuple[int, float, str, str]] = ()
+        self.lines: deque[tuple[int, float, str, str]] = deque(maxlen=limit)
         self.next = 0
 
     def add(self, stream: str, text: str) -> None:
         """Append a line, stamped with the wall clock (for display only)."""
-        lines = self.lines
-        if not isinstance(lines, deque):  # most agents never write one, and a deque takes 0.7 KiB
-            lines = self.lines = deque(maxlen=self._limit)
-        lines.append((self.next, time.time(), stream, text))
+        self.lines.append((self.next, time.time(), stream, text))
         self.next += 1
 
     def since(self, after: int) -> list[dict[str, Any]]:
@@ -58,41 +54,57 @@ class Ring:
 
 
 class OutputBook:
-    """Rings by source: an agent's id (bytes) or a worker's (text)."""
+    """Rings by source: an agent's id (bytes) or a worker's (text); made with its first line."""
 
-    def __init__(self, lines: int, echo: Callable[[bytes | str, str, str], None] | None) -> None:
+    def __init__(
+        self,
+        lines: int,
+        echo: Callable[[bytes | str, str, str], None] | None,
+        agents: Container[bytes],
+    ) -> None:
+        """``agents``: those whose lines are kept, as they are at any time."""
         self._limit = lines
+        self._agents = agents
+        self._workers: set[str] = set()
         self._rings: dict[bytes | str, Ring] = {}
         self._ended: OrderedDict[bytes | str, Ring] = OrderedDict()
         self._echo = echo
         self.on_line: Callable[[bytes | str], None] = lambda _source: None
 
-    def open(self, source: bytes | str) -> None:
-        """Lines of this source are kept from now on."""
-        self._rings[source] = Ring(self._limit)
+    def open(self, worker: str) -> None:
+        """Lines of this worker are kept from now on."""
+        self._workers.add(worker)
 
     def ring(self, source: bytes | str) -> Ring:
         """The lines of a source; none of one that is not known (any more)."""
         return self._rings.get(source) or self._ended.get(source) or Ring(0)
 
+    def note(self, source: bytes | str, stream: str, text: str) -> None:
+        """Keep a line, if its source is known."""
+        known = self._workers if isinstance(source, str) else self._agents
+        if source not in self._rings and source in known:
+            self._rings[source] = Ring(self._limit)
+        self.ring(source).add(stream, text)
+
     def add(self, source: bytes | str, stream: str, text: str) -> None:
         """A line was written. One of a source that is not known is shown, but not kept."""
-        self.ring(source).add(stream, text)
+        self.note(source, stream, text)
         if self._echo is not None:
             self._echo(source, stream, text)
         self.on_line(source)
 
-    def retire(self, source: bytes | str) -> None:
-        """The source ended; its lines are kept for a while."""
-        ring = self._rings.pop(source, None)
-        if ring is not None and ring.next:
-            self._ended[source] = ring
+    def retire(self, agent: bytes) -> None:
+        """The agent ended; its lines are kept for a while."""
+        ring = self._rings.pop(agent, None)
+        if ring is not None:
+            self._ended[agent] = ring
             while len(self._ended) > ENDED:
                 self._ended.popitem(last=False)
 
-    def forget(self, source: bytes | str) -> None:
-        """The source is gone for good."""
-        self._rings.pop(source, None)
+    def forget(self, worker: str) -> None:
+        """The worker is gone for good."""
+        self._workers.discard(worker)
+        self._rings.pop(worker, None)
 
 
 class LineReader:

@@ -96,6 +96,8 @@ class Trail:
             self._remember(who, agent)
 
     def _remember(self, who: str, agent: bytes) -> None:
+        if not self._is_kept:
+            return
         if len(self._noted) >= KNOWN:
             self._noted.clear()
         self._noted[who, agent] = self._clock()

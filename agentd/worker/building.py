@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
@@ -14,7 +15,6 @@ from agentd.client.context import CurrentCall, running
 from agentd.client.fetching import Found, Outcome
 from agentd.client.meta import RpcMeta
 from agentd.client.redaction import redactions
-from agentd.client.references import References
 from agentd.errors import AgentdError, CodecNotAllowed
 from agentd.protocol import fit, pack
 from agentd.protocol.messages import Start, Started, StartFailed
@@ -64,17 +64,18 @@ class Builder:
 
     def start(self, message: Start, payload: list[Any]) -> None:
         """Build one, on the row's thread or one of its own. Its calls may come from now on."""
-        wire = (message.agent, self._settings.daemon, message.cls, message.name, None, None, None)
         hosted = Hosted(
             message.agent,
             message.epoch,
-            message.cls,
+            sys.intern(message.cls),  # one text for all of its agents
             self._executor,
             options_of(message.options),
-            partial(References.from_wire, self._references, wire),
+            self._references,
+            message.name,
+            sys.intern(message.maker),
             message.code,
         )
-        self._agents.come(hosted, message.name, message.maker)
+        self._agents.come(hosted)
         terms = self._start_terms(message)
         if message.needs:
             have = partial(self._start_with, hosted, message, payload, terms)
@@ -135,9 +136,8 @@ class Builder:
             self._recorder.leave(slot)
 
     def _not_built(self, hosted: Hosted, message: Start, error: BaseException) -> None:
-        hosted.object = None
-        self._references.forget(hosted)
-        self._agents.leave(hosted.id)
+        hosted.let_go()
+        self._agents.leave(hosted)
         plain = self._start_terms(message).plain
         facts, encoded = serialization.encode_error(
             from_agent(error),
@@ -162,7 +162,7 @@ class Builder:
             args, kwargs = serialization.decode_call(
                 message.codec, head, buffers, refs=refs, data_only=data_only, may_import=True
             )
-            return self._construct(hosted, message, cls, args, kwargs)
+            return self._construct(hosted, cls, args, kwargs)
         if data_only:
             raise CodecNotAllowed(
                 f"{message.cls} was to be made from {message.mode!r}, which is to run code; here "
@@ -173,17 +173,16 @@ class Builder:
             shipped.use(os.path.join(self._settings.code_folder, message.code.hex()))
         if message.mode == "live":
             obj = serialization.decode(message.codec, head, buffers, refs=refs, may_import=True)
-            know(obj, hosted, message.name)
+            know(obj, hosted)
             return obj
         cls, args, kwargs = serialization.decode_spec(
             message.codec, head, buffers, refs=refs, may_import=True
         )
-        return self._construct(hosted, message, cls, args, kwargs)
+        return self._construct(hosted, cls, args, kwargs)
 
     def _construct(
         self,
         hosted: Hosted,
-        message: Start,
         cls: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
@@ -191,13 +190,13 @@ class Builder:
         know = self._references.know
         if type(cls).__call__ not in (RpcMeta.__call__, type.__call__):
             obj = cls(*args, **kwargs)
-            know(obj, hosted, message.name)
+            know(obj, hosted)
             return obj
         # As ``type.__call__`` does it, but known as an agent before ``__init__`` runs, so that
         # ``self`` can be handed to other agents from there.
         obj = cls.__new__(cls, *args, **kwargs)
         if isinstance(obj, cls):
-            know(obj, hosted, message.name)
+            know(obj, hosted)
             type(obj).__init__(obj, *args, **kwargs)
         return obj
 

@@ -180,7 +180,7 @@ class OpenCall:
     def _end_turn(self, slot: int) -> None:
         flush()
         if not self.readonly:
-            self.hosted.watchers.turn_ended()
+            self.hosted.turn_ended()
         self._desk.recorder.leave(slot)
         self.ended = True
 

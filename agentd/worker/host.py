@@ -86,9 +86,9 @@ class Host:
         self._back = back
         self._daemon = Source(loop, back, b"")
         self._readers = AFew(executor, READERS)
-        self._references = HostReferences(settings.daemon)
-        install(self._references)
         self._agents = Agents()
+        self._references = HostReferences(settings.daemon, self._agents)
+        install(self._references)
         self.on_admit: Callable[[list[Any]], None] = lambda _payload: None
         """Called with who may come over the network."""
         self._desk = Desk(
@@ -201,7 +201,7 @@ class Host:
 
     def subject(self, agent: bytes) -> Subject:
         """What is known here of an agent that decides who may deal with it."""
-        return self._agents.subjects.of(agent)
+        return self._agents.subject(agent)
 
     @property
     def is_draining(self) -> bool:
@@ -234,26 +234,26 @@ class Host:
 
     # -- agents ------------------------------------------------------------------------------------
     def _drop(self, message: Drop) -> None:
-        hosted = self._agents.leave(message.agent)
+        hosted = self._agents.get(message.agent)
         if hosted is not None:
             still = hosted.end(message.reason)
             if message.kill:
                 for item in still:
                     item.give_up(hosted.ended_error())
-            hosted.post(partial(self._references.forget, hosted))
+            self._agents.leave(hosted)
         self.tell(Dropped(message.agent, message.epoch))
 
     def _credit(self, source: Source, message: Credit) -> None:
         hosted = self._agents.get(message.agent)
-        if hosted is not None and hosted.watchers.grant(source.who, message.id, message.more):
+        if hosted is not None and hosted.grant(source.who, message.id, message.more):
             # A look in its turn: there may be a newer value than the last one sent.
-            hosted.post(hosted.watchers.turn_ended)
+            hosted.post(hosted.turn_ended)
         else:
             self._desk.streams.grant(source, message.id, message.more)
 
     def _detach(self, source: Source, message: Detach) -> None:
         hosted = self._agents.get(message.agent)
-        if hosted is None or not hosted.watchers.detach(source.who, message.id):
+        if hosted is None or not hosted.detach(source.who, message.id):
             self._desk.streams.detach(source, message)
 
     def _read(self, source: Source, message: Read) -> None:

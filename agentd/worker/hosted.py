@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
+import threading
 import types
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from agentd.client.about import about_class
 from agentd.errors import AgentdError, AgentNotFound
 from agentd.ids import show
+from agentd.protocol.access import Subject
+from agentd.worker.departed import Departed
 from agentd.worker.executor import Executor
 from agentd.worker.iterators import Iterators
 from agentd.worker.pace import Pace
 from agentd.worker.rows import Row
 from agentd.worker.state import Seen, Watchers
-from agentd.worker.subjects import Subjects
 from agentd.worker.terms import Terms
 from agentd.worker.turns import Item, TurnOptions, Turns
 
+if TYPE_CHECKING:
+    from agentd.worker.references import HostReferences
+
 __all__ = ["Agents", "Hosted"]
+
+_NOTHING: Final[dict[str, Any]] = {}
+_MAKING: Final = threading.Lock()
+"""Held while an agent gets what it has only from when it first needs it."""
 
 
 class Hosted:
-    """An agent in this worker, from the moment it is to be built."""
+    """An agent in this worker, from the moment it is to be built.
+
+    There may be a hundred thousand of them, and most wait for calls: so it holds little, and what
+    few need is made when it is needed.
+    """
+
+    __slots__ = (
+        "_iterators",
+        "_pace",
+        "_references",
+        "_watchers",
+        "about",
+        "cls",
+        "code",
+        "epoch",
+        "gone",
+        "id",
+        "maker",
+        "name",
+        "object",
+        "turns",
+    )
 
     def __init__(
         self,
@@ -32,25 +62,77 @@ class Hosted:
         cls: str,
         executor: Executor,
         options: TurnOptions,
-        proxy: Callable[[], Any],
+        references: HostReferences,
+        name: str | None = None,
+        maker: str = "",
         code: bytes = b"",
     ) -> None:
         self.id = agent
         self.epoch = epoch
         self.cls = cls
-        self.proxy = proxy
-        """Makes a reference to the agent."""
+        self.name = name
+        self.maker = maker
+        """The peer that made it: it may do more with it than others."""
+        self._references = references
         self.code = code
         """The bundle of modules that came along with it."""
         self.object: Any = None
-        self.about: dict[str, Any] = {}
-        self.iterators = Iterators()
+        """From before its ``__init__`` runs."""
+        self.about = _NOTHING
+        """What its class offers; empty until it is built."""
         self.gone: str = ""
         """Why it takes no more calls; empty while it does."""
         self.turns = Turns(agent, executor, options)
-        self.watchers = Watchers(self.look)
-        self.pace = Pace()
+        self._iterators: Iterators | None = None
+        self._watchers: Watchers | None = None
+        self._pace: Pace | None = None
+
+    @property
+    def subject(self) -> Subject:
+        """What decides who may deal with it."""
+        return Subject(show(self.id), self.name or "", self.maker)
+
+    def proxy(self) -> Any:
+        """A reference to the agent."""
+        return self._references.proxy_of(self)
+
+    @property
+    def iterators(self) -> Iterators:
+        """Those that its methods returned."""
+        with _MAKING:
+            if self._iterators is None:
+                self._iterators = Iterators()
+            return self._iterators
+
+    @property
+    def watchers(self) -> Watchers:
+        """The versions of its attributes, and those who watch them."""
+        with _MAKING:
+            if self._watchers is None:
+                self._watchers = Watchers(self.look)
+                if self.gone:
+                    self._watchers.close(self.ended_error())
+            return self._watchers
+
+    @property
+    def pace(self) -> Pace:
         """Which of its methods are quick."""
+        if self._pace is None:
+            self._pace = Pace()
+        return self._pace
+
+    def turn_ended(self) -> None:
+        """Look at what is watched. In its turn, at the end."""
+        if self._watchers is not None:
+            self._watchers.turn_ended()
+
+    def grant(self, who: Any, number: int, more: int) -> bool:
+        """A watcher takes more; False if it is nobody here."""
+        return self._watchers is not None and self._watchers.grant(who, number, more)
+
+    def detach(self, who: Any, number: int) -> bool:
+        """A watcher is gone; False if it is nobody here."""
+        return self._watchers is not None and self._watchers.detach(who, number)
 
     def post(self, task: Callable[[], None]) -> None:
         """Run ``task`` after all that was posted before, whatever the limits."""
@@ -80,8 +162,12 @@ class Hosted:
     def end(self, reason: str) -> list[Item]:
         """Refuse what waits; the object goes when the running calls are done. Returns those."""
         self.gone = reason
+        self._references.leaves(self)
         still = self.turns.close(self.ended_error())
-        self.watchers.close(self.ended_error())
+        with _MAKING:  # those that are made after this are made closed
+            watchers = self._watchers
+        if watchers is not None:
+            watchers.close(self.ended_error())
         self.post(self.let_go)
         return still
 
@@ -95,8 +181,10 @@ class Hosted:
         )
 
     def let_go(self) -> None:
-        """Drop the object; its ``__del__`` runs here, in its turn."""
-        self.iterators.close_all()
+        """Drop the object, if there is one; its ``__del__`` runs here, in its turn."""
+        if self._iterators is not None:
+            self._iterators.close_all()
+        self._references.forget(self)
         self.object = None
 
     # -- operations --------------------------------------------------------------------------------
@@ -229,17 +317,22 @@ class Agents(dict[bytes, Hosted]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.subjects = Subjects()
+        self._departed = Departed()
 
-    def come(self, hosted: Hosted, name: str | None, maker: str) -> None:
-        """A new one, with what decides who may deal with it."""
+    def come(self, hosted: Hosted) -> None:
+        """A new one."""
         self[hosted.id] = hosted
-        self.subjects.came(hosted.id, name, maker)
+        self._departed.forget(hosted.id)
 
-    def leave(self, agent: bytes) -> Hosted | None:
-        """It is not here any more; ``None`` if it was not."""
-        self.subjects.left(agent)
-        return self.pop(agent, None)
+    def leave(self, hosted: Hosted) -> None:
+        """It is not here any more. From any thread."""
+        self._departed.remember(hosted.id, hosted.subject)
+        self.pop(hosted.id, None)
+
+    def subject(self, agent: bytes) -> Subject:
+        """What decides who may deal with it; of one that was never here, the id alone."""
+        hosted = self.get(agent)
+        return self._departed.subject(agent) if hosted is None else hosted.subject
 
     def __missing__(self, agent: bytes) -> Hosted:
         raise moved(agent)

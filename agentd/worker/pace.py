@@ -15,8 +15,6 @@ LONGEST_PROOF: Final = 4096
 """After each call that took long twice as many as the last time, up to this."""
 FORGIVEN: Final = 10_000
 """After so many quick calls in a row it is as if there had been none that took long."""
-
-
 _NONE: Final[dict[str, int]] = {}
 
 
@@ -26,19 +24,16 @@ class Pace:
     __slots__ = ("_needed", "_proof")
 
     def __init__(self) -> None:
-        # Made with the first call: most agents wait for theirs.
-        self._needed: dict[str, int] | None = None
+        self._needed: dict[str, int] = {}
         """Quick calls until it counts as quick; below zero: since then."""
-        self._proof: dict[str, int] = _NONE
+        self._proof = _NONE
 
     def is_quick(self, name: str) -> bool:
         """Whether the method may be expected to be quick."""
-        return self._needed is not None and self._needed.get(name, PROOF) <= 0
+        return self._needed.get(name, PROOF) <= 0
 
     def note(self, name: str, seconds: float) -> None:
         """A call of it took so long."""
-        if self._needed is None:
-            self._needed = {}
         if seconds > QUICK_S:
             proof = min(2 * self._proof.get(name, PROOF), LONGEST_PROOF)
             self._proof = {**self._proof, name: proof}

@@ -26,32 +26,44 @@ __all__ = ["CallReferences", "GuestReferences", "HostReferences", "open_outcome"
 class HostReferences(References):
     """As in a client; and a hosted agent that passes itself passes a reference, too."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, agents: Mapping[bytes, Hosted]) -> None:
+        """``agents``: those of this worker, as they are at any time."""
         self._endpoint = endpoint
+        self._agents = agents
+        self._leaving: dict[bytes, Hosted] = {}
+        """They are none of this worker any more, though their code may still run."""
         self.files = Files()
-        self._hosted: dict[int, tuple[Hosted, Any]] = {}
+        self._hosted: dict[int, Hosted] = {}
+        """By the identity of its object."""
         self.being_made: dict[bytes, str] = {}
         """By agent that has no object yet: the module of its class."""
-        self._objects: dict[bytes, dict[int, Any]] = {}
-        """By agent: its object, by identity (two for a moment, should ``__new__`` give another)."""
 
-    def know(self, obj: object, hosted: Hosted, name: str | None) -> None:
+    def know(self, obj: object, hosted: Hosted) -> None:
         """``obj`` is that agent (from before its ``__init__`` runs)."""
-        self._hosted[id(obj)] = (hosted, (obj, name))
-        self._objects.setdefault(hosted.id, {})[id(obj)] = obj
+        hosted.object = obj
+        self._hosted[id(obj)] = hosted
+
+    def leaves(self, hosted: Hosted) -> None:
+        """The agent ends: it is no longer among those of this worker."""
+        self._leaving[hosted.id] = hosted
 
     def forget(self, hosted: Hosted) -> None:
-        """The agent is gone."""
-        for key in self._objects.pop(hosted.id, ()):
-            self._hosted.pop(key, None)
+        """The agent is gone, or could not be built; before its object is let go."""
+        self._leaving.pop(hosted.id, None)
+        self._hosted.pop(id(hosted.object), None)
         self.files.forget(hosted.id)
+
+    def proxy_of(self, hosted: Hosted) -> object:
+        """A proxy, for an agent of this worker too."""
+        name = hosted.name
+        return super().from_wire((hosted.id, self._endpoint, hosted.cls, name, None, None, None))
 
     def to_wire(self, obj: object) -> tuple[Any, ...] | None:
         """The reference, if the object is a proxy or hosted here."""
-        found = self._hosted.get(id(obj))
-        if found is not None and found[1][0] is obj:
-            hosted, (_, name) = found
-            return (hosted.id, self._endpoint, hosted.cls, name, hosted.describe(obj), None, None)
+        hosted = self._hosted.get(id(obj))
+        if hosted is not None and hosted.object is obj:
+            about = hosted.describe(obj)
+            return (hosted.id, self._endpoint, hosted.cls, hosted.name, about, None, None)
         if issubclass(type(obj), File):
             return self._file_to_wire(cast(File, obj))
         return super().to_wire(obj)
@@ -110,9 +122,13 @@ class HostReferences(References):
 
     def _home(self, agent: bytes) -> str | None:
         """The module of the agent's class; while it is made, of the class that it is made of."""
-        for obj in list(self._objects.get(agent, {}).values()):
-            return str(type(obj).__module__)
-        return self.being_made.get(agent)
+        obj = self._object(agent)
+        return self.being_made.get(agent) if obj is None else str(type(obj).__module__)
+
+    def _object(self, agent: bytes) -> object | None:
+        """The object of an agent of this worker, also while its last calls still run."""
+        hosted = self._agents.get(agent) or self._leaving.get(agent)
+        return None if hosted is None else hosted.object
 
     def from_wire(self, wire: tuple[Any, ...]) -> object:
         """The proxy; or the object itself, for the agent whose code is running.
@@ -121,7 +137,8 @@ class HostReferences(References):
         """
         running = current()
         if running is not None and wire and wire[0] == running.agent:
-            for obj in list(self._objects.get(running.agent, {}).values()):
+            obj = self._object(running.agent)
+            if obj is not None:
                 return obj
         if running is not None and wire and wire[0] == FILE:
             return self._own_file(wire, running.agent) or super().from_wire(wire)

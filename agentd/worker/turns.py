@@ -32,6 +32,7 @@ IN_A_ROW: Final = 64
 """Calls run in a row before the thread is offered to other agents."""
 READS: Final = 32
 """Readonly calls of one agent that run at once; further ones wait, in order of arrival."""
+_NONE: Final[dict[bytes, int]] = {}
 
 
 class Item(Protocol):
@@ -83,7 +84,8 @@ class TurnOptions:
 class Turns:
     """The mailbox of one agent. From any thread.
 
-    Lists, not deques, and nothing that few agents need: there may be a hundred thousand of them.
+    There may be a hundred thousand of them: so lists, not deques, and for what few agents need
+    tuples, of which an empty one takes no memory.
     """
 
     __slots__ = (
@@ -113,16 +115,17 @@ class Turns:
         self._lock = threading.Lock()  # protects all below
         self._waiting: list[Item] = []
         self._running: list[Item] = []  # those that have a turn, or a part of one
-        self._reads: list[Item] = []  # readonly ones that wait
-        self._reading: list[Item] = []  # and that run
-        self._still_reading: list[Item] = []  # of those: streams that stand still
+        self._reads: list[Item] | None = None  # readonly ones that wait
+        self._reading: tuple[Item, ...] = ()  # and that run
+        self._still_reading: tuple[Item, ...] = ()  # of those: streams that stand still
         self._changed: threading.Condition | None = None  # see ``_shift``
-        self._stalled: list[Item] = []
-        self._resuming: list[Item] = []  # of the stalled ones: they wait to go on
-        self._sharing: list[Item] = []  # one turn: streams that stood still, calls let in meanwhile
-        self._returning: list[Item] = []  # of the waiting ones: they left their turn and go on
-        self._left: list[Item] = []  # streams that have no turn any more
-        self._awaited: dict[bytes, int] = {}
+        self._stalled: tuple[Item, ...] = ()
+        self._resuming: tuple[Item, ...] = ()  # of the stalled ones: they wait to go on
+        # One turn: streams that stood still, calls let in meanwhile.
+        self._sharing: tuple[Item, ...] = ()
+        self._returning: tuple[Item, ...] = ()  # of the waiting ones: they left their turn, go on
+        self._left: tuple[Item, ...] = ()  # streams that have no turn any more
+        self._awaited = _NONE
         self._closed: AgentdError | None = None
 
     @property
@@ -144,7 +147,7 @@ class Turns:
                 elif self._has_room() and not self._waiting:
                     start = True
                 elif self._is_guest(item):
-                    self._sharing.append(item)
+                    self._sharing += (item,)
                     start = True
                 elif self._comes_back(item, self._awaited):
                     if self._options.reentrant:
@@ -156,7 +159,7 @@ class Turns:
                     if error is None and self._options.busy == "interrupt":
                         interrupted = list(self._running)
             if start:
-                (self._reading if item.readonly else self._running).append(item)
+                self._has_turn(item)
         for other in interrupted:
             other.interrupt()
         if error is None:
@@ -177,6 +180,12 @@ class Turns:
                 self._waiting.append(item)
         if start:
             self._start(item)
+
+    def _has_turn(self, item: Item) -> None:
+        if item.readonly:
+            self._reading += (item,)
+        else:
+            self._running.append(item)
 
     def _has_room(self) -> bool:
         """Whether one more may have a turn."""
@@ -207,6 +216,8 @@ class Turns:
         nested = any(agent == self._agent for agent, _key in item.chain)
         if nested or self._may_read_more():
             return True, None
+        if self._reads is None:
+            self._reads = []
         return False, self._wait_in(self._reads, item)
 
     def _may_read_more(self) -> bool:
@@ -215,8 +226,9 @@ class Turns:
     def _next_read(self) -> Item | None:
         if not self._reads or not self._may_read_more():
             return None
-        self._reading.append(self._reads.pop(0))
-        return self._reading[-1]
+        item = self._reads.pop(0)
+        self._has_turn(item)
+        return item
 
     # -- running -----------------------------------------------------------------------------------
     def _start(self, item: Item) -> None:
@@ -252,11 +264,11 @@ class Turns:
     def _next(self, item: Item) -> Item | None:
         with self._lock:
             if item.readonly:
-                self._reading.remove(item)
+                self._reading = _without(self._reading, item)
                 return self._next_read() or self._next_turn()
             self._running.remove(item)
             if item in self._sharing:
-                self._sharing.remove(item)
+                self._sharing = _without(self._sharing, item)
                 self._shift.notify_all()
             return self._let_in() or self._next_turn()
 
@@ -267,7 +279,7 @@ class Turns:
             self._running.append(item)
             if item not in self._returning:
                 return item
-            self._returning.remove(item)
+            self._returning = _without(self._returning, item)
             self._shift.notify_all()
         return None
 
@@ -276,10 +288,10 @@ class Turns:
         with self._lock:
             if item in self._returning:  # it needs its turn to end
                 return False
-            try:
-                (self._reads if item.readonly else self._waiting).remove(item)
-            except ValueError:
+            waiting = self._reads if item.readonly else self._waiting
+            if waiting is None or item not in waiting:
                 return False
+            waiting.remove(item)
             return True
 
     # -- streams that stand still ------------------------------------------------------------------
@@ -287,12 +299,12 @@ class Turns:
         """The running stream ``item`` waits for its readers, who may call the agent meanwhile."""
         with self._lock:
             if item.readonly:
-                self._still_reading.append(item)
+                self._still_reading += (item,)
                 following = self._next_read()
             else:
-                self._stalled.append(item)
+                self._stalled += (item,)
                 if item not in self._sharing:
-                    self._sharing.append(item)
+                    self._sharing += (item,)
                 self._shift.notify_all()
                 following = self._let_in()
         if following is not None:
@@ -303,10 +315,10 @@ class Turns:
         with self._lock:
             if item not in self._stalled or item in self._resuming:
                 return
-            self._stalled.remove(item)
-            self._sharing.remove(item)
+            self._stalled = _without(self._stalled, item)
+            self._sharing = _without(self._sharing, item)
             self._running.remove(item)
-            self._left.append(item)
+            self._left += (item,)
             self._shift.notify_all()
             following = self._next_turn()
         if following is not None:
@@ -317,12 +329,12 @@ class Turns:
         following = None
         with self._lock:
             if item in self._left:
-                self._left.remove(item)
-                self._returning.append(item)
+                self._left = _without(self._left, item)
+                self._returning += (item,)
                 self._waiting.append(item)
                 following = self._next_turn()
             elif item in self._stalled and item not in self._resuming:
-                self._resuming.append(item)
+                self._resuming += (item,)
         if following is not None:
             self._start(following)
 
@@ -331,12 +343,12 @@ class Turns:
         self.unstall(item)
         with self._lock:
             if item.readonly:
-                self._still_reading.remove(item)
+                self._still_reading = _without(self._still_reading, item)
             elif item in self._stalled:
                 while self._busy_beside(item) >= self._options.max_concurrency:
                     self._shift.wait()
-                self._stalled.remove(item)
-                self._resuming.remove(item)
+                self._stalled = _without(self._stalled, item)
+                self._resuming = _without(self._resuming, item)
             else:
                 while item in self._returning:
                     self._shift.wait()
@@ -350,7 +362,7 @@ class Turns:
         guest = next((i for i in self._waiting if self._is_guest(i)), None)
         if guest is not None:
             self._waiting.remove(guest)
-            self._sharing.append(guest)
+            self._sharing += (guest,)
             self._running.append(guest)
         return guest
 
@@ -371,6 +383,8 @@ class Turns:
                 if not self._awaited[key]:
                     del self._awaited[key]
                 return
+            if self._awaited is _NONE:
+                self._awaited = {}
             self._awaited[key] = self._awaited.get(key, 0) + 1
             back = [item for item in self._waiting if self._comes_back(item, {key})]
             for item in back:
@@ -393,10 +407,12 @@ class Turns:
         """Refuse all that waits and all that comes; the items that still run."""
         with self._lock:
             self._closed = error
-            refused = [i for i in (*self._waiting, *self._reads) if i not in self._returning]
+            refused = [
+                i for i in (*self._waiting, *(self._reads or ())) if i not in self._returning
+            ]
             self._waiting = list(self._returning)
-            self._reads.clear()
-            unread = list(self._left)
+            self._reads = None
+            unread = self._left
             running = [*self._running, *self._reading, *self._returning]
         for item in refused:
             item.refuse(error)
@@ -407,7 +423,11 @@ class Turns:
     @property
     def depth(self) -> int:
         """How many calls wait."""
-        return len(self._waiting) + len(self._reads)
+        return len(self._waiting) + len(self._reads or ())
+
+
+def _without(items: tuple[Item, ...], item: Item) -> tuple[Item, ...]:
+    return tuple(each for each in items if each is not item)
 
 
 def _deadlock(agent: bytes, item: Any) -> WouldDeadlock:

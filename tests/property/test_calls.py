@@ -198,7 +198,7 @@ class Play:
             for one in self.all:
                 one.check(over=True)
             turns = self.host.hosted.turns
-            assert (turns._running, turns._reading, turns.depth) == ([], [], 0)
+            assert (turns._running, turns._reading, turns.depth) == ([], (), 0)
             assert self.host.recorder.running == 0
             assert self.host.loop.timers == self._outcome_timers()
             assert self.host.hosted.object is None

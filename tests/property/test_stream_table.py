@@ -242,7 +242,7 @@ class Play:
                 reader.source.gone = True
             self.host.loop.advance(2 * KEEP_S)
             assert self.state is S.FORGOTTEN
-            assert (self.turns._running, self.turns._stalled, self.turns._left) == ([], [], [])
+            assert (self.turns._running, self.turns._stalled, self.turns._left) == ([], (), ())
             kept = self.host.streams
             assert (kept._streams, kept._readers, kept._ended_bytes) == ({}, {}, 0)
             assert not kept._looked_after

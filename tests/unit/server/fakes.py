@@ -125,8 +125,8 @@ class World:
         self.config = ServerConfig(**{"workers": 2, **settings})
         self.loop = FakeLoop()
         self.launcher = FakeLauncher()
-        self.book = OutputBook(100, None)
         self.directory = Directory(self.config.tombstones)
+        self.book = OutputBook(100, None, self.directory)
         loop: Any = self.loop
         self.store = CodeStore(f"{folder}/code", loop.later)
         self.hosting = Hosting(self.config, loop, self.directory, self.book, self.store)

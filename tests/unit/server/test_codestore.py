@@ -176,10 +176,10 @@ def test_unused_code_makes_room_and_used_code_does_not(store, monkeypatch):
     second.go(store)  # the first one makes room
     with pytest.raises(ConfigError):
         store.get(first.code)
-    store.get(second.code).users.add(b"agent")
+    store.get(second.code).users += 1
     with pytest.raises(Overloaded):
         third.go(store)
-    store.forget_user(second.code, b"agent")
+    store.forget_user(second.code)
     third.go(store)
     assert store.get(third.code).complete
 

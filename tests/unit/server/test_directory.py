@@ -7,7 +7,7 @@ from agentd.server.directory import Agent, Directory, crashed
 
 def agent(number=1, name=None, owner=b"o", parent=None, lifetime="client"):
     spec = Create(1, bytes([number]) * 16, "pkg:Cls", "spec", "data", name, lifetime, parent=parent)
-    return Agent(spec, [], owner, 0.0)
+    return Agent(spec.agent, spec, [], owner, 0.0)
 
 
 @pytest.fixture
@@ -36,9 +36,7 @@ def test_what_is_not_there(directory, text):
 
 def test_an_ambiguous_prefix_says_so(directory):
     first = agent(0x11)
-    second = Agent(
-        first.spec.__class__(1, b"\x11" * 15 + b"\x12", "m:C", "spec", "data"), [], b"", 0
-    )
+    second = Agent(b"\x11" * 15 + b"\x12", first.spec, [], b"", 0)
     directory.add(first), directory.add(second)
 
     with pytest.raises(AgentNotFound, match="2 agents"):

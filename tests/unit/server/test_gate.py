@@ -36,7 +36,7 @@ def make_gate(*, safe=False):
     directory = Directory(10)
     for agent, name, maker in ((AGENT, "calc", "uid:0"), (OTHER, "vault", "uid:0")):
         spec = Create(1, agent, "m:C", "spec", "data", name)
-        directory.add(Agent(spec, [], b"s" * 16, time.time(), maker=maker))
+        directory.add(Agent(spec.agent, spec, [], b"s" * 16, time.time(), maker=maker))
     grants = {
         f"key:{role.value}": Grant(f"key:{role.value}", "x", frozenset({role}), ("calc",), ("add",))
         for role in Role

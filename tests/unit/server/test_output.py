@@ -13,8 +13,8 @@ TAG = b"\0" + AGENT.hex().encode() + b" "
 class Pipe:
     def __init__(self, lines=1000):
         self.echoed = []
-        self.book = OutputBook(lines, lambda *line: self.echoed.append(line))
-        self.book.open(AGENT)
+        self.agents = {AGENT}
+        self.book = OutputBook(lines, lambda *line: self.echoed.append(line), self.agents)
         self.book.open("w1")
         read, self.end = os.pipe()
         os.set_blocking(read, False)
@@ -125,6 +125,7 @@ def test_bytes_that_are_no_utf8_are_shown_as_such(pipe):
 
 
 def test_lines_of_a_source_that_is_not_known_are_shown_but_not_kept(pipe):
+    pipe.agents.remove(AGENT)
     pipe.book.retire(AGENT)
 
     pipe.write(TAG + b"from a thread that goes on\n")
@@ -149,8 +150,7 @@ def test_pieces_of_any_length_make_the_same_lines(lines, size):
 
 
 def test_a_ring_keeps_the_last_lines_with_their_numbers():
-    book = OutputBook(3, None)
-    book.open(AGENT)
+    book = OutputBook(3, None, {AGENT})
     for number in range(10):
         book.add(AGENT, "stderr" if number % 2 else "stdout", str(number))
     ring = book.ring(AGENT)
@@ -163,18 +163,18 @@ def test_a_ring_keeps_the_last_lines_with_their_numbers():
 
 
 def test_the_lines_of_the_last_that_ended_are_kept():
-    book = OutputBook(3, None)
-    for number in range(ENDED + 5):
-        book.open(str(number))
-        book.add(str(number), "stdout", "bye")
-        book.retire(str(number))
+    agents = [bytes([number]) for number in range(ENDED + 5)]
+    book = OutputBook(3, None, agents)
+    for agent in agents:
+        book.add(agent, "stdout", "bye")
+        book.retire(agent)
 
-    kept = [n for n in range(ENDED + 5) if book.ring(str(n)).next]
+    kept = [n for n, agent in enumerate(agents) if book.ring(agent).next]
     assert kept == list(range(5, ENDED + 5))
 
 
 def test_asking_for_lines_makes_no_ring():
-    book = OutputBook(3, None)
+    book = OutputBook(3, None, {AGENT})
 
     book.ring(AGENT).add("stdout", "lost")
 

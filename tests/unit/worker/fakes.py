@@ -12,11 +12,13 @@ from agentd.transport.loop import Timer
 from agentd.worker.hosted import Hosted
 from agentd.worker.outcomes import Outcomes
 from agentd.worker.phases import StreamState
+from agentd.worker.references import HostReferences
 from agentd.worker.streams import Streams
 from agentd.worker.terms import OWN
 from agentd.worker.turns import TurnOptions
 
 LONG_S = 20
+NOWHERE = HostReferences("ipc:///no/where", {})
 
 
 class Later:
@@ -224,7 +226,7 @@ class Host:
         self._executor = executor
         self.needs = []
         self.ended = []
-        self.hosted = Hosted(b"a" * 16, 1, "m:C", executor, TurnOptions(**options), lambda: None)
+        self.hosted = Hosted(b"a" * 16, 1, "m:C", executor, TurnOptions(**options), NOWHERE)
         self.hosted.adopt(agent)
 
     def _rests(self, stream):

@@ -9,7 +9,7 @@ from agentd.worker.executor import Executor
 from agentd.worker.hosted import Hosted
 from agentd.worker.iterators import MAX_ITERATORS, Iterators
 from agentd.worker.turns import IN_A_ROW, TurnOptions
-from tests.unit.worker.fakes import Call, Later
+from tests.unit.worker.fakes import NOWHERE, Call, Later
 
 LONG_S = 20
 
@@ -20,7 +20,7 @@ def later():
 
 
 def hosted(executor, number=1):
-    return Hosted(bytes([number]) * 16, 1, "m:C", executor, TurnOptions(), lambda: None)
+    return Hosted(bytes([number]) * 16, 1, "m:C", executor, TurnOptions(), NOWHERE)
 
 
 def test_in_the_order_they_came(later):

@@ -7,19 +7,20 @@ import pytest
 from agentd import serialization
 from agentd.client.context import CurrentCall, running
 from agentd.client.files import File
+from agentd.client.proxy import RpcObject
 from agentd.client.references import References
 from agentd.errors import ResultExpired, SerializationError
 from agentd.worker.hosted import Hosted
 from agentd.worker.references import HostReferences
 from agentd.worker.turns import TurnOptions
-from tests.unit.worker.fakes import Later
+from tests.unit.worker.fakes import NOWHERE, Later
 
 AGENT, OTHER = b"a" * 16, b"b" * 16
 
 
 @pytest.fixture
 def refs():
-    return HostReferences("ipc:///some/where")
+    return HostReferences("ipc:///some/where", {})
 
 
 @pytest.fixture
@@ -27,6 +28,10 @@ def path(tmp_path):
     file = tmp_path / "report"
     file.write_bytes(b"0123456789")
     return file
+
+
+def hosted(agent):
+    return Hosted(agent, 1, "m:C", Later(), TurnOptions(), NOWHERE)
 
 
 def within(agent, function, *args, epoch=1):
@@ -83,7 +88,7 @@ def test_back_at_its_agent_it_is_the_file_itself(refs, path):
     for elsewhere in (
         within(OTHER, refs.from_wire, wire),
         refs.from_wire(wire),
-        within(AGENT, HostReferences("ipc:///some/where").from_wire, wire),
+        within(AGENT, HostReferences("ipc:///some/where", {}).from_wire, wire),
         References().from_wire(wire),
     ):
         assert elsewhere.reference.wire() == wire
@@ -92,8 +97,28 @@ def test_back_at_its_agent_it_is_the_file_itself(refs, path):
 
 def test_when_the_agent_is_gone_so_are_its_tokens(refs, path):
     token = within(AGENT, refs.to_wire, File(path))[1]
-    refs.forget(Hosted(OTHER, 1, "m:C", Later(), TurnOptions(), lambda: None))
+    refs.forget(hosted(OTHER))
     assert refs.files.read(AGENT, token, 0, 1) == b"0"
-    refs.forget(Hosted(AGENT, 1, "m:C", Later(), TurnOptions(), lambda: None))
+    refs.forget(hosted(AGENT))
     with pytest.raises(ResultExpired):
         refs.files.read(AGENT, token, 0, 1)
+
+
+class Agent:
+    pass
+
+
+def test_an_agent_is_itself_to_its_own_code_until_it_is_gone(path):
+    agents = {AGENT: hosted(AGENT), OTHER: hosted(OTHER)}
+    refs, me = HostReferences("ipc:///some/where", agents), Agent()
+    refs.know(me, agents[AGENT])  # before ``__init__`` runs
+    wire = within(AGENT, refs.to_wire, me)
+    assert wire[:4] == (AGENT, "ipc:///some/where", "m:C", None)
+    assert within(AGENT, refs.from_wire, wire) is me
+    assert issubclass(type(within(OTHER, refs.from_wire, wire)), RpcObject)
+    refs.leaves(agents[AGENT])
+    leaving = agents.pop(AGENT)
+    assert within(AGENT, refs.from_wire, wire) is me, "its last calls still run"
+    refs.forget(leaving)
+    assert within(AGENT, refs.from_wire, wire) is not me
+    assert refs.to_wire(me) is None

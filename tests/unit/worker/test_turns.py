@@ -8,7 +8,7 @@ from agentd.errors import AgentNotFound, Overloaded, WouldDeadlock
 from agentd.worker.executor import Executor
 from agentd.worker.hosted import Hosted
 from agentd.worker.turns import READS, TurnOptions, Turns
-from tests.unit.worker.fakes import Call, Later
+from tests.unit.worker.fakes import NOWHERE, Call, Later
 
 A, B = b"a" * 16, b"b" * 16
 LONG_S = 20
@@ -250,7 +250,7 @@ def test_reject_lets_in_who_comes_between_the_answer_and_the_end_of_the_turn(lat
 
 def test_an_agent_that_rejects_takes_the_first_call_while_it_still_tells_that_it_is_ready():
     executor = Later()
-    hosted = Hosted(A, 1, "m:T", executor, TurnOptions(busy="reject"), lambda: None)
+    hosted = Hosted(A, 1, "m:T", executor, TurnOptions(busy="reject"), NOWHERE)
     calls = [Call(), Call()]
     hosted.post(lambda: posted(hosted.turns, *calls))  # it comes as soon as somebody knows
     executor.run()
