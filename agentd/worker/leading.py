@@ -71,7 +71,7 @@ class Leading:
             self._executor.collect()
         while self._loop.running:
             before = self._tasks
-            if not self._loop.turn():
+            if not self._loop.turn() or not self._after():  # timers and others submit tasks, too
                 return
             self._let_go(BULK_S)
             # One client that waits for each answer; of many there is always something to do.

@@ -120,6 +120,13 @@ def test_quick_tasks_run_in_the_thread_of_the_loop_and_others_do_not(worker):
     assert slow.thread != quick[0].thread
 
 
+def test_what_a_timer_finds_to_be_quick_does_not_wait_for_the_next_message(worker):
+    quick = Noting()
+    submit = lambda: worker.executor.submit(quick, quick=True)  # noqa: E731
+    worker.loop.call_soon(lambda: worker.loop.later(0, submit))
+    assert quick.done.wait(LONG_S)
+
+
 def test_a_task_that_takes_long_after_all_keeps_nobody(worker):
     long, after = kept(), [Noting() for _ in range(3)]
     worker.port.put((long, True), *((task, True) for task in after))
