@@ -167,6 +167,7 @@ def _host(
         options=conf.turns,
         needs=refs.needs,
         code=code,
+        brief=local is not None and conf.name is None,
     )
     creation = session.orders.create(partial(_numbered, like), encoded, bundle)
     if mode == "spec" and local is not None and maker is None and conf.name is None:

@@ -230,7 +230,7 @@ def ensure_ready(aim: Target, deadline: float | None = None) -> Ready:
         aim.creation = None
     else:
         ready = session.places.of(aim.agent, deadline)
-    if aim.about is None:
+    if aim.about is None and ready.about:  # else the class itself is here
         aim.about = ready.about
     return ready
 

@@ -83,9 +83,10 @@ class Message(tuple[Any, ...]):
 
     def changed(self, **fields: Any) -> Self:
         """The same message with other values for some fields."""
-        return self.from_values(
-            [fields.get(f[0], v) for f, v in zip(self.fields, self, strict=True)]
-        )
+        values = list(self)
+        for name, value in fields.items():
+            values[self.places[name][0]] = value
+        return self.from_values(values)
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and tuple.__eq__(self, other)

@@ -163,6 +163,8 @@ class Create(Message):
     """As in ``Call``."""
     plain: bool = False
     """As in ``Call``."""
+    brief: bool = False
+    """The client has the class: ``ready`` need not tell what it offers."""
 
 
 class Accepted(Message):
@@ -467,7 +469,10 @@ class Started(Message):
 
     agent: bytes
     epoch: int
-    about: dict[str, Any]
+    number: int
+    """That of the description of its class; see ``descriptions``."""
+    about: dict[str, Any] = {}
+    """The description, the first time."""
 
 
 class StartFailed(Message):

@@ -158,13 +158,14 @@ class Hosting:
 
     def started(self, worker: Worker, message: Started) -> None:
         """A worker built the agent."""
+        about = worker.heard.hear(message.number, message.about)
         agent = self._current(worker, message.agent, message.epoch)
         if agent is None:
             return
         agent.happen(Event.STARTED)
         if agent.state is not State.READY:
             return
-        agent.about = self._alike.about(agent.spec.cls, message.about)
+        agent.about = self._alike.about(agent.spec.cls, about)
         if log.isEnabledFor(logging.INFO):
             log.info("agent ready", extra={"action": "agent_ready", **_facts(agent)})
         ready = self._ready(agent, worker)

@@ -72,7 +72,8 @@ class Requests:
             agent = created.id
         if message.ack:
             self._answers.give(address, Accepted(message.id, agent, existing))
-        self._hosting.when_settled(agent, self._settler(address, session.who, message.id))
+        settler = self._settler(address, session.who, message.id, brief=message.brief)
+        self._hosting.when_settled(agent, settler)
 
     def ask(self, address: Address, session: Session, message: Ask) -> None:
         """Administration."""
@@ -112,7 +113,7 @@ class Requests:
         self._hosting.when_settled(agent, self._settler(address, who, message.id))
 
     def _settler(
-        self, address: Address, who: str, number: int
+        self, address: Address, who: str, number: int, *, brief: bool = False
     ) -> Callable[[Ready | AgentdError, list[Any]], None]:
         def settled(outcome: Ready | AgentdError, payload: list[Any]) -> None:
             if isinstance(outcome, AgentdError):
@@ -122,7 +123,9 @@ class Requests:
                 told = self._gate.tells(who, outcome)
                 self._answers.give(address, error_message(number, told, codec), payload)
             else:
-                ready = Ready(number, *outcome[1:])
+                ready = outcome.renumbered(number)
+                if brief:
+                    ready = ready.changed(about={})
                 self._trail.reaches(who, ready.agent, ready.name, ready.cls)
                 self._answers.give(address, self._told(address, ready))
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from agentd.config import ServerConfig
 from agentd.protocol import Versions, pack
+from agentd.protocol.descriptions import Heard
 from agentd.protocol.messages import Drain, Enlist, Message
 from agentd.server.confine import is_safe, secret_values, worker_limits
 from agentd.server.launcher import DoorSettings, Exit, Launched, Launcher, WorkerSettings
@@ -78,12 +79,18 @@ class Worker:
     modules: dict[str, bytes] = field(default_factory=dict)
     """Modules that came along with its agents, by name: the SHA-256 of their sources. A process
     can have one version of each."""
+    came_last: Mapping[str, bytes] | None = None
+    """Those of its last agent: most bring the same ones."""
+    heard: Heard = field(default_factory=Heard)
+    """What the classes of its agents offer."""
 
     limits: Mapping[str, int] = field(default_factory=dict)
     """Of the one agent that it was made for; see ``server/confine.py``."""
 
     def takes(self, modules: Mapping[str, bytes]) -> bool:
         """Whether an agent with these modules can live here."""
+        if modules is self.came_last:
+            return True
         return all(self.modules.get(name, digest) == digest for name, digest in modules.items())
 
 
@@ -179,6 +186,7 @@ class Supervisor:
         taking = [w for w in pool if w.takes(modules)] or [self._further(pool)]
         worker = min(taking, key=_load)
         worker.modules.update(modules)
+        worker.came_last = modules
         if worker.spared:
             self._start(worker)
         return worker

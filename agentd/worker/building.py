@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
@@ -17,6 +18,7 @@ from agentd.client.meta import RpcMeta
 from agentd.client.redaction import redactions
 from agentd.errors import AgentdError, CodecNotAllowed
 from agentd.protocol import fit, pack
+from agentd.protocol.descriptions import Told
 from agentd.protocol.messages import Start, Started, StartFailed
 from agentd.transport.localport import LocalPort
 from agentd.transport.recorder import Recorder
@@ -61,6 +63,8 @@ class Builder:
         self._row = row
         self._fetch_needs = fetch_needs
         self._agents = agents
+        self._telling = threading.Lock()  # protects the next one, and in which order is sent
+        self._told = Told()
 
     def start(self, message: Start, payload: list[Any]) -> None:
         """Build one, on the row's thread or one of its own. Its calls may come from now on."""
@@ -125,15 +129,19 @@ class Builder:
         slot = self._recorder.enter(hosted.id)
         try:
             hosted.adopt(self._make(hosted, message, payload, refs))
-            started = Started(message.agent, message.epoch, hosted.about)
-            with contextlib.suppress(Unreachable):
-                self._back.put([b"", *pack(started)])  # it leaves when the row makes a pause
+            self._built(hosted)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
             self._not_built(hosted, message, error)
         finally:
             flush()
             self._references.being_made.pop(message.agent, None)
             self._recorder.leave(slot)
+
+    def _built(self, hosted: Hosted) -> None:
+        with self._telling:
+            started = Started(hosted.id, hosted.epoch, *self._told.tell(hosted.about))
+            with contextlib.suppress(Unreachable):
+                self._back.put([b"", *pack(started)])  # it leaves when the row makes a pause
 
     def _not_built(self, hosted: Hosted, message: Start, error: BaseException) -> None:
         hosted.let_go()

@@ -172,7 +172,7 @@ class World:
         from agentd.protocol.messages import Started
 
         worker = self.worker_of(agent)
-        self.hosting.started(worker, Started(agent.id, agent.epoch, {"methods": {}}))
+        self.hosting.started(worker, Started(agent.id, agent.epoch, 1, {"methods": {}}))
         return agent
 
     def close(self) -> None:

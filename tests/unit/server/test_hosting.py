@@ -46,7 +46,7 @@ def test_a_report_of_an_earlier_epoch_is_ignored(world):
 
     from agentd.protocol.messages import Started
 
-    one.hosting.started(old, Started(agent.id, 1, {}))
+    one.hosting.started(old, Started(agent.id, 1, 1))
 
     assert (agent.state, agent.epoch) == (State.STARTING, 2)
 
