@@ -1,6 +1,7 @@
 """What may be said, as values and as bytes. No sockets, no clocks, no threads."""
 
 from agentd.protocol import messages
+from agentd.protocol.beats import Beats
 from agentd.protocol.envelope import MAX_FRAMES, MAX_HEADER_BYTES, Frames, pack, unpack
 from agentd.protocol.failure import error_message, fit
 from agentd.protocol.lateness import QUIET_BEATS, Lateness, patience
@@ -12,6 +13,7 @@ __all__ = [
     "MAX_HEADER_BYTES",
     "PROTOCOL",
     "QUIET_BEATS",
+    "Beats",
     "Frames",
     "HeaderLimits",
     "Lateness",

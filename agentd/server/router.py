@@ -23,6 +23,7 @@ from agentd.errors import (
 )
 from agentd.protocol import (
     PROTOCOL,
+    Beats,
     HeaderLimits,
     Lateness,
     Versions,
@@ -91,7 +92,8 @@ _FOR_AGENT = (Call, Fetch, Read, Attach)
 _QUESTIONS = (*_FOR_AGENT, Create, Locate, Fate, Ask, Vouch, Offer, Supply)
 """What may stay open, and so is counted."""
 _CHARGED = (Hello, Ping, Ask)
-"""What tells of the daemon, and carries nothing on; beside all that is refused."""
+"""What tells of the daemon, and carries nothing on, but for pings that are due; beside all that is
+refused."""
 
 
 class Router:
@@ -134,6 +136,7 @@ class Router:
             config.max_header_items,
         )
         self._lateness = Lateness(config.heartbeat_s)
+        self._beats = Beats(config.heartbeat_s, loop.clock)
         self._faults = Faults(config.max_malformed, loop.clock)
         self.budgets = budgets = Budgets(
             Room(config.client_calls, config.client_bytes),
@@ -190,7 +193,7 @@ class Router:
             self._charge(address, frames)
             self._malformed(address, origin, error)
             return
-        if isinstance(message, _CHARGED):
+        if isinstance(message, _CHARGED) and not self._is_due(address, message):
             self._charge(address, frames)
         if isinstance(message, Hello):
             self._hello(address, origin, message)
@@ -215,7 +218,8 @@ class Router:
                 self._admit(address, session, checked, frames[1:])
             self._handle(address, session, checked, frames[2:])
         except AgentdError as error:
-            self._charge(address, frames)
+            if not isinstance(error, TooLate):  # we are behind: to serve it slowly would not help
+                self._charge(address, frames)
             self._refuse(address, session, message, error)
         except Exception as error:  # a defect of ours: tell it, do not leave the asker alone
             log.exception("a defect: %s failed", message.kind, extra={"action": "defect"})
@@ -235,6 +239,9 @@ class Router:
     def _charge(self, address: Address, frames: list[Any]) -> None:
         """What came made work that helps nobody: who sends much of that is served slowly."""
         self._fronts[address[0]].charge(address[1], size_of(frames[1:]))
+
+    def _is_due(self, address: Address, message: Message) -> bool:
+        return isinstance(message, Ping) and self._beats.is_due(address)
 
     def _malformed(self, address: Address, origin: Origin, error: ProtocolError) -> None:
         """Answer what was no message; who sends many of them is not listened to for a while."""

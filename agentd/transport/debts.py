@@ -1,4 +1,4 @@
-"""Who makes work that helps nobody: refusals, pings and questions about the daemon, by the hundred.
+"""Who makes work that helps nobody: refusals and questions about the daemon, by the hundred.
 
 Such a peer is still served, but slowly, and only while nobody else has anything to say: what it
 sends waits on its own side. So a flood of it costs this process a small part of a core, instead of

@@ -14,10 +14,12 @@ from agentd.client.references import install
 from agentd.errors import (
     AgentdError,
     ProtocolError,
+    TooLate,
     VersionMismatch,
 )
 from agentd.protocol import (
     PROTOCOL,
+    Beats,
     Versions,
     error_message,
     local_versions,
@@ -84,6 +86,7 @@ class Host:
         self._loop = loop
         self._front = front
         self._back = back
+        self._beats = Beats(settings.heartbeat_s, loop.clock)
         self._daemon = Source(loop, back, b"")
         self._readers = AFew(executor, READERS)
         self._agents = Agents()
@@ -155,7 +158,7 @@ class Host:
         try:
             message = unpack(frames)
             number = getattr(message, "id", 0)
-            if isinstance(message, Ping):
+            if isinstance(message, Ping) and not self._beats.is_due(source.who):
                 self._charge(source, frames)
             if isinstance(message, Hello):
                 source.answer(self.welcome(message))
@@ -163,7 +166,8 @@ class Host:
                 self.take(source, message, frames[1:])
         except AgentdError as error:
             source.answer(error_message(number, error))
-            self._charge(source, frames)
+            if not isinstance(error, TooLate):  # we are behind: to serve it slowly would not help
+                self._charge(source, frames)
             if isinstance(error, ProtocolError) and source.port is self._front:
                 self._front.fault(source.who[1])
 

@@ -21,6 +21,7 @@ from agentd.errors import (
     NotAllowed,
     PayloadTooLarge,
     ProtocolError,
+    TooLate,
 )
 from agentd.ids import show
 from agentd.keys.book import GrantBook
@@ -225,7 +226,8 @@ class Visitors:
         try:
             self._hear(address, origin, message, frames)
         except AgentdError as error:
-            self._charge(address, frames)
+            if not isinstance(error, TooLate):  # we are behind: to serve it slowly would not help
+                self._charge(address, frames)
             self._refuse(address, origin.who, message, error)
         except Exception as error:  # a defect of ours: tell it, do not leave the asker alone
             log.exception("a defect: %s failed", message.kind)
