@@ -100,8 +100,9 @@ class Places:
                 return self.locate(agent, deadline=deadline)
             try:
                 return self.located(pending if pending.done else link.wait(pending, deadline))
-            except (LinkDown, TooLate):  # the daemon may have taken it, or not; or it was behind
-                time.sleep(backoff(attempt))
+            except (LinkDown, TooLate) as error:  # the daemon may have taken it, or not
+                if attempt or isinstance(error, LinkDown):  # else it was behind, and is no more
+                    time.sleep(backoff(attempt))
                 creation = again()
         raise broke_often(self._daemon.endpoint)
 
