@@ -135,6 +135,11 @@ class _Waiter:
 class Link:
     """A connection. Every method may be called from any thread."""
 
+    _told = 0
+    """The mark of what was told last."""
+    _answered = 0
+    """The request whose answer, or a part of it, came last."""
+
     def __init__(
         self,
         port: DealerPort | LocalPort,
@@ -369,17 +374,32 @@ class Link:
             self._arm(self)
 
     @undisturbed
-    def tell(self, message: Message) -> None:
-        """Send what has no answer; a broken connection is no error here."""
+    def tell(self, message: Message) -> int | None:
+        """Send what has no answer; never waits for the peer to take it.
+
+        The mark to ask ``has_shown`` for; ``None``: it was not sent, as the connection is broken.
+        """
         settled: Calls = []
+        mark = None
         with self._lock:
             if self.down is None:
                 try:
-                    if self._port.send_locked(pack(message)):
+                    waiting = self._port.send_locked(pack(message))
+                except Unreachable as error:
+                    self._break(f"the connection to {self.endpoint} is gone ({error})", settled)
+                else:
+                    mark = self._told = next(self._numbers)
+                    if waiting:
                         self._read(settled)
-                except Unreachable:
-                    pass
         _call_back(settled)
+        return mark
+
+    def has_shown(self, mark: int) -> bool:
+        """Whether what was told then is known to have been read: something sent later is answered.
+
+        It is found out within about a heartbeat: see ``waiting``.
+        """
+        return self._answered > mark
 
     @undisturbed
     def wait(
@@ -539,6 +559,7 @@ class Link:
         if isinstance(message, Ping):  # has this side read what came before?
             self._marks.append(number)
             return
+        self._answered = number
         pending = self._pending.get(number)
         if number == 0 and isinstance(message, Error) and message.code == "AuthenticationFailed":
             self._shut_out(from_wire(message.code, message.message, message.facts), settled)
@@ -559,7 +580,8 @@ class Link:
         self._done(pending, message, frames, settled)
 
     def _take_result(self, message: Result, frames: list[Any], settled: Calls) -> None:
-        pending = self._pending.pop(message[0], None)
+        self._answered = number = message[0]
+        pending = self._pending.pop(number, None)
         if pending is not None:
             if pending.lazy:
                 self._lazy -= 1
@@ -660,8 +682,11 @@ class Link:
 
     @property
     def waiting(self) -> bool:
-        """Whether requests are open."""
-        return bool(self._pending)
+        """Whether requests are open, or it is not known whether something told was read.
+
+        It may still wait for the socket to take it, which it does only while somebody reads.
+        """
+        return bool(self._pending) or self._told > self._answered
 
     def close(self, linger_ms: int = 0) -> None:
         """Close the sockets; open requests fail."""

@@ -71,6 +71,13 @@ class Outgoing(NamedTuple):
             plain,
         )
 
+    def freeze(self) -> None:
+        """It is sent later: what its caller may change until then is taken as it is now."""
+        for number, frame in enumerate(self.payload):
+            if type(frame) is not bytes and not memoryview(frame).readonly:
+                # Not as bytes: what was changeable here is changeable there.
+                self.payload[number] = memoryview(bytes(frame))
+
     def timed_out(self, label: str) -> CallTimeout:
         """The error, should nobody else tell it."""
         limit = "its deadline" if self.timeout is None else f"{self.timeout:g} s"

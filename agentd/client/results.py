@@ -420,6 +420,7 @@ class Sending:
             self._guarded(self._send, place)
             return
         self._came = time.monotonic()
+        self._out.freeze()
         first = session.places.lines.join(agent, self._located, known=known)
         if first is None:
             self._guarded(self._send, place)
@@ -490,7 +491,7 @@ class Sending:
             tell = self._sent and not self.released
             self.released = True
         if tell and not self._kept:
-            self._session.release(self._aim.agent, self.key)
+            self._session.releases.add(self._aim.agent, self.key)
 
     def _was_sent(self) -> None:
         with self._lock:
@@ -500,7 +501,7 @@ class Sending:
         if handed_on:
             self._session.keep(self._aim.agent, self.key)
         if tell and not self._kept:
-            self._session.release(self._aim.agent, self.key)
+            self._session.releases.add(self._aim.agent, self.key)
 
     def _located(self, found: Pending | AgentdError) -> None:
         def send() -> None:
@@ -602,6 +603,9 @@ class Sending:
 
     def _send_again(self, place: Ready) -> None:
         self._came = time.monotonic()
+        if self._given_up:  # what said so may have been lost with the connection
+            self._session.workers.link(place, self._came)
+            self._session.cancel(self._aim.agent, self.key)
         self._send(place)
 
     def _after_a_pause(self, step: Callable[[], None]) -> None:

@@ -6,7 +6,6 @@ there, which is the daemon where that address cannot be reached.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,6 +19,7 @@ from agentd.client.link import Link, LinkDown
 from agentd.client.meeting import Meetings
 from agentd.client.orders import Orders
 from agentd.client.places import Places
+from agentd.client.releases import Releases
 from agentd.client.workers import Workers
 from agentd.errors import (
     AgentdError,
@@ -39,7 +39,6 @@ from agentd.protocol.messages import (
     Message,
     Ping,
     Ready,
-    Release,
     Result,
 )
 
@@ -52,8 +51,6 @@ __all__ = ["LATE_S", "Session", "is_elsewhere"]
 
 LATE_S = 0.5
 """How much later than a call's deadline the caller itself gives up: a worker answers before."""
-RELEASES = 64
-"""Releases told at once, at most."""
 
 
 class Session:
@@ -83,8 +80,7 @@ class Session:
         )
         self.limited: set[Sending] = set()
         """Open calls with a deadline that nobody waits for in a thread."""
-        self._release_lock = threading.Lock()  # protects the next
-        self._released: dict[bytes, list[bytes]] = {}
+        self.releases = Releases(self._open_link)
 
     def is_connected_for(self, agent: bytes) -> bool:
         """Whether a call of that agent can be sent without waiting for a connection."""
@@ -188,8 +184,6 @@ class Session:
 
     def cancel(self, agent: bytes, key: bytes) -> None:
         """Have the worker give a call up, if it can be reached."""
-        if not self.alive:
-            return  # the call of the process that we were forked from
         link = self._open_link(agent)
         if link is not None:
             link.tell(Cancel(agent, key))
@@ -203,37 +197,17 @@ class Session:
 
         Where its place is not known any more, the daemon's: it passes on what is told.
         """
+        if not self.alive:
+            return None  # it is about a call of the process that we were forked from
         place = self.places.known(agent)
         link = None if place is None else self.workers.links.get(place.address)
         return self.daemon.link if link is None or link.down is not None else link
 
     def keep(self, agent: bytes, key: bytes) -> None:
         """The outcome is for others: it is to stay where it is made."""
-        if not self.alive:
-            return  # as below
         link = self._open_link(agent)
         if link is not None:
             link.tell(Keep(agent, [key]))
-
-    def release(self, agent: bytes, key: bytes) -> None:
-        """Nobody will fetch that outcome any more; told in batches, with the next heartbeat.
-
-        The call has been sent: a worker forgets what it is told of calls that have not come.
-        """
-        if not self.alive:
-            return  # it is the result of the process that we were forked from
-        with self._release_lock:
-            keys = self._released.setdefault(agent, [])
-            keys.append(key)
-            if len(keys) < RELEASES:
-                return
-            del self._released[agent]
-        self._tell_released(agent, keys)
-
-    def _tell_released(self, agent: bytes, keys: list[bytes]) -> None:
-        link = self._open_link(agent)
-        if link is not None:
-            link.tell(Release(agent, keys))
 
     def raised(self, message: Error, payload: Sequence[Any]) -> BaseException:
         """The exception that the agent's code raised, as this process can rebuild it."""
@@ -255,12 +229,8 @@ class Session:
         """Called by the pump: keep the lease, notice the silent. Does not block."""
         for sending in list(self.limited):
             sending.expire(now)
-        if not self.heartbeats.beat(now):
-            return
-        with self._release_lock:
-            released, self._released = self._released, {}
-        for agent, keys in released.items():
-            self._tell_released(agent, keys)
+        if self.heartbeats.beat(now):
+            self.releases.tell()
 
     def close(self) -> None:
         """Say good-bye: agents that live as long as their client end."""

@@ -112,6 +112,12 @@ class Callee(agentd.Agent):
     def size(self, value: Any) -> int:
         return len(value)
 
+    def scribble(self, value: Any) -> tuple[bytes, bytes]:
+        """What was given, and what it is after it was changed here."""
+        before = bytes(value)
+        value[0] = ord("z")
+        return before, bytes(value)
+
     def same(self, one: Any, other: Any) -> bool:
         return one is other
 

@@ -7,6 +7,7 @@ import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy
 import pytest
 
 import agentd
@@ -152,6 +153,25 @@ def test_what_is_cancelled_before_its_agent_is_ready_never_runs(shared, tmp_path
     with pytest.raises(concurrent.futures.CancelledError):
         given_up.result()
     assert agent.value == 1
+
+
+def array(content):
+    return numpy.array(bytearray(content))
+
+
+@pytest.mark.parametrize("size", [1_000, 1_000_000])
+@pytest.mark.parametrize("form", [bytearray, array])
+def test_what_it_is_given_is_as_it_was_at_the_call(shared, tmp_path, form, size):
+    """Though it is sent later, as the agent is not ready yet."""
+    go = tmp_path / "go"
+    agent = Slow(str(go), to_dist={"endpoint": shared.endpoint, "worker": "dedicated"})
+    given = form(b"a" * size)
+    result = agent.scribble.submit(given)
+    given[:] = form(b"b" * size)
+    go.touch()
+    was, now = result.result(LONG_S)
+    assert was == b"a" * size
+    assert now == b"z" + b"a" * (size - 1), "there it may be changed, too"
 
 
 def test_a_deadline_holds_before_the_agent_is_ready(shared, tmp_path):

@@ -23,6 +23,7 @@ from agentd.client.target import Target
 from agentd.client.workers import DOUBTED_TIMEOUT_S
 from agentd.errors import CallCancelled, CallTimeout, ConnectionLost, DaemonNotFound
 from agentd.protocol.messages import Error, Result
+from agentd.transport.unreachable import Unreachable
 from agentd.worker.interrupt import Interruptible
 from tests.unit.client.fakes import AGENT
 
@@ -253,6 +254,89 @@ def test_a_release_reaches_an_agent_whose_place_was_forgotten(world, submit):
     world.beats(session, 1)
 
     assert [message.keys for message in world.daemon.of_kind("release")] == [[KEY]]
+
+
+def fetched(world, submit):
+    """A session in which a result was fetched, and so is released with the next heartbeat."""
+    session = world.session()
+    session.daemon.connect()
+    result = submit(session)
+    read(session, world)
+    answer(world.worker)
+    read(session, world)
+    assert result.result(0) == 7
+    return session
+
+
+def test_a_release_that_was_under_way_over_a_connection_that_breaks_is_told_again(world, submit):
+    session = fetched(world, submit)
+    world.worker.silent = True
+    world.beats(session, 0.25)
+    assert [message.keys for message in world.worker.of_kind("release")] == [[KEY]]
+
+    world.worker.connections[-1].break_off()
+    read(session, world)
+    world.beats(session, 0.25)
+    assert [message.keys for message in world.daemon.of_kind("release")] == [[KEY]]
+
+    for _ in range(100):
+        world.beats(session, 0.25)
+        read(session, world)
+    assert len(world.daemon.of_kind("release")) == 1
+    assert len(world.worker.of_kind("release")) == 1
+
+
+def test_a_release_that_arrived_is_told_once(world, submit):
+    session = fetched(world, submit)
+    for _ in range(12):  # its worker is asked for a sign of life, though nothing is open there
+        world.beats(session, 0.25)
+        read(session, world)
+    assert [message.keys for message in world.worker.of_kind("release")] == [[KEY]]
+    assert len(world.worker.of_kind("ping")) == 1
+
+    world.worker.connections[-1].break_off()
+    read(session, world)
+    world.beats(session, 5)
+    assert len(world.worker.of_kind("release")) == 1
+    assert world.daemon.of_kind("release") == []
+
+
+def test_who_tells_something_over_a_connection_that_is_gone_finds_it_out(world, submit):
+    session = world.session()
+    session.daemon.connect()
+    result = submit(session)
+    read(session, world)
+    link = link_to(session, world)
+
+    def gone(_frames):
+        raise Unreachable("gone")
+
+    link._port.send_locked = gone
+    session.keep(AGENT, KEY)
+    assert link.down is not None
+    until = time.monotonic() + LONG_S
+    while len(world.worker.of_kind("call")) < 2:  # it was asked for again
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    assert not result.done()
+
+
+def test_giving_up_is_told_again_if_the_connection_broke_meanwhile(world, submit):
+    session = world.session()
+    session.daemon.connect()
+    result = submit(session)
+    read(session, world)
+    world.worker.connections[-1].break_off()
+    result.cancel()  # nobody has seen yet that it broke
+    read(session, world)
+
+    until = time.monotonic() + LONG_S
+    while len(world.worker.of_kind("cancel")) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    assert len(world.worker.connections) == 2
+    assert [message.key for message in world.worker.of_kind("cancel")] == [KEY, KEY]
+    assert len(world.worker.of_kind("call")) == 1
 
 
 def test_a_cancelled_call_releases_what_it_has_fetched(world, submit, monkeypatch):
