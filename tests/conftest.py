@@ -9,6 +9,8 @@ import tempfile
 import pytest
 from hypothesis import settings
 
+from tests.clocks import Clock
+
 # A developer's own settings must not decide whether a test passes; processes that tests start
 # inherit this environment, too.
 for _name in [name for name in os.environ if name.startswith("AGENTD_")]:
@@ -46,6 +48,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "(tests/faults/test_overload.py)",
     )
     parser.addoption("--fuzz-examples", type=int, default=50_000, metavar="N")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Told the time by the test."""
+    return Clock()
 
 
 @pytest.fixture

@@ -65,8 +65,8 @@ class Line(Protocol):
         """The beginning of a handshake, or of a first message."""
 
 
-class IpcLine:
-    """The daemon's front door."""
+class UnixLine:
+    """A door that is a file."""
 
     reusable = True
 
@@ -75,7 +75,18 @@ class IpcLine:
 
     def connect(self) -> socket.socket:
         """See ``Line``."""
-        return _unix(self._path)
+        connected = socket.socket(socket.AF_UNIX)
+        connected.settimeout(TIMEOUT_S)
+        try:
+            connected.connect(self._path)
+        except BaseException:
+            connected.close()
+            raise
+        return connected
+
+
+class IpcLine(UnixLine):
+    """The daemon's front door."""
 
     def meet(self, *, introduced: bool) -> socket.socket:
         """See ``Line``."""
@@ -145,17 +156,8 @@ class CurveLine:
         return zmtp.greeting(b"CURVE") + self._new_client().hello()[:-1]
 
 
-class WorkerLine:
+class WorkerLine(UnixLine):
     """A worker's own socket."""
-
-    reusable = True
-
-    def __init__(self, target: Target) -> None:
-        self._path = target.address
-
-    def connect(self) -> socket.socket:
-        """See ``Line``."""
-        return _unix(self._path)
 
     def meet(self, *, introduced: bool) -> socket.socket:
         """See ``Line``."""
@@ -169,17 +171,6 @@ class WorkerLine:
     def part(self) -> bytes:
         """See ``Line``."""
         return struct.pack("<HHQ", 2, 0, 100)
-
-
-def _unix(path: str) -> socket.socket:
-    connected = socket.socket(socket.AF_UNIX)
-    connected.settimeout(TIMEOUT_S)
-    try:
-        connected.connect(path)
-    except BaseException:
-        connected.close()
-        raise
-    return connected
 
 
 def line_to(target: Target) -> Line:

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.child import command
@@ -70,12 +69,7 @@ class Child:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.end()
 
 

@@ -15,7 +15,9 @@ __all__ = ["Door"]
 class Door:
     """Two config folders, the daemon's and a client's, and the daemon itself."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, build: Callable[..., Daemon]) -> None:
+        """``build`` gives a daemon that is not started yet, for ``open``."""
+        self.build = build
         self.server, self.client = str(folder / "server"), str(folder / "client")
         self.pair = keys.make_pair(self.server, "server", "server")
         self.me = keys.make_pair(self.client, "client", "me")

@@ -8,8 +8,8 @@ import pytest
 import agentd
 from agentd.client import calling
 from agentd.client.proxy import session_of, target
-from agentd.client.runtime import runtime
 from agentd.errors import OutcomeUnknown
+from tests.cutting import cut
 from tests.faults.harness import LONG_S, Thread, dice
 
 
@@ -38,16 +38,6 @@ def tally(request):
     client = agentd.connect(handle.endpoint, direct=request.param == "direct")
     yield client.get(handle.id)
     handle.delete()
-
-
-def cut():
-    """Break every connection of this process that carries calls."""
-    for session in list(runtime()._sessions.values()):
-        links = [link for link in list(session.workers.links.values()) if link is not None]
-        if not session.workers.direct and session.daemon.link is not None:
-            links.append(session.daemon.link)
-        for link in links:
-            link.fail("cut by the test")
 
 
 def test_a_blocking_call_survives_a_broken_connection(tally):

@@ -16,7 +16,6 @@ import agentd
 from agentd.errors import Overloaded, PayloadTooLarge
 from agentd.protocol import pack
 from agentd.protocol.messages import Ask, Error, Ping, Pong
-from tests.faults.doors import Door
 from tests.faults.harness import Daemon, files_of, measured, wait_until
 from tests.faults.test_malformed import Peer
 from tests.faults.victims import Victim
@@ -201,20 +200,10 @@ def test_a_setting_bounds_connections(start):
 
 
 @pytest.fixture
-def door(tmp_path):
-    """A daemon that listens on TCP, too: ``open`` starts it."""
-    made = []
-
-    def build(*, wait, **settings):
-        made.append(Daemon(**settings))
-        return made[-1]
-
-    one = Door(tmp_path)
-    one.grant()
-    one.build = build
-    yield one
-    for daemon in made:
-        daemon.end()
+def door(door):
+    """One through which its client may come."""
+    door.grant()
+    return door
 
 
 def test_over_tcp_connections_are_bounded_before_any_key_is_shown(door):

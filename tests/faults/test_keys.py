@@ -20,33 +20,15 @@ from agentd.client.runtime import runtime
 from agentd.errors import AuthenticationFailed, ConfigError, DaemonNotFound, TransportError
 from agentd.keys import Grant, Role
 from agentd.transport.curve import new_pair
-from tests.faults.doors import Door
 from tests.faults.harness import LONG_S, ROOT, Thread, measured, open_to_all, wait_until
 
 LEDGER = "tests.faults.ledger:Ledger"
 
 
 @pytest.fixture
-def start():
+def start(build):
     """As elsewhere, but not started: a door has to be put in first."""
-    from tests.faults.harness import Daemon
-
-    made = []
-
-    def build(*, wait, **settings):
-        made.append(Daemon(**settings))
-        return made[-1]
-
-    yield build
-    for one in made:
-        one.end()
-
-
-@pytest.fixture
-def door(tmp_path, monkeypatch):
-    made = Door(tmp_path)
-    monkeypatch.setenv("AGENTD_CONFIG_DIR", made.client)
-    return made
+    return build
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 import agentd
-from tests.faults.doors import Door
-from tests.faults.harness import Daemon, dice, wait_until
+from tests.faults.harness import dice, wait_until
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + b"\0" + bytes(31)
 NULL = GREETING.replace(b"CURVE", b"NULL\0")
@@ -53,12 +52,10 @@ KINDS = (
 
 
 @pytest.fixture
-def door(tmp_path, monkeypatch, start_counting):
-    made = Door(tmp_path)
-    monkeypatch.setenv("AGENTD_CONFIG_DIR", made.client)
-    made.grant()
-    made.open(start_counting)
-    return made
+def door(door, start_counting):
+    door.grant()
+    door.open(start_counting)
+    return door
 
 
 COUNTING = """
@@ -79,19 +76,15 @@ OUR_OWN = {"ask", "bye", "enlist", "hello", "ping", "pong"}
 
 
 @pytest.fixture
-def start_counting(tmp_path):
+def start_counting(tmp_path, build):
     """A daemon that notes of each message it decodes what that was."""
-    made = []
 
-    def build(*, wait, **settings):
-        daemon = Daemon(**settings)
+    def counting(**settings):
+        daemon = build(**settings)
         daemon.PROGRAM = COUNTING.format(count=str(tmp_path / "decoded")) + daemon.PROGRAM
-        made.append(daemon)
         return daemon  # the door starts it
 
-    yield build
-    for one in made:
-        one.end()
+    return counting
 
 
 def held(pid):

@@ -14,8 +14,7 @@ from agentd.keys import Role
 from agentd.protocol import pack, unpack
 from agentd.protocol.messages import Ask, Create, Error, Welcome
 from benchmarks.hostile.curve import DEALER, CurveClient, metadata
-from tests.faults.doors import Door
-from tests.faults.harness import Daemon, wait_until
+from tests.faults.harness import wait_until
 from tests.faults.test_hostile_peers import beside, counters
 from tests.faults.victims import Victim
 from tests.faults.zmtp import introduction
@@ -24,20 +23,10 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture
-def door(tmp_path):
-    """A daemon that listens on TCP, too: ``open`` starts it."""
-    made = []
-
-    def build(*, wait, **settings):
-        made.append(Daemon(**settings))
-        return made[-1]
-
-    one = Door(tmp_path)
-    one.grant()
-    one.build = build
-    yield one
-    for daemon in made:
-        daemon.end()
+def door(door):
+    """One through which its client may come."""
+    door.grant()
+    return door
 
 
 class Peer:

@@ -8,25 +8,16 @@ import agentd
 from agentd import keys
 from agentd.errors import CodecNotAllowed, NotAllowed, SerializationError
 from agentd.keys import Role
-from tests.faults.doors import Door
-from tests.faults.test_keys import start  # noqa: F401 - a fixture
 from tests.integration.gatekeeping import Clerk, NotForYou, Order
 
 CLERK = "tests.integration.gatekeeping:Clerk"
 
 
-@pytest.fixture
-def door(tmp_path, monkeypatch):
-    made = Door(tmp_path)
-    monkeypatch.setenv("AGENTD_CONFIG_DIR", made.client)
-    return made
-
-
-def come_in(door, start, *roles, code, **more):  # noqa: F811
+def come_in(door, build, *roles, code, **more):
     """A client with these roles, which trusts the server as far as ``code`` says."""
     lists = {"agents": ("clerk",), "methods": ("echo", "thing")}
     door.grant(roles=frozenset(roles), **lists, **more)
-    door.open(start)
+    door.open(build)
     keys.remove_pin(door.client, door.endpoint)
     door.trust(code=code)
     own = agentd.connect(door.daemon.endpoint).create(CLERK, options={"name": "clerk"})
@@ -34,8 +25,8 @@ def come_in(door, start, *roles, code, **more):  # noqa: F811
     return agentd.connect(door.endpoint)
 
 
-def test_a_caller_deals_in_plain_data(door, start):  # noqa: F811
-    clerk = come_in(door, start, Role.CALLER, code=True).get("clerk")
+def test_a_caller_deals_in_plain_data(door, build):
+    clerk = come_in(door, build, Role.CALLER, code=True).get("clerk")
     assert clerk.echo((1, datetime.date(2026, 1, 2))) == (1, datetime.date(2026, 1, 2))
     assert clerk.echo.submit(Order("tea")).result(30) == Order("tea")
     for use in (clerk.reveal, lambda: clerk.secret, lambda: len(clerk)):
@@ -49,9 +40,9 @@ def test_a_caller_deals_in_plain_data(door, start):  # noqa: F811
         agentd.handle(agentd.connect(door.endpoint).create(CLERK)).wait(30)
 
 
-def test_a_server_that_is_not_trusted_with_code_is_asked_for_data(door, start):  # noqa: F811
+def test_a_server_that_is_not_trusted_with_code_is_asked_for_data(door, build):
     """Its admin may send pickles there, and reads none from it."""
-    client = come_in(door, start, Role.ADMIN, code=False)
+    client = come_in(door, build, Role.ADMIN, code=False)
     clerk = client.get("clerk")
     assert clerk.kind(Clerk) == "builtins.type", "a class went there"
     assert clerk.echo((1, {2})) == (1, {2})
@@ -64,7 +55,7 @@ def test_a_server_that_is_not_trusted_with_code_is_asked_for_data(door, start): 
         clerk.thing()
 
 
-def test_one_that_is_trusted_with_code_is_read_as_ones_own(door, start):  # noqa: F811
-    clerk = come_in(door, start, Role.ADMIN, code=True).get("clerk")
+def test_one_that_is_trusted_with_code_is_read_as_ones_own(door, build):
+    clerk = come_in(door, build, Role.ADMIN, code=True).get("clerk")
     assert clerk.thing().__name__ == "Event"
     assert type(agentd.handle(clerk).fetch()) is Clerk

@@ -27,8 +27,7 @@ from agentd.errors import (
 )
 from agentd.keys import Role
 from agentd.transport.curve import Keys, new_pair
-from tests.faults.doors import Door
-from tests.faults.harness import LONG_S, Daemon, Thread, measured, pause, wait_until
+from tests.faults.harness import LONG_S, Thread, measured, pause, wait_until
 from tests.faults.test_keys import new_pair_of, refused_as
 
 LEDGER = "tests.faults.ledger:Ledger"
@@ -37,23 +36,9 @@ PORTS = "21000-21999"
 
 
 @pytest.fixture
-def start():
-    made = []
-
-    def build(*, wait, **settings):
-        made.append(Daemon(**settings))
-        return made[-1]
-
-    yield build
-    for one in made:
-        one.end()
-
-
-@pytest.fixture
-def door(tmp_path, monkeypatch):
-    made = Door(tmp_path)
-    monkeypatch.setenv("AGENTD_CONFIG_DIR", made.client)
-    return made
+def start(build):
+    """As elsewhere, but not started: a door has to be put in first."""
+    return build
 
 
 def opened(door, start, *, host="127.0.0.1", ports=PORTS, **settings):

@@ -198,3 +198,18 @@ def hosted(request: pytest.FixtureRequest, shared: Daemon) -> Iterator[Callable[
     yield host
     for agent in made:
         agentd.handle(agent).kill()
+
+
+@pytest.fixture(params=["direct", "relayed"])
+def make(shared: Daemon, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """``make(*args, **options)``: an agent, called straight or through the daemon."""
+    client = agentd.connect(shared.endpoint, direct=request.param == "direct")
+    made: list[Any] = []
+
+    def make_one(*args: Any, **options: Any) -> Any:
+        made.append(client.create("tests.integration.callees:Callee", *args, options=options))
+        return made[-1]
+
+    yield make_one
+    for agent in made:
+        agentd.handle(agent).delete()

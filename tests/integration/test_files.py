@@ -18,7 +18,6 @@ import agentd
 from agentd.client.context import CurrentCall, running
 from agentd.client.files import File, FileReference
 from agentd.client.proxy import session_of, target
-from agentd.client.runtime import runtime
 from agentd.errors import (
     AgentCrashed,
     AgentNotFound,
@@ -27,6 +26,7 @@ from agentd.errors import (
     ResultExpired,
     SerializationError,
 )
+from tests.cutting import cut
 from tests.integration.conftest import LONG_S, wait_until
 from tests.integration.filing import Binder, Filing
 from tests.integration.test_protocol import RawClient
@@ -516,16 +516,6 @@ def test_the_file_changes(hosted, source, big, tmp_path, change, reason):
     error = fails(ResultExpired, file, tmp_path, lambda: change(Path(big)))
     assert error.reason == reason
     assert "'big'" in str(error)
-
-
-def cut():
-    """Break every connection of this process that carries calls."""
-    for session in list(runtime()._sessions.values()):
-        links = [link for link in list(session.workers.links.values()) if link is not None]
-        if not session.workers.direct and session.daemon.link is not None:
-            links.append(session.daemon.link)
-        for link in links:
-            link.fail("cut by the test")
 
 
 def test_the_connection_breaks_and_it_goes_on_where_it_was(hosted, big, tmp_path):

@@ -11,21 +11,6 @@ from tests.integration.callees import Callee, Slow, Stubborn
 from tests.integration.conftest import LONG_S, wait_until
 
 
-@pytest.fixture(params=["direct", "relayed"])
-def make(shared, request):
-    """``make(*args, **options)``: an agent, called straight or through the daemon."""
-    client = agentd.connect(shared.endpoint, direct=request.param == "direct")
-    made = []
-
-    def make_one(*args, **options):
-        made.append(client.create("tests.integration.callees:Callee", *args, options=options))
-        return made[-1]
-
-    yield make_one
-    for agent in made:
-        agentd.handle(agent).delete()
-
-
 def test_the_plain_form_gives_the_value_and_submit_a_result_at_once(make, tmp_path):
     agent, file = make(), tmp_path / "go"
     result = agent.until.submit(str(file))

@@ -15,20 +15,6 @@ LIMIT = 5.0
 """What must be answered at once is given up then, so that a defect is no standstill."""
 
 
-@pytest.fixture(params=["direct", "relayed"])
-def make(shared, request):
-    client = agentd.connect(shared.endpoint, direct=request.param == "direct")
-    made = []
-
-    def make_one(*args, **options):
-        made.append(client.create("tests.integration.callees:Callee", *args, options=options))
-        return made[-1]
-
-    yield make_one
-    for agent in made:
-        agentd.handle(agent).delete()
-
-
 def limited(agent, form):
     return getattr(agent, form).options(timeout=LIMIT).submit
 

@@ -6,20 +6,9 @@ from hypothesis import strategies as st
 
 from agentd.errors import Overloaded
 from agentd.protocol.budgets import LONGEST_HINT_S, SHORTEST_HINT_S, Budgets, Room
+from tests.clocks import Clock
 
 CLIENT, AGENT, DAEMON = Room(3, 100), Room(4, 150), Room(6, 250)
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @pytest.fixture

@@ -1,20 +1,6 @@
 """Breaks of a connection count in quick succession only."""
 
-import pytest
-
 from agentd.client.breaks import LONG_S, MANY, Breaks, backoff
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 def test_many_breaks_in_a_moment_are_not_enough(clock):

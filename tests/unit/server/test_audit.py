@@ -19,18 +19,6 @@ from agentd.server.daemon import Daemon
 from agentd.transport.rundir import default_endpoint
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "state" / "audit.jsonl"

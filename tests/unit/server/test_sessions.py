@@ -10,18 +10,6 @@ HERE = "this host"
 ME = os.getpid()
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def sessions(clock):
     return Sessions(10.0, HERE, clock)

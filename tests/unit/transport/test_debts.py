@@ -5,18 +5,6 @@ import pytest
 from agentd.transport.debts import CREDIT, CROWD, DEAR_BYTES, PAID_BACK, Debts
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def debts(clock):
     return Debts(clock)

@@ -5,18 +5,6 @@ import pytest
 from agentd.transport.faults import REMEMBERED, Faults
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def faults(clock):
     return Faults(3, clock)

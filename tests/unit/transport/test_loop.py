@@ -8,18 +8,12 @@ import pytest
 from agentd.transport import local
 from agentd.transport.localport import LocalPort
 from agentd.transport.loop import Loop
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clocks import Clock
 
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture
