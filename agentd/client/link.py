@@ -561,8 +561,7 @@ class Link:
             return
         self._answered = number
         pending = self._pending.get(number)
-        if number == 0 and isinstance(message, Error) and message.code == "AuthenticationFailed":
-            self._shut_out(from_wire(message.code, message.message, message.facts), settled)
+        if isinstance(message, Error) and self._ends(message, settled):
             return
         if pending is None:
             return  # the answer to a request that was given up
@@ -588,6 +587,17 @@ class Link:
             pending.message = message
             pending.payload = frames[1:]
             self._settle(pending, settled)
+
+    def _ends(self, message: Error, settled: Calls) -> bool:
+        """Whether the peer says with it that this connection is of no use."""
+        if message.id == 0 and message.code == "AuthenticationFailed":
+            self._shut_out(from_wire(message.code, message.message, message.facts), settled)
+        elif message.code == ProtocolError.code and message.facts.get("unmet"):
+            # It broke, and ZeroMQ made it anew before anybody here saw that.
+            self._break(f"{self.endpoint} does not know this connection (any more)", settled)
+        else:
+            return False
+        return True
 
     def _done(self, pending: Pending, message: Message, frames: list[Any], settled: Calls) -> None:
         self._forget(pending)

@@ -604,7 +604,7 @@ class Sending:
     def _send_again(self, place: Ready) -> None:
         self._came = time.monotonic()
         if self._given_up:  # what said so may have been lost with the connection
-            self._session.workers.link(place, self._came)
+            self._session.workers.link(place, self._came, self.needs)
             self._session.cancel(self._aim.agent, self.key)
         self._send(place)
 

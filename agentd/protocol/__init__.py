@@ -3,7 +3,7 @@
 from agentd.protocol import messages
 from agentd.protocol.beats import Beats
 from agentd.protocol.envelope import MAX_FRAMES, MAX_HEADER_BYTES, Frames, pack, unpack
-from agentd.protocol.failure import error_message, fit
+from agentd.protocol.failure import error_message, fit, unmet
 from agentd.protocol.lateness import QUIET_BEATS, Lateness, patience
 from agentd.protocol.scan import HeaderLimits
 from agentd.protocol.version import PROTOCOL, Versions, local_versions
@@ -24,5 +24,6 @@ __all__ = [
     "messages",
     "pack",
     "patience",
+    "unmet",
     "unpack",
 ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from agentd.errors import AgentdError
+from agentd.errors import AgentdError, ProtocolError
 from agentd.protocol.messages import Error
 
-__all__ = ["error_message", "fit"]
+__all__ = ["error_message", "fit", "unmet"]
 
 MAX_TEXT: Final = 12_000
 """Bytes of one text. A traceback keeps its end, which tells the most."""
@@ -21,6 +21,11 @@ MAX_PARTS: Final = 100
 def error_message(number: int, error: AgentdError, codec: str = "") -> Error:
     """The answer to question ``number`` that failed with ``error``; it always fits a header."""
     return Error(number, error.code, fit(error.message), fit(error.facts), codec)
+
+
+def unmet() -> ProtocolError:
+    """What is told over a connection that did not begin with ``hello``."""
+    return ProtocolError("say hello first: this connection is not known (any more)", unmet=True)
 
 
 def fit(value: Any) -> Any:

@@ -29,6 +29,7 @@ from agentd.protocol import (
     Versions,
     error_message,
     local_versions,
+    unmet,
     unpack,
 )
 from agentd.protocol.budgets import Budgets, Room
@@ -202,8 +203,7 @@ class Router:
         number = getattr(message, "id", 0)
         if session is None:
             self._charge(address, frames)
-            refusal = ProtocolError("say hello first: this connection is not known (any more)")
-            self.answers.give(address, error_message(number, refusal))
+            self.answers.give(address, error_message(number, unmet()))
             return
         counted = isinstance(message, _QUESTIONS)
         if counted and self.budgets.holds((address, number)):

@@ -26,7 +26,7 @@ from agentd.errors import (
 from agentd.ids import show
 from agentd.keys.book import GrantBook
 from agentd.keys.reading import Reading
-from agentd.protocol import HeaderLimits, error_message, pack, unpack
+from agentd.protocol import HeaderLimits, error_message, pack, unmet, unpack
 from agentd.protocol.access import action_of
 from agentd.protocol.admission import read_admission
 from agentd.protocol.budgets import Budgets, Room
@@ -242,7 +242,7 @@ class Visitors:
             return
         met = self._met.get(address)
         if met is None or met[0] != origin.who:
-            raise ProtocolError("say hello first: this connection is not known (any more)")
+            raise unmet()
         if not isinstance(message, _TAKEN):
             raise ProtocolError(f"a client does not say {message.kind!r} to a worker")
         if isinstance(message, _QUESTIONS) and self._is_open(address, message.id):

@@ -22,6 +22,7 @@ from agentd.client.session import LATE_S
 from agentd.client.target import Target
 from agentd.client.workers import DOUBTED_TIMEOUT_S
 from agentd.errors import CallCancelled, CallTimeout, ConnectionLost, DaemonNotFound
+from agentd.protocol import error_message, unmet
 from agentd.protocol.messages import Error, Result
 from agentd.transport.unreachable import Unreachable
 from agentd.worker.interrupt import Interruptible
@@ -319,6 +320,27 @@ def test_who_tells_something_over_a_connection_that_is_gone_finds_it_out(world, 
         assert time.monotonic() < until
         time.sleep(0.005)
     assert not result.done()
+
+
+def test_a_connection_that_its_peer_does_not_know_is_begun_again(world, submit):
+    """ZeroMQ makes one anew by itself, and may be quicker than who looks whether it broke."""
+    session = world.session(direct=False)
+    session.daemon.connect()
+    result = submit(session)
+    read(session, world)
+    number = world.daemon.of_kind("call")[0].id
+    world.daemon.connections[-1].deliver(error_message(number, unmet()))
+    read(session, world)
+
+    until = time.monotonic() + LONG_S
+    while len(world.daemon.of_kind("call")) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    assert world.daemon.of_kind("call")[1].again
+    assert len(world.daemon.connections) == 2
+    answer(world.daemon)
+    read(session, world)
+    assert result.result(0) == 7
 
 
 def test_giving_up_is_told_again_if_the_connection_broke_meanwhile(world, submit):
