@@ -19,8 +19,9 @@ from agentd.errors import AgentdError, CallTimeout, ConfigError, SerializationEr
 
 if TYPE_CHECKING:
     from agentd.client.references import Collecting
-    from agentd.client.results import AsyncResult, Sending
+    from agentd.client.results import AsyncResult
     from agentd.client.retry import Retry
+    from agentd.client.sending import Sending
     from agentd.client.streaming import Stream
     from agentd.serialization import Encoded
 
@@ -82,7 +83,8 @@ def _serialization() -> Any:
 @functools.cache
 def _results() -> tuple[type[AsyncResult[Any]], type[Sending]]:
     """The same."""
-    from agentd.client.results import AsyncResult, Sending
+    from agentd.client.results import AsyncResult
+    from agentd.client.sending import Sending
 
     return AsyncResult, Sending
 

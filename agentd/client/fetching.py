@@ -11,19 +11,23 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agentd.client.breaks import Breaks
+from agentd.client import references
+from agentd.client.breaks import MOVES, Breaks
 from agentd.client.link import LinkDown, Pending
-from agentd.errors import AgentdError, AgentNotFound, ConnectionLost, ResultExpired
-from agentd.protocol.messages import Error, Fetch, Message, Ready
+from agentd.errors import (
+    AgentdError,
+    AgentNotFound,
+    ConnectionLost,
+    ProtocolError,
+    ResultExpired,
+    from_wire,
+)
+from agentd.protocol.messages import Error, Fetch, Message, Ready, Result
 
 if TYPE_CHECKING:
     from agentd.client.session import Session
 
-__all__ = ["Found", "Outcome", "fetch", "fetch_all"]
-
-
-MOVES = 5
-"""How often an agent that moved is looked for again."""
+__all__ = ["Found", "Outcome", "fetch", "fetch_all", "open_outcome"]
 
 
 class Outcome(NamedTuple):
@@ -36,6 +40,20 @@ class Outcome(NamedTuple):
 Take = Callable[[Outcome | AgentdError], None]
 Found = dict[bytes, Outcome] | AgentdError | Outcome
 """What came of several: all of them by key, or what the first that failed ended with."""
+
+
+def open_outcome(session: Session, outcome: Outcome, *, direct: bool = True) -> Any:
+    """The value of an outcome; raises its error."""
+    message, payload = outcome
+    refs = references.received(direct=direct, daemon=session.daemon)
+    if isinstance(message, Result):
+        head, *buffers = payload or (b"",)
+        return session.daemon.reader.decode(message.codec, head, buffers, refs)
+    if not isinstance(message, Error):
+        raise ProtocolError(f"a call was answered with {message.kind!r}")
+    if message.code == "raised":
+        raise session.daemon.reader.decode_error(message.facts, message.codec, payload, refs)
+    raise from_wire(message.code, message.message, message.facts)
 
 
 def fetch(wire: Any, take: Take) -> None:

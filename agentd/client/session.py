@@ -44,8 +44,8 @@ from agentd.protocol.messages import (
 
 if TYPE_CHECKING:
     from agentd.client.outgoing import Outgoing
-    from agentd.client.results import Sending
     from agentd.client.runtime import Runtime
+    from agentd.client.sending import Sending
 
 __all__ = ["LATE_S", "Session", "is_elsewhere"]
 

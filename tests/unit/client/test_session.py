@@ -15,9 +15,10 @@ from agentd.client.context import CurrentCall, running
 from agentd.client.farewell import leave, say_all
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import make_proxy, session_of
-from agentd.client.results import AsyncResult, Sending
+from agentd.client.results import AsyncResult
 from agentd.client.retry import Retry
 from agentd.client.runtime import Runtime
+from agentd.client.sending import Sending
 from agentd.client.session import LATE_S
 from agentd.client.target import Target
 from agentd.client.workers import DOUBTED_TIMEOUT_S
@@ -61,7 +62,7 @@ def submit(monkeypatch):
     """``submit(session, out)``: a call that nobody waits for in a thread."""
 
     def send(session, out=None, done=lambda: None, retry=None):
-        monkeypatch.setattr("agentd.client.results.session_of", lambda _aim: session)
+        monkeypatch.setattr("agentd.client.sending.session_of", lambda _aim: session)
         proxy = make_proxy(Target(AGENT, session.endpoint, "m:T", about={"methods": {"m": 0}}))
         result = AsyncResult()
         result.send(Sending(proxy, out or outgoing(), done), retry, 0)
