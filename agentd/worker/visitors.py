@@ -49,6 +49,8 @@ from agentd.transport.connections import Connection
 from agentd.transport.faults import Faults
 from agentd.transport.loop import Loop
 from agentd.transport.origin import Origin, disconnect, mark_of
+from agentd.transport.process import give_memory_back
+from agentd.transport.unfinished import Unfinished
 from agentd.transport.unreachable import Unreachable
 from agentd.worker.settings import DoorSettings, Settings
 from agentd.worker.source import Source
@@ -69,10 +71,14 @@ _LASTING: Final = ("stream", "watch")
 """Operations whose answers end with their reader."""
 _NO_ANSWERS: Final = ("chunk", "pong", "welcome")
 """Others follow, or they answer none that is counted."""
+LATE_S: Final = 1.0
+"""When memory that was let go is given back: libzmq's thread has to find it of no use first."""
 KICK_S: Final = 0.2
 """How long a peer that is to be disconnected has to read why."""
 LOOK_S: Final = 0.5
-"""How often it is looked whose grant has ended."""
+"""How often it is looked whose grant has ended, and who finishes no message."""
+SHARE: Final = 20
+"""And between two looks at least so many times as long as the last one took."""
 AGAIN_S: Final = 3600.0
 """After so long an access is told the daemon anew."""
 KNOWN: Final = 10_000
@@ -142,6 +148,7 @@ class Visitors:
         """Peers that did not read what they had asked for."""
         self.on_count: Callable[[], None] = lambda: None
         """Called when that has changed."""
+        self._unfinished = Unfinished(door.connections, self._most, settings.daemon_bytes)
         door.connections.on_lost = self._lost
         door.serve(self._from_peer)
         self._look()
@@ -162,9 +169,15 @@ class Visitors:
         self._evict(self._book.take(reading))
 
     def _look(self) -> None:
-        """Grants end by themselves, too."""
-        self._evict(self._book.take(None))
-        self._loop.later(LOOK_S, self._look)
+        """Grants end by themselves, too; and not everybody who sends sends messages."""
+        began = self._loop.clock()
+        try:
+            self._evict(self._book.take(None))
+            if self._unfinished.look():
+                self._loop.later(LATE_S, give_memory_back)
+        finally:  # a look that fails must not be the last one
+            took = self._loop.clock() - began
+            self._loop.later(max(LOOK_S, SHARE * took), self._look)
 
     def _evict(self, whos: Collection[str]) -> None:
         """Their grants are gone: tell them, and end their connections."""

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import time
+from pathlib import Path
 
 import msgpack
 import pytest
@@ -165,6 +166,36 @@ def test_who_stops_in_the_middle_of_a_message_holds_up_nobody(door, opened):
     for peer in peers:
         peer.close()
     wait_until(lambda: connections_to(site.place.port) <= 1, "them to be forgotten")
+
+
+@pytest.mark.parametrize(
+    ("part", "times"),
+    [([bytes(MIB)], 400), ([b""] * 500, 8_000)],
+    ids=["of 1 MiB", "empty"],
+)
+def test_who_never_finishes_a_message_is_disconnected(door, opened, part, times):
+    site = opened(max_message_bytes=32 * MIB)
+    peer = site.meet(door.me.secret)
+    worker = door.daemon.client.info()["workers"][0]["pid"]
+    before = resident(worker)
+    peer.send_parts(part, times)
+    assert peer.is_ended()
+    wait_until(lambda: resident(worker) < before + 64 * MIB, "its memory to come back")
+    assert site.agent.add() == 2
+
+
+def test_many_who_never_finish_are_not_more_together_than_one_may_have_open(door, opened):
+    settings = dict.fromkeys(("client_bytes", "agent_bytes", "daemon_bytes"), 32 * MIB)
+    site = opened(max_message_bytes=32 * MIB, **settings)
+    peers = [site.meet(door.me.secret) for _ in range(6)]
+    for peer in peers:
+        peer.send_parts([bytes(MIB)], 10)
+    wait_until(lambda: connections_to(site.place.port) <= 4, "some of them to be disconnected")
+    assert site.agent.add() == 2
+
+
+def resident(pid):
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
 
 
 # -- who sends or takes too much -------------------------------------------------------------------
