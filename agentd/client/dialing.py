@@ -20,6 +20,8 @@ __all__ = ["dial_daemon", "dial_worker"]
 
 LOOK_S = 0.25
 """How often somebody who waits for a connection looks whether there is still a listener."""
+AGAIN_S = 0.02
+"""Before another try."""
 
 
 def dial_daemon(runtime: Runtime, endpoint: str, timeout: float) -> DealerPort | LocalPort:
@@ -43,10 +45,16 @@ def dial_daemon(runtime: Runtime, endpoint: str, timeout: float) -> DealerPort |
         broke = port.has_broken()
         # Its process may have ended since somebody last looked.
         listening = rundir.is_listening(path)
-        if listening and not broke and time.monotonic() < deadline:
-            continue
+        if listening and time.monotonic() < deadline:
+            if not broke:
+                continue
+            if not port.was_met:  # more wait to be accepted than may
+                port.close()
+                time.sleep(AGAIN_S)
+                port = DealerPort(runtime.context, endpoint)
+                continue
         port.close()
-        if broke:
+        if broke and port.was_met:
             raise LinkDown(f"the connection to {endpoint} broke", endpoint=endpoint)
         if listening:
             raise no_answer(endpoint)

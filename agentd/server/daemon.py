@@ -22,6 +22,7 @@ from agentd.keys.files import config_folder
 from agentd.keys.reading import Reading
 from agentd.server.admin import Admin
 from agentd.server.audit import Audit, audit_path, silent
+from agentd.server.backlog import CALL_BYTES, Backlog
 from agentd.server.codestore import CodeStore
 from agentd.server.confine import to_be_read, worker_environment, worker_user
 from agentd.server.directory import Directory
@@ -183,6 +184,13 @@ class Daemon:
         # A program that has a daemon of its own waits for one agent first.
         self.supervisor.fill(at_once=None if self._parent is None else 1)
         self._connections = self._limited()
+        self._backlog = Backlog(
+            self.loop,
+            self._connections,
+            self.config.client_bytes + CALL_BYTES * self.config.client_calls,
+            self.config.daemon_bytes,
+            lambda peer: self.router.shut_out(peer),  # noqa: PLW0108 - it is made later
+        )
         self._fronts.on_open = self._watch_front
         self._fronts.on_bound = self._connections.bound
         for path, endpoint in zip(self._paths, self._ipc, strict=True):
@@ -263,6 +271,8 @@ class Daemon:
             self._connections.follow(front)
             return
         number = len(self._fronts.ports) - 1
+        if front.kind == "tcp":
+            self._backlog.follow(number, front)
         self.loop.serve(self._connections.watch(front), partial(self._connections.event, number))
 
     def _limited(self) -> Connections:
@@ -282,7 +292,9 @@ class Daemon:
     def _standing(self) -> Standing:
         """Limits and counters, for administration."""
         counted = self.supervisor.counted()
-        return standing(self.config, self.router, self._connections, self._watchdog, counted)
+        return standing(
+            self.config, self.router, self._connections, self._watchdog, self._backlog, counted
+        )
 
     def _check_worker_user(self) -> None:
         """``ConfigError`` if no worker can run as who it should; warns of what they cannot read."""

@@ -243,6 +243,10 @@ class Router:
     def _is_due(self, address: Address, message: Message) -> bool:
         return isinstance(message, Ping) and self._beats.is_due(address)
 
+    def shut_out(self, peer: str) -> float:
+        """Read nothing of that peer for a while; for how many seconds."""
+        return self._faults.shut_out(peer)
+
     def _malformed(self, address: Address, origin: Origin, error: ProtocolError) -> None:
         """Answer what was no message; who sends many of them is not listened to for a while."""
         self.malformed += 1

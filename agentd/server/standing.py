@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Final, TypedDict
 
 from agentd.config import ServerConfig
+from agentd.server.backlog import Backlog
 from agentd.server.router import Router
 from agentd.server.watchdog import Watchdog
 from agentd.transport.connections import Connections
@@ -38,6 +39,7 @@ def standing(
     router: Router,
     connections: Connections,
     watchdog: Watchdog,
+    backlog: Backlog,
     workers: Counted,
 ) -> Standing:
     """Both, as plain data. ``workers``: what was counted at their own sockets."""
@@ -58,6 +60,7 @@ def standing(
         "disconnected_unread": router.answers.disconnected_unread,
         "undelivered": router.answers.undelivered,
         "malformed": router.malformed,
+        "disconnected_backlog": backlog.disconnected,
         "disconnected_malformed": router.disconnected_malformed,
         "too_large": router.too_large,
     }

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from agentd.transport.front import FrontPort
     from agentd.transport.localfront import LocalFront
+    from agentd.transport.origin import Origin
     from agentd.transport.sockets import Port
 
 __all__ = ["SPARE", "Connection", "Connections", "most_connections"]
@@ -54,9 +55,12 @@ class Connection:
     """The number of the socket that accepted it."""
     route: bytes = b""
     """Its name there, once a message has come by it."""
+    peer: str = ""
+    """See ``Origin``; once a message has come by it, too."""
     messages: int = 0
+    frames: int = 0
     bytes: int = 0
-    """Of finished messages."""
+    """Of finished messages; over TCP as they were sealed."""
     pressure: int = 0
     """How often it was seen sending since it last finished a message."""
     seen: int = 0
@@ -107,14 +111,14 @@ class Connections:
         number = len(self._monitors)
         monitor = monitor_of(front)
         self._monitors.append((front, monitor))
-        front.on_message = lambda fd, route, size: self._came(number, fd, route, size)
+        front.on_message = partial(self._came, number)
         return monitor
 
     def follow(self, front: LocalFront) -> None:
         """The same for a socket that tells by itself."""
         number = len(self._monitors)
         self._monitors.append(None)
-        front.on_message = lambda fd, route, size: self._came(number, fd, route, size)
+        front.on_message = partial(self._came, number)
         front.on_accepted = partial(self._accepted, number)
         front.on_lost = self._lost
 
@@ -157,11 +161,13 @@ class Connections:
                 extra={"action": "connections_shed", "limit": self.most, "shed": self.shed},
             )
 
-    def _came(self, front: int, fd: int, route: bytes, size: int) -> None:
-        connection = self._by_fd.get(fd)
+    def _came(self, front: int, origin: Origin, frames: int, size: int) -> None:
+        connection = self._by_fd.get(origin.fd)
         if connection is not None and connection.front == front:
-            connection.route = route
+            connection.route = origin.route
+            connection.peer = origin.peer
             connection.messages += 1
+            connection.frames += frames
             connection.bytes += size
 
     def find(self, front: int, route: bytes) -> Connection | None:
@@ -185,9 +191,13 @@ class Connections:
                 found.shutdown(socket.SHUT_RDWR)
             return True
 
+    def received(self, connection: Connection) -> int:
+        """Bytes that have come by it over TCP; 0 for others, of which nobody keeps count."""
+        return _received(connection.fd)
+
     def look(self, connection: Connection) -> None:
         """Note whether it sends without finishing anything: ``pressure`` and ``unfinished``."""
-        received = _received(connection.fd)
+        received = self.received(connection)
         if connection.messages != connection.seen:
             connection.seen = connection.messages
             connection.pressure = 0
@@ -246,7 +256,6 @@ def _borrowed(fd: int) -> Iterator[socket.socket | None]:
 
 
 def _received(fd: int) -> int:
-    """Bytes that have come by a connection over TCP; 0 for others, of which nobody keeps count."""
     with _borrowed(fd) as found:
         if found is None or found.family == socket.AF_UNIX:
             return 0

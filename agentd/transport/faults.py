@@ -48,13 +48,22 @@ class Faults:
         """One more; for how many seconds the peer is shut out from now on, mostly 0."""
         if not self._most:
             return 0.0
+        record = self._record(peer)
+        record.faults += 1
+        return 0.0 if record.faults < self._most else self._shut_out(record)
+
+    def shut_out(self, peer: Hashable) -> float:
+        """What it did is not forgiven once; for how many seconds it is shut out from now on."""
+        return self._shut_out(self._record(peer))
+
+    def _record(self, peer: Hashable) -> _Record:
         record = self._peers.setdefault(peer, _Record())
         self._peers.move_to_end(peer)
         if len(self._peers) > REMEMBERED:
             self._peers.popitem(last=False)
-        record.faults += 1
-        if record.faults < self._most:
-            return 0.0
+        return record
+
+    def _shut_out(self, record: _Record) -> float:
         seconds = float(min(LONGEST_S, FIRST_S * 2**record.times))
         record.faults = 0
         record.times = min(record.times + 1, 10)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Final, Literal
 
 import zmq
@@ -19,6 +18,7 @@ from agentd.transport.debts import REST_S, Debts
 from agentd.transport.origin import NOBODY, Origin
 from agentd.transport.shares import Shares
 from agentd.transport.sockets import BIG, Port, notice, router, take_parts
+from agentd.transport.unread import sealed_size
 
 __all__ = ["RECEIVE_HWM", "FrontPort", "front_socket"]
 
@@ -49,6 +49,7 @@ class FrontPort(Port):
         super().__init__(socket)
         self.kind = kind
         self._who = _user if kind == "ipc" else _holder
+        self._size = _plain_size if kind == "ipc" else sealed_size
         self._debts = Debts(time.monotonic)
         self._served: set[bytes] = set()
         """Whose messages were taken last."""
@@ -57,8 +58,13 @@ class FrontPort(Port):
         self._rest_until = 0.0
         self._debtors: set[bytes] = set()
         """Who was served last before that rest began."""
-        self.on_message: Callable[[int, bytes, int], None] = lambda _fd, _route, _size: None
-        """Called with descriptor, route and bytes of each message, before it is delivered."""
+        self.on_message: Callable[[Origin, int, int], None] = lambda _from, _frames, _size: None
+        """Called of each message with its origin, its frames and their bytes (over TCP as they were
+        sealed), before it is delivered."""
+        self.drained = True
+        """Whether libzmq had nothing left here when it was last asked."""
+        self.on_left: Callable[[], None] = lambda: None
+        """Called when something was left there."""
 
     def receive_locked(self, most: int) -> tuple[list[list[Any]], bool]:
         """See ``Port``."""
@@ -71,11 +77,14 @@ class FrontPort(Port):
         else:
             messages, more = self._a_share_of_each(most)
         self._served = {message[0].route for message in messages}
+        if not self.drained:
+            self.on_left()
         return messages, more
 
     def _a_share_of_each(self, most: int) -> tuple[list[list[Any]], bool]:
         messages: list[list[Any]] = []
         shares = Shares()
+        self.drained = False
         try:
             while len(messages) < min(most, TURN):
                 parts = take_parts(self.socket)
@@ -84,6 +93,7 @@ class FrontPort(Port):
                 if self._takes_last(shares, messages[-1]):
                     break
         except zmq.Again:
+            self.drained = True
             return messages, False
         return messages, True
 
@@ -94,9 +104,12 @@ class FrontPort(Port):
         peers, as libzmq takes from each in turn; those of debtors are held.
         """
         held = self._held
-        with suppress(zmq.Again):
+        self.drained = False
+        try:
             for _ in range(len(self._debtors | {message[0].route for message in held}) + 1):
                 held.append(self._message(take_parts(self.socket)))
+        except zmq.Again:
+            self.drained = True
         others: list[list[Any]] = []
         debtors: list[list[Any]] = []
         left: list[list[Any]] = []
@@ -124,6 +137,10 @@ class FrontPort(Port):
         """A message of that peer made work that helps nobody."""
         self._debts.charge(route, size)
 
+    def owes(self, route: bytes) -> bool:
+        """Whether that peer is served slowly now."""
+        return self._debts.owes(route)
+
     def forget(self, route: bytes) -> None:
         """That peer has gone."""
         self._debts.forget(route)
@@ -147,8 +164,8 @@ class FrontPort(Port):
         message: list[Any] = [p.bytes if len(p) < BIG else p.buffer for p in parts]
         who, peer = self._who(last)
         origin = Origin(bytes(message[0]), who, _descriptor(last), peer)
-        self.on_message(origin.fd, origin.route, sum(map(len, message)))
         message[0] = origin
+        self.on_message(origin, len(message) - 1, self._size(message[1:]))
         return message
 
 
@@ -156,6 +173,10 @@ def _is_much(held: list[list[Any]]) -> bool:
     if len(held) >= MOST_HELD:
         return True
     return sum(len(frame) for message in held for frame in message[1:]) >= MOST_HELD_BYTES
+
+
+def _plain_size(frames: list[Any]) -> int:
+    return sum(map(len, frames))
 
 
 def _user(frame: Any) -> tuple[str, str]:

@@ -26,7 +26,7 @@ class LocalFront(LocalRouter):
     def __init__(self, listener: socket.socket, *, most: int, most_queued: int) -> None:
         # What the daemon is told it relays, so it takes nothing by shared memory.
         super().__init__(listener, most=most, most_queued=most_queued, shares=False)
-        self.on_message: Callable[[int, bytes, int], None] = lambda _fd, _route, _size: None
+        self.on_message: Callable[[Origin, int, int], None] = lambda _from, _frames, _size: None
         """As of ``FrontPort``."""
         self.on_accepted: Callable[[int], None] = lambda _fd: None
         """Called with the descriptor of each new connection."""
@@ -63,7 +63,7 @@ class LocalFront(LocalRouter):
             origin = Origin(peer.route, f"uid:{peer.uid}", there, _name(peer))
             for message in messages[before:]:
                 message[0] = origin
-                self.on_message(there, peer.route, sum(map(len, message[1:])))
+                self.on_message(origin, len(message) - 1, sum(map(len, message[1:])))
         return more
 
     def _drop(self, peer: Peer) -> None:

@@ -9,6 +9,7 @@ somebody who will.** ``send`` and ``receive`` tell whether there is some.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -17,7 +18,16 @@ import zmq
 from agentd.errors import AgentdError
 from agentd.transport.unreachable import Unreachable
 
-__all__ = ["BIG", "DealerPort", "Port", "admit_only", "new_context", "router", "take_parts"]
+__all__ = [
+    "BIG",
+    "DealerPort",
+    "Port",
+    "admit_only",
+    "dealer",
+    "new_context",
+    "router",
+    "take_parts",
+]
 
 BIG: Final = 64 * 1024
 """Frames from this size on are neither copied when sent nor when received: below, a copy costs
@@ -138,13 +148,11 @@ def admit_only(socket: Any, uid: int) -> None:
 
 
 class DealerPort(Port):
-    """The client's end of a connection to a daemon: a DEALER, and a watch on its connection.
+    """The client's end of one connection to a daemon: a DEALER, and a watch on its connection.
 
-    It takes nothing while it is not connected, so that no call reaches a peer long after its
-    caller gave up.
+    It tries once: libzmq would connect again by itself, and call somebody else than was meant, long
+    after the caller gave up. It takes nothing while it is not connected.
     """
-
-    EVENTS = zmq.EVENT_DISCONNECTED
 
     level = False
     """``fd`` tells of something new once, and then of nothing until all of it was received."""
@@ -153,32 +161,54 @@ class DealerPort(Port):
         """Begin to connect."""
         super().__init__(self._socket(context))
         self.endpoint = endpoint
-        self._monitor: Any = self.socket.get_monitor_socket(self.EVENTS)
+        self._monitor: Any = self.socket.get_monitor_socket(_WATCHED)
         self._monitor.setsockopt(zmq.LINGER, 0)
+        self._met = False
+        self._seen: set[int] = set()
+        """Events after which it is of no use."""
         self.fds: tuple[int, ...] = (self.fd, self._monitor.getsockopt(zmq.FD))
         self.socket.connect(endpoint)
 
     def _socket(self, context: zmq.Context[Any]) -> Any:
         """With its options set, as those set later do not count for a connection."""
-        return _dealer(context)
+        return dealer(context)
+
+    def send_locked(self, frames: Sequence[Any]) -> bool:
+        """See ``Port``."""
+        if self.has_broken() or not self._met:
+            raise Unreachable("it is not connected")
+        return super().send_locked(frames)
+
+    @property
+    def was_met(self) -> bool:
+        """Whether there was a connection."""
+        return self._met
 
     def why(self) -> AgentdError | None:
         """Why nobody was met, where that can be told; ``None``: the connection just broke."""
         return None
 
     def has_broken(self) -> bool:
-        """Whether the connection broke since it was made. Under the lock; does not wait."""
-        return bool(self._monitor.getsockopt(zmq.EVENTS) & _POLLIN)
+        """Whether it broke, or came to nothing. Under the lock; does not wait."""
+        while not self.closed and self._monitor.getsockopt(_EVENTS) & _POLLIN:
+            event = int.from_bytes(self._monitor.recv_multipart(_NOBLOCK)[0][:2], "little")
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._met = True
+            else:
+                self._seen.add(event)
+        return bool(self._seen)
 
     def wait_connected(self, seconds: float) -> bool:
         """Whether messages can be sent, waiting for it; only before others use the port.
 
         Ends early if the connection broke before it was one.
         """
-        poller = zmq.Poller()
-        poller.register(self.socket, zmq.POLLOUT)
-        poller.register(self._monitor, zmq.POLLIN)
-        return self.socket in dict(poller.poll(max(0, int(seconds * 1000))))
+        until = time.monotonic() + seconds
+        while not self.has_broken() and not self._met:
+            left = until - time.monotonic()
+            if left <= 0 or not self._monitor.poll(max(1, int(left * 1000))):
+                break
+        return self._met and not self.has_broken()
 
     def close_locked(self, linger_ms: int = 0) -> None:
         """See ``Port``."""
@@ -188,14 +218,29 @@ class DealerPort(Port):
         super().close_locked(linger_ms)
 
 
-def _dealer(context: zmq.Context[Any]) -> Any:
+_WATCHED: Final = (
+    zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CLOSED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
+)
+NEVER_MS: Final = 2**31 - 1
+
+
+def dealer(context: zmq.Context[Any]) -> Any:
+    """A DEALER that connects once.
+
+    libzmq has options for that (``ZMQ_IMMEDIATE``; a ``ZMQ_RECONNECT_IVL`` of -1). With either it
+    takes away what is not read yet as soon as the connection breaks, also from the middle of a
+    message, and then aborts the process (measured, 4.3.5: ``fq.cpp`` asserts ``!_more``).
+    """
     socket = context.socket(zmq.DEALER)
     socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 0)
-    socket.setsockopt(zmq.RECONNECT_IVL, 20)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+    socket.setsockopt(zmq.RECONNECT_IVL, NEVER_MS)
     return socket
 
 

@@ -12,6 +12,9 @@ from benchmarks.hostile.zmtp import MORE, frame, greeting, read, read_frame
 
 __all__ = ["DEALER", "CurveClient", "metadata"]
 
+COMMAND = 2
+"""In the flags of a sealed frame, which are not those of a plain one."""
+
 
 def metadata(**named: bytes) -> bytes:
     """What a peer says of itself; ``Socket_Type`` stands for ``Socket-Type``."""
@@ -80,6 +83,10 @@ class CurveClient:
             self._sealed(MORE if i < last or not finished else 0, f) for i, f in enumerate(frames)
         )
 
+    def ping(self) -> bytes:
+        """A heartbeat, to be answered at once."""
+        return self._sealed(COMMAND, b"\x04PING\x00\x00")
+
     def _sealed(self, flags: int, body: bytes) -> bytes:
         short, nonce = self._nonce(b"CurveZMQMESSAGEC")
         box = self._box.encrypt(bytes([flags]) + body, nonce).ciphertext
@@ -93,7 +100,7 @@ class CurveClient:
             if not sealed.startswith(b"\x07MESSAGE"):
                 continue
             opened = self._box.decrypt(sealed[16:], b"CurveZMQMESSAGES" + sealed[8:16])
-            if opened[0] & 4:  # a command: PING, say
+            if opened[0] & COMMAND:  # PING, say
                 continue
             frames.append(opened[1:])
             if not opened[0] & MORE:

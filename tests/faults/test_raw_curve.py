@@ -3,6 +3,8 @@
 import contextlib
 import os
 import socket
+import struct
+import time
 
 import pytest
 import zmq
@@ -12,7 +14,7 @@ import agentd
 from agentd import keys
 from agentd.keys import Role
 from agentd.protocol import pack, unpack
-from agentd.protocol.messages import Ask, Create, Error, Welcome
+from agentd.protocol.messages import Ask, Create, Error, Ping, Welcome
 from benchmarks.hostile.curve import DEALER, CurveClient, metadata
 from tests.faults.harness import wait_until
 from tests.faults.test_hostile_peers import beside, counters
@@ -59,6 +61,22 @@ class Peer:
         except (BrokenPipeError, ConnectionResetError, TimeoutError):
             return False
         return True
+
+    def flood(self, times):
+        """Pings and heartbeats, none answered; False once the daemon has ended the connection."""
+        try:
+            for number in range(100, times + 100):
+                more = self._curve.message(pack(Ping(number))) + self._curve.ping()
+                self.socket.sendall(more)
+        except OSError:
+            return False
+        return True
+
+    def reset(self):
+        """Break off, without a goodbye."""
+        linger = struct.pack("ii", 1, 0)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.socket.close()
 
     def is_ended(self):
         with contextlib.suppress(OSError):
@@ -181,6 +199,53 @@ def test_one_who_stops_in_the_middle_of_a_message_over_tcp_holds_up_nobody(door,
     for peer in peers:
         peer.close()
     wait_until(lambda: counters(door.daemon)["connections"] <= usual, "them to be forgotten")
+
+
+# -- floods ----------------------------------------------------------------------------------------
+def test_who_floods_and_breaks_off_does_not_end_the_daemon(door, meet):
+    """libzmq 4.3.5 aborts its process then, if it stopped to read where a heartbeat comes next."""
+    door.open(door.build)
+    for _ in range(5):
+        peer = meet(door.me.secret)
+        peer.say(introduction())
+        assert isinstance(peer.answer(), Welcome)
+        peer.flood(3_000)
+        time.sleep(0.2)
+        peer.reset()
+    time.sleep(0.2)
+    assert door.daemon.process.poll() is None, door.daemon.said()
+    assert counters(door.daemon)["connections"] >= 1
+
+
+def test_one_who_sends_far_more_than_is_read_is_disconnected(door, meet):
+    """Pings are answered slowly to who sends them by the hundred: what waits is bounded."""
+    door.open(door.build, max_message_bytes=MIB, client_bytes=16 * MIB, client_calls=100)
+    agent = Victim(to_dist=door.daemon.endpoint)
+    usual = counters(door.daemon)["memory_bytes"]
+    most = []
+    with beside(door.daemon, "a flood over TCP") as polite:
+        for number in (1, 2):
+            peer = meet(door.me.secret)
+            peer.say(introduction())
+            assert isinstance(peer.answer(), Welcome)
+            assert not peer.flood(1_000_000)
+            most.append(counters(door.daemon)["memory_bytes"])
+            assert counters(door.daemon)["disconnected_backlog"] == number
+            time.sleep(number)  # so long nothing of it is read
+        assert polite.took
+    assert max(most) - usual < 4 * 16 * MIB
+    assert "wait to be read" in door.daemon.said()
+    assert agent.add() == 1
+
+
+def test_a_burst_of_an_honest_program_is_served(door, monkeypatch):
+    """Nearly all that it may have open at once, in one go."""
+    monkeypatch.setenv("AGENTD_CONFIG_DIR", door.client)
+    agent = Victim(to_dist=door.open(door.build))
+    assert agent.add() == 1
+    calls = [agent.add.submit() for _ in range(15_000)]
+    assert [call.result() for call in calls] == list(range(2, 15_002))
+    assert counters(door.daemon)["disconnected_backlog"] == 0
 
 
 def test_the_client_by_hand_is_one_as_any_other(door, meet):

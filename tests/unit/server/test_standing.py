@@ -29,7 +29,12 @@ def stands():
     )
     connections = Connections(7, lambda: 0.0)
     return router, standing(
-        ServerConfig(), router, connections, SimpleNamespace(disconnected=5), Counted(6, 7)
+        ServerConfig(),
+        router,
+        connections,
+        SimpleNamespace(disconnected=5),
+        SimpleNamespace(disconnected=8),
+        Counted(6, 7),
     )
 
 
@@ -66,7 +71,12 @@ def test_refusals_are_counted_by_setting(stands):
         router.budgets.take(2, "c", None, 1)
     connections = Connections(7, lambda: 0.0)
     again = standing(
-        ServerConfig(), router, connections, SimpleNamespace(disconnected=0), Counted()
+        ServerConfig(),
+        router,
+        connections,
+        SimpleNamespace(disconnected=0),
+        SimpleNamespace(disconnected=0),
+        Counted(),
     )
     assert again["counters"]["refused_client_calls"] == 1
     assert again["counters"]["open_calls"] == 1

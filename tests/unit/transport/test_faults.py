@@ -35,6 +35,14 @@ def test_a_relapse_doubles_it_up_to_a_minute(faults):
     assert [seconds for seconds in told if seconds] == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
+def test_what_is_not_forgiven_once_shuts_out_at_once(faults, clock):
+    assert [faults.shut_out("a"), faults.shut_out("a")] == [1, 2]
+    assert faults.is_shut_out("a")
+    clock.now += 2
+    assert not faults.is_shut_out("a")
+    assert Faults(0, clock).shut_out("a") == 1
+
+
 def test_without_a_limit_all_is_forgiven(clock):
     faults = Faults(0, clock)
     assert not any(faults.add("a") for _ in range(1_000))

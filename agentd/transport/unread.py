@@ -1,0 +1,65 @@
+"""What a peer has sent over TCP and nobody has taken yet, which only libzmq holds.
+
+It cannot be asked, and a high-water mark that makes it stop to read is no way either (see
+``curve``). But the kernel knows how many bytes have come by a connection, and we what we took of
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Final, NamedTuple
+
+from agentd.transport.connections import Connection
+
+__all__ = ["FRAME_BYTES", "Unread", "sealed_size"]
+
+FRAME_BYTES: Final = 128
+"""Memory that libzmq has for each frame beside its bytes: ``msg_t`` in a queue, and a block of the
+heap with its content."""
+_SHORT: Final = 222
+"""Longer frames have their length in 8 bytes instead of 1."""
+_SEALED: Final = 35
+"""Bytes more that a frame has under CURVE (RFC 26, RFC 23): flags and length, ``\\x07MESSAGE``, a
+nonce of 8, an authenticator of 16, flags."""
+
+
+def sealed_size(frames: list[bytes]) -> int:
+    """Bytes that these frames had on their way."""
+    return sum(len(f) + (_SEALED if len(f) <= _SHORT else _SEALED + 7) for f in frames)
+
+
+class _Start(NamedTuple):
+    received: int
+    bytes: int
+    frames: int
+
+
+class Unread:
+    """Counts from the first look on, until ``clear``: when nothing is left, it is nought anyway."""
+
+    def __init__(self, received: Callable[[Connection], int]) -> None:
+        """``received``: the bytes that have come by a connection since it was made."""
+        self._received = received
+        self._starts: dict[Connection, _Start] = {}
+
+    def look(self, connection: Connection) -> int:
+        """About how many bytes of memory hold what was not taken of it since the first look."""
+        received = self._received(connection)
+        start = self._starts.get(connection)
+        if start is None:
+            self._starts[connection] = _Start(received, connection.bytes, connection.frames)
+            return 0
+        taken, frames = connection.bytes - start.bytes, connection.frames - start.frames
+        waiting = max(0, received - start.received - taken)
+        # As many frames to the byte as in what was taken of it.
+        return waiting + FRAME_BYTES * waiting * frames // max(1, taken)
+
+    def keep(self, connections: Collection[Connection]) -> None:
+        """The others have gone."""
+        if len(self._starts) > len(connections):
+            self._starts = {c: s for c, s in self._starts.items() if c in connections}
+
+    def clear(self) -> None:
+        """Everything was taken."""
+        self._starts.clear()
