@@ -26,7 +26,7 @@ from benchmarks.served import START_S, Served, served
 from benchmarks.stats import percentile, summarize
 from benchmarks.system import below, usage
 
-__all__ = ["HOSTILE"]
+__all__ = ["HOSTILE", "SETTINGS", "target_at"]
 
 SETTINGS = """
 max_message_bytes = 16_777_216
@@ -89,7 +89,7 @@ def _measure(door: str, _one: Contestant, plan: Plan) -> Values:
         agentd.connect(daemon.ipc).create("benchmarks.hosted:Echo", options={"name": "polite"})
         theirs = agentd.connect(daemon.ipc).create("benchmarks.hosted:Echo")
         agent = _polite(door, daemon)
-        target = _target(door, daemon, theirs)
+        target = target_at(door, daemon, theirs)
         servers = [daemon.pid, *below(daemon.pid)]
         _stretch(agent, plan.of(0.05, 1.0))
         rounds: dict[str, list[Round]] = {kind: [] for kind in TITLES}
@@ -116,7 +116,7 @@ def _polite(door: str, daemon: Served) -> Any:
     return agent
 
 
-def _target(door: str, daemon: Served, agent: Any) -> Target:
+def target_at(door: str, daemon: Served, agent: Any) -> Target:
     import agentd
     from agentd.client.runtime import runtime
 
