@@ -111,8 +111,11 @@ def _wrong_endpoint(endpoints: tuple[str, ...]) -> str | None:
             continue  # the daemon reads it, and tells what is wrong with it
         # A relative path depends on the folder of whoever reads it, and an abstract socket
         # (ipc://@name) has no folder that could keep other users out.
-        if not endpoint.startswith("ipc:///") or endpoint.endswith("/"):
-            return "expected ipc:///run/agentd/sock (an absolute path) or tcp://HOST:PORT"
+        if not endpoint.startswith(("ipc:///", "unix:///")) or endpoint.endswith("/"):
+            return (
+                "expected ipc:///run/agentd/sock or unix:///run/agentd/sock (an absolute path), or "
+                "tcp://HOST:PORT"
+            )
     return None
 
 

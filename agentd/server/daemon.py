@@ -196,11 +196,14 @@ class Daemon:
         for path, endpoint in zip(self._paths, self._ipc, strict=True):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)  # left by a daemon that was killed; the lock says it is gone
-            private = os.path.dirname(path) in (self._base, self.folder)
             if rundir.is_unix(endpoint):
-                self._fronts.open_unix(path, most_queued=self.config.max_queued_bytes)
+                self._fronts.open_unix(
+                    path,
+                    private=os.path.dirname(path) in (self._base, self.folder),
+                    most_queued=self.config.max_queued_bytes,
+                )
             else:
-                self._fronts.open_ipc(self._context, path, private=private)
+                self._fronts.open_ipc(self._context, path)
         if self._fronts.has_tcp:
             self._fronts.open_tcp(
                 self._context,

@@ -66,6 +66,7 @@ class Fronts:
         self._tcp: list[TcpEndpoint] = []
         self._open_to_users: list[str] = []
         self._keeper: Keeper | None = None
+        self._told = False
         self.ports: list[FrontPort | LocalFront] = []
         self.endpoints: list[str] = []
         """Of TCP, as they were bound: with the port that the system chose."""
@@ -99,30 +100,44 @@ class Fronts:
             )
 
     # -- opening -----------------------------------------------------------------------------------
-    def open_unix(self, path: str, *, most_queued: int) -> None:
-        """Listen at a path in a folder that only we can enter: without ZeroMQ."""
-        port = LocalFront(listen(path), most=self._max_frame, most_queued=most_queued)
+    def open_unix(self, path: str, *, private: bool, most_queued: int) -> None:
+        """Listen at a path whose lock is ours, without ZeroMQ.
+
+        ``private``: in a folder that only we can enter. Elsewhere users with a grant may come.
+        """
+        port = LocalFront(
+            listen(path),
+            uids=self._may_knock,
+            most=self._max_frame,
+            most_queued=most_queued,
+        )
         self.ports.append(port)
         self.on_open(port)
         self.on_bound(path)
+        if not private:
+            self._open_to_users.append(path)
+            self.show_to_users()
 
-    def open_ipc(self, context: Any, path: str, *, private: bool) -> None:
-        """Bind to a path whose lock is ours. ``private``: in a folder that only we can enter."""
+    def _may_knock(self, uid: int) -> bool:
+        return uid == os.geteuid() or self._book.grant_of(f"uid:{uid}") is not None
+
+    def open_ipc(self, context: Any, path: str) -> None:
+        """Bind to a path whose lock is ours, for our own user.
+
+        No others, as it could be ended by them (see ``transport/curve.py``): it does have a
+        high-water mark, as nobody counts what comes by it.
+        """
         from agentd.transport.front import FrontPort, front_socket
         from agentd.transport.sockets import admit_only
 
         socket = front_socket(context, max_frame=self._max_frame, handshake_s=self._handshake_s)
-        if private:
-            admit_only(socket, os.geteuid())
+        admit_only(socket, os.geteuid())
         port = FrontPort(socket, "ipc")
         self.ports.append(port)
         self.on_open(port)
         with private_umask():
             socket.bind(f"ipc://{path}")
         self.on_bound(path)
-        if not private:
-            self._open_to_users.append(path)
-            self.show_to_users()
 
     def open_tcp(self, context: Any, died: Callable[[], None]) -> None:
         """Bind all of TCP and see that the door is kept.
@@ -196,7 +211,15 @@ class Fronts:
 
     def show_to_users(self) -> None:
         """Let other users knock where some of them have a grant, and nowhere else."""
-        mode = 0o666 if self._book.others else 0o600
+        others = self._book.others
+        if others and not self._open_to_users and not self._told:
+            self._told = True
+            log.warning(
+                "there are grants for other users of this host, but no socket for them: add "
+                "--bind unix:///path/to/agentd.sock",
+                extra={"action": "no_socket_for_users"},
+            )
+        mode = 0o666 if others else 0o600
         for path in self._open_to_users:
             with contextlib.suppress(OSError):
                 os.chmod(path, mode)

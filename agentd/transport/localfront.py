@@ -2,7 +2,7 @@
 
 The same to whoever serves it as ``front.FrontPort``: each message begins with its ``Origin``, and
 who makes work that helps nobody is served slowly. That is counted by process, as at a worker's own
-socket.
+socket; of other users all processes together, as they could have any number of them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,20 @@ __all__ = ["LocalFront"]
 
 
 class LocalFront(LocalRouter):
-    """A listening socket for clients of this user. In the loop's thread only."""
+    """A listening socket for clients of this host. In the loop's thread only."""
 
     kind: Literal["ipc"] = "ipc"
 
-    def __init__(self, listener: socket.socket, *, most: int, most_queued: int) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        *,
+        uids: Callable[[int], bool],
+        most: int,
+        most_queued: int,
+    ) -> None:
         # What the daemon is told it relays, so it takes nothing by shared memory.
-        super().__init__(listener, most=most, most_queued=most_queued, shares=False)
+        super().__init__(listener, uids=uids, most=most, most_queued=most_queued, shares=False)
         self.on_message: Callable[[Origin, int, int], None] = lambda _from, _frames, _size: None
         """As of ``FrontPort``."""
         self.on_accepted: Callable[[int], None] = lambda _fd: None
@@ -60,7 +67,7 @@ class LocalFront(LocalRouter):
         if len(messages) > before:
             # Who has gone has no descriptor any more: the next to come gets the same.
             there = fd if peer.route in self._peers else -1
-            origin = Origin(peer.route, f"uid:{peer.uid}", there, _name(peer))
+            origin = Origin(peer.route, f"uid:{peer.uid}", there, peer.owner)
             for message in messages[before:]:
                 message[0] = origin
                 self.on_message(origin, len(message) - 1, sum(map(len, message[1:])))
@@ -71,7 +78,3 @@ class LocalFront(LocalRouter):
         super()._drop(peer)
         if known:
             self.on_lost(peer.fd)
-
-
-def _name(peer: Peer) -> str:
-    return f"uid:{peer.uid} pid:{peer.pid}"

@@ -15,7 +15,7 @@ from agentd.transport.debts import REST_S, Debts
 from agentd.transport.faults import Faults
 from agentd.transport.localport import MAX_MESSAGE, MAX_QUEUED, flush_for
 from agentd.transport.origin import ROUTE_BYTES
-from agentd.transport.peer import Peer, peer_of
+from agentd.transport.peer import Peer, owner_of, peer_of
 from agentd.transport.shares import IN_DEBT, LOCAL_SHARE, SHARE, cost
 from agentd.transport.unreachable import Unreachable
 from agentd.transport.wire import Broken, Wire
@@ -149,7 +149,7 @@ class LocalRouter:
         Its process is not let in again for a while.
         """
         peer = self._peers.get(route)
-        if peer is not None and self._faults.add(peer.pid):
+        if peer is not None and self._faults.add(peer.owner):
             peer.came.clear()
             self._hang_up(peer)
 
@@ -184,7 +184,7 @@ class LocalRouter:
         """A message of that peer made work that helps nobody."""
         peer = self._peers.get(route)
         if peer is not None:
-            self._debts.charge(peer.pid, size)
+            self._debts.charge(peer.owner, size)
 
     def rest_s(self) -> float:
         """How long the loop may leave here what is waiting, unless ``fd`` tells of more."""
@@ -229,7 +229,7 @@ class LocalRouter:
             peer.broken = True
         if peer.resting and not peer.broken:
             return False
-        had, route, owes = 0, peer.route, self._debts.owes(peer.pid)
+        had, route, owes = 0, peer.route, self._debts.owes(peer.owner)
         while came and had < LOCAL_SHARE:
             frames = came.popleft()
             messages.append([route, *frames])
@@ -286,7 +286,7 @@ class LocalRouter:
 
     def _welcome(self, connected: socket.socket) -> None:
         who = peer_of(connected)
-        if who is None or not self._allowed(who[1]) or self._faults.is_shut_out(who[0]):
+        if who is None or not self._allowed(who[1]) or self._faults.is_shut_out(owner_of(*who)):
             self.refused += 1
             self.on_count()
             connected.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import struct
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 from agentd.transport.wire import Wire
 
-__all__ = ["Peer", "peer_of"]
+__all__ = ["Peer", "owner_of", "peer_of"]
 
 _UCRED: Final = struct.Struct("3i")
 
@@ -25,7 +26,7 @@ class Peer:
         "fd",
         "held_at",
         "lock",
-        "pid",
+        "owner",
         "resting",
         "route",
         "uid",
@@ -36,7 +37,7 @@ class Peer:
     def __init__(self, wire: Wire, route: bytes, pid: int, uid: int) -> None:
         self.wire = wire
         self.route = route
-        self.pid = pid  # whose work it is: another connection does not make it another's
+        self.owner = owner_of(pid, uid)
         self.uid = uid
         self.fd = wire.socket.fileno()
         self.lock = threading.Lock()  # protects the outbox
@@ -50,6 +51,14 @@ class Peer:
     def events(self) -> int:
         """What is to be told of its socket."""
         return (0 if self.resting else select.EPOLLIN) | (select.EPOLLOUT if self.writing else 0)
+
+
+def owner_of(pid: int, uid: int) -> str:
+    """Whose work it is: another connection does not make it another's.
+
+    Of this user each program is one; another user could have any number of them.
+    """
+    return f"uid:{uid} pid:{pid}" if uid == os.geteuid() else f"uid:{uid}"
 
 
 def peer_of(connected: socket.socket) -> tuple[int, int] | None:

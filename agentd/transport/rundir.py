@@ -73,7 +73,8 @@ def ipc_path(endpoint: str) -> str:
     scheme, _, path = endpoint.partition("://")
     if scheme not in ("ipc", "unix") or not path:
         raise ConfigError(
-            f"{endpoint!r} is not an endpoint; write ipc:///path/to/agentd.sock, or tcp://HOST:PORT"
+            f"{endpoint!r} is not an endpoint; write ipc:///path/to/agentd.sock, or "
+            "unix:///path/to/agentd.sock, or tcp://HOST:PORT"
         )
     if not path.startswith("/"):
         raise ConfigError(f"{endpoint!r}: the path of an ipc endpoint starts with /")
@@ -86,7 +87,7 @@ def ipc_path(endpoint: str) -> str:
 
 
 def is_unix(endpoint: str) -> bool:
-    """Whether it means a stream socket of this host, without ZeroMQ: that of an embedded daemon."""
+    """Whether it means a stream socket of this host, without ZeroMQ."""
     return endpoint.startswith("unix:")
 
 

@@ -55,7 +55,8 @@ def main() -> None:
     "--bind",
     metavar="ENDPOINT",
     multiple=True,
-    help="Where to listen: ipc:///absolute/path or tcp://HOST:PORT; may be given more than once.",
+    help="Where to listen: ipc:///absolute/path, unix:///absolute/path (for other users, too) or "
+    "tcp://HOST:PORT; may be given more than once.",
 )
 @click.option("--workers", type=int, metavar="N", help="Worker processes; 0: one per core.")
 @click.option(

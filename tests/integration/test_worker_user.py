@@ -314,7 +314,7 @@ def open_folder():
 
 
 def test_agents_call_each_other_as_far_as_a_grant_of_their_user_goes(start, open_folder):
-    place = start(bind=(f"ipc://{open_folder}/s",), workers=2)
+    place = start(bind=(f"unix://{open_folder}/s",), workers=2)
     one, other = (Lodger(to_dist=place.endpoint) for _ in range(2))
     with pytest.raises(DaemonNotFound, match=f"runs as uid {UID}, may not connect"):
         one.add(other, 1)
@@ -350,7 +350,7 @@ def test_a_daemon_with_capabilities_alone_gives_none_of_them_away(tmp_path, shor
     keys.write_grant(str(folder / "config"), keys_of_root, None)
     for each in (folder, *folder.rglob("*")):
         os.chown(each, other.pw_uid, other.pw_gid)
-    bind = (f"ipc://{folder}/s",)
+    bind = (f"unix://{folder}/s",)
     place = Place(folder, before=before, bind=bind, audit_file="off")
     try:
         assert int(Path(f"/proc/{place.process.pid}/status").read_text()
