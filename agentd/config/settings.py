@@ -22,9 +22,9 @@ class ServerConfig:
 
     bind: tuple[str, ...] = setting(
         (),
-        "Endpoints to listen on: ipc:///absolute/path for this user, unix:///absolute/path for other "
-        "users, too (docs/security.md), tcp://HOST:PORT only with keys; without one of the first two "
-        "also agentd.sock in the run folder.",
+        "Endpoints to listen on: ipc:///absolute/path for this user, unix:///absolute/path for "
+        "other users, too (docs/security.md), tcp://HOST:PORT only with keys; without one of the "
+        "first two also agentd.sock in the run folder.",
     )
     workers: int = setting(
         0,

@@ -22,7 +22,6 @@ from agentd.keys.files import config_folder
 from agentd.keys.reading import Reading
 from agentd.server.admin import Admin
 from agentd.server.audit import Audit, audit_path, silent
-from agentd.server.backlog import CALL_BYTES, Backlog
 from agentd.server.codestore import CodeStore
 from agentd.server.confine import to_be_read, worker_environment, worker_user
 from agentd.server.directory import Directory
@@ -42,6 +41,7 @@ from agentd.server.supervisor import EXIT_S, Place, Supervisor, Worker
 from agentd.server.trail import Trail
 from agentd.server.watchdog import Watchdog
 from agentd.transport import rundir
+from agentd.transport.backlog import CALL_BYTES, Backlog
 from agentd.transport.connections import SPARE, Connections, most_connections
 from agentd.transport.localfront import LocalFront
 from agentd.transport.loop import Loop

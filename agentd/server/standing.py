@@ -6,9 +6,9 @@ from dataclasses import fields
 from typing import Final, TypedDict
 
 from agentd.config import ServerConfig
-from agentd.server.backlog import Backlog
 from agentd.server.router import Router
 from agentd.server.watchdog import Watchdog
+from agentd.transport.backlog import Backlog
 from agentd.transport.connections import Connections
 from agentd.transport.process import resident_bytes
 from agentd.transport.recorder import Counted

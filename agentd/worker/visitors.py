@@ -45,6 +45,7 @@ from agentd.protocol.messages import (
     Pong,
     Read,
 )
+from agentd.transport.backlog import CALL_BYTES, Backlog
 from agentd.transport.connections import Connection
 from agentd.transport.faults import Faults
 from agentd.transport.loop import Loop
@@ -149,6 +150,15 @@ class Visitors:
         self.on_count: Callable[[], None] = lambda: None
         """Called when that has changed."""
         self._unfinished = Unfinished(door.connections, self._most, settings.daemon_bytes)
+        self._backlog = Backlog(
+            loop,
+            door.connections,
+            settings.client_bytes + CALL_BYTES * settings.client_calls,
+            settings.daemon_bytes,
+            self._faults.shut_out,
+        )
+        for number, front in enumerate(door.fronts):
+            self._backlog.follow(number, front)
         door.connections.on_lost = self._lost
         door.serve(self._from_peer)
         self._look()

@@ -117,6 +117,7 @@ def _polite(door: str, daemon: Served) -> Any:
 
 
 def target_at(door: str, daemon: Served, agent: Any) -> Target:
+    """An agent, as a hostile peer at that door is told of it."""
     import agentd
     from agentd.client.runtime import runtime
 

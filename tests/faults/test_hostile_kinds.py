@@ -1,6 +1,6 @@
 """Every kind of hostile peer, at every door, one after the other: the daemon outlives them all.
 
-What each does is in ``benchmarks/hostile/kinds.py``; how long others wait meanwhile is measured there.
+What each does is in ``benchmarks/hostile/kinds.py``; how long others wait is measured there, too.
 """
 
 import os

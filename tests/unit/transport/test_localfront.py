@@ -23,7 +23,9 @@ def path(tmp_path):
 
 @pytest.fixture
 def front(path):
-    made = LocalFront(local.listen(path), uids=lambda _uid: True, most=10_000, most_queued=1_000_000)
+    made = LocalFront(
+        local.listen(path), uids=lambda _uid: True, most=10_000, most_queued=1_000_000
+    )
     yield made
     made.close()
 
@@ -189,7 +191,9 @@ def test_of_whom_a_message_came_is_told_by_process(front, client):
 
 
 def test_long_frames_are_sent_as_they_are_and_not_shared(path):
-    front = LocalFront(local.listen(path), uids=lambda _uid: True, most=10_000_000, most_queued=100_000_000)
+    front = LocalFront(
+        local.listen(path), uids=lambda _uid: True, most=10_000_000, most_queued=100_000_000
+    )
     client = local.connect(path, LONG_S, shares=False)
     long = os.urandom(3_000_000)
     try:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from agentd.server.backlog import DEBTOR_SHARE, Backlog
+from agentd.transport.backlog import DEBTOR_SHARE, Backlog
 from agentd.transport.connections import Connection
 from tests.unit.server.fakes import FakeLoop
 

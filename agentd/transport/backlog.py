@@ -1,7 +1,7 @@
 """Clients over TCP that send much more than is taken of them: they are disconnected.
 
 ZeroMQ reads what they send without end, into this process. An honest program has no more waiting
-here than it may have open; somebody in debt (see ``transport/debts.py``) is served slowly, so that
+here than it may have open; somebody in debt (see ``debts``) is served slowly, so that
 what it sends piles up: it gets less room. Who is disconnected is not listened to for a while.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CALL_BYTES", "Backlog"]
 
-log = logging.getLogger("agentd.server")
+log = logging.getLogger("agentd.transport")
 
 CALL_BYTES: Final = 2_048
 """Memory that a call of a few arguments takes while it waits, at most: five frames and header."""
