@@ -244,7 +244,8 @@ def test_a_burst_of_an_honest_program_is_served(door, monkeypatch):
     agent = Victim(to_dist=door.open(door.build))
     assert agent.add() == 1
     calls = [agent.add.submit() for _ in range(15_000)]
-    assert [call.result() for call in calls] == list(range(2, 15_002))
+    # Sorted: some come too late on a busy machine, are refused, and sent again.
+    assert sorted(call.result() for call in calls) == list(range(2, 15_002))
     assert counters(door.daemon)["disconnected_backlog"] == 0
 
 
