@@ -69,6 +69,8 @@ class Connection:
     """Bytes that had come over TCP when it was last seen to have finished a message."""
     unfinished: int = 0
     """Bytes that have come over TCP since then."""
+    ended: bool = False
+    """By us: it is here until libzmq has seen it."""
 
 
 def most_connections(wanted: int) -> int:
@@ -181,12 +183,15 @@ class Connections:
     def end(self, connection: Connection) -> bool:
         """Disconnect it: libzmq finds it ended, and gives free what it holds for it.
 
-        False if it has gone by itself. Its descriptor may be another's by now, so it is ended only
+        False if it has gone by itself, or was ended before. Its descriptor may be another's by now, so it is ended only
         if that is a connection to one of our sockets.
         """
+        if connection.ended:
+            return False
         with _borrowed(connection.fd) as found:
             if found is None or not self._is_ours(found):
                 return False
+            connection.ended = True
             with contextlib.suppress(OSError):
                 found.shutdown(socket.SHUT_RDWR)
             return True
