@@ -183,8 +183,8 @@ class Connections:
     def end(self, connection: Connection) -> bool:
         """Disconnect it: libzmq finds it ended, and gives free what it holds for it.
 
-        False if it has gone by itself, or was ended before. Its descriptor may be another's by now, so it is ended only
-        if that is a connection to one of our sockets.
+        False if it has gone by itself, or was ended before. Its descriptor may be another's by
+        now, so it is ended only if that is a connection to one of our sockets.
         """
         if connection.ended:
             return False
