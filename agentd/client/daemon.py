@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from agentd.client.dialing import dial_daemon
-from agentd.client.link import Link, LinkDown, Pending
+from agentd.client.link import Link
+from agentd.client.pending import LinkDown, Pending
 from agentd.client.trust import Reader
 from agentd.client.ways import way_to
 from agentd.errors import AgentdError, CallTimeout, ConnectionLost, DaemonNotFound, ProtocolError

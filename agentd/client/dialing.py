@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from agentd.client.link import LinkDown, no_answer
+from agentd.client.pending import LinkDown, no_answer
 from agentd.errors import DaemonNotFound
 from agentd.transport import rundir
 from agentd.transport.local import connect

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agentd.client.breaks import MOVES, backoff
 from agentd.client.context import current
-from agentd.client.link import Link, LinkDown, Pending
+from agentd.client.link import Link
 from agentd.client.options import check_timeout
+from agentd.client.pending import LinkDown, Pending
 from agentd.client.runtime import runtime
 from agentd.client.saving import CHUNK
 from agentd.errors import AgentNotFound, CallTimeout, ConnectionLost, ProtocolError

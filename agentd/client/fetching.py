@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentd.client import references
 from agentd.client.breaks import MOVES, Breaks
-from agentd.client.link import LinkDown, Pending
+from agentd.client.pending import LinkDown, Pending
 from agentd.errors import (
     AgentdError,
     AgentNotFound,

@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from agentd.client.knocks import Knocks
-from agentd.client.link import Link, LinkDown, Pending
+from agentd.client.link import Link
+from agentd.client.pending import LinkDown, Pending
 from agentd.errors import AgentdError
 from agentd.protocol import QUIET_BEATS, patience
 from agentd.protocol.messages import Vouch, Vouched, Welcome

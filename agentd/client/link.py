@@ -1,28 +1,25 @@
 """One connection to one peer, used by many threads.
 
-Whichever thread waits for an answer reads the socket for all (leader/followers, Schmidt et al.,
-"Leader/Followers", PLoP 2000): a blocking call costs no thread switch. When nobody waits, the
-process's pump reads (``agentd.client.pump``).
+Whichever thread waits for an answer reads the socket for all (``agentd.client.readers``): a
+blocking call costs no thread switch. When nobody waits, the process's pump reads
+(``agentd.client.pump``).
 """
 
 from __future__ import annotations
 
 import itertools
-import os
-import select
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agentd.client.context import running, undisturbed
+from agentd.client.pending import Calls, LinkDown, Pending, call_back, no_answer
+from agentd.client.readers import Readers, Waiter
 from agentd.errors import (
     AgentdError,
     CallTimeout,
     ConnectionLost,
-    DaemonNotFound,
     PayloadTooLarge,
     ProtocolError,
     from_wire,
@@ -41,7 +38,6 @@ from agentd.protocol.messages import (
     Welcome,
 )
 from agentd.transport.localport import LocalPort
-from agentd.transport.lookout import Lookout
 from agentd.transport.unreachable import Unreachable
 
 if TYPE_CHECKING:
@@ -50,86 +46,12 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from agentd.client.attending import Attending
 
-__all__ = ["Link", "LinkDown", "Pending", "no_answer"]
+__all__ = ["Link"]
 
 CLOCK_S = 0.1
 """A round trip that is longer tells too little about the peer's clock, once a shorter one told."""
 IN_A_ROW = 64
 """After so many requests that nobody waits for, who sends the next one reads what has come."""
-MAX_FOLLOW_S = 1.0
-"""A follower looks at least this often whether it has to lead."""
-
-
-Calls = list[Callable[[], None]]
-"""What is to be called once the lock is free."""
-
-
-class LinkDown(ConnectionLost):
-    """The connection broke under an open request. Internal: callers find out what it means."""
-
-
-class Pending:
-    """A request on its way. Settled once: with a message and its payload, or with a failure."""
-
-    __slots__ = (
-        "accepted",
-        "callback",
-        "chunks",
-        "done",
-        "failure",
-        "id",
-        "lazy",
-        "message",
-        "on_change",
-        "oneway",
-        "payload",
-        "waiter",
-    )
-
-    def __init__(self, number: int, callback: Callable[[Pending], None] | None) -> None:
-        self.id = number
-        self.callback = callback
-        """Called once settled, in the thread that reads; for requests nobody waits for."""
-        self.message: Message | None = None
-        self.payload: Sequence[Any] = ()
-        self.failure: AgentdError | None = None
-        self.accepted: Accepted | None = None
-        self.oneway = False
-        """``Accepted`` is all the answer there will be."""
-        self.chunks: deque[tuple[Chunk, Sequence[Any]]] = deque()
-        """Items of a stream that came and were not taken yet."""
-        self.on_change: Callable[[], None] | None = None
-        """Called once, at the next item or the end."""
-        self.done = False
-        self.lazy = False
-        """Nobody is to be told at once: whoever wants to know comes and looks."""
-        self.waiter: _Waiter | None = None
-
-    @classmethod
-    def failed(cls, error: AgentdError) -> Pending:
-        """One that could not be sent."""
-        pending = cls(0, None)
-        pending.failure = error
-        pending.done = True
-        return pending
-
-    def outcome(self) -> tuple[Message, Sequence[Any]]:
-        """The answer; raises the error that the peer reported. Only once settled."""
-        if self.failure is not None:
-            raise self.failure
-        assert self.message is not None
-        return self.message, self.payload
-
-
-class _Waiter:
-    """A thread that waits; it sleeps on the lock while another one leads."""
-
-    __slots__ = ("bed", "fresh")
-
-    def __init__(self, *, fresh: bool) -> None:
-        self.fresh = fresh  # what it waits for was sent just now
-        self.bed = threading.Lock()
-        self.bed.acquire()
 
 
 class Link:
@@ -177,15 +99,8 @@ class Link:
         self._lock = port.lock
         self._numbers = itertools.count(1)
         self._pending: dict[int, Pending] = {}
-        self._leader: _Waiter | None = None
-        self._followers: list[_Waiter] = []
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._poll = select.poll()
-        self._look = partial(self._poll.poll, 0)
-        self._lookout = Lookout()
         self.fds = port.fds
-        for fd in (*self.fds, self._wake):
-            self._poll.register(fd, select.POLLIN)
+        self._readers = Readers(port.fds, port.lock)
         self.down: AgentdError | None = None
         """Why it is of no use any more."""
         self.attending: Attending | None = None
@@ -295,11 +210,11 @@ class Link:
                     if not self._watched:
                         self._watched = True
                         self._watch(self)
-                elif callback is not None and self._leader is None:
+                elif callback is not None and self._readers.leader is None:
                     self._ask_pump()
                 if waiting:
                     self._read(settled)
-        _call_back(settled)
+        call_back(settled)
         if failure is not None:
             raise failure
         return pending
@@ -315,7 +230,7 @@ class Link:
         if pending.lazy:
             pending.lazy = False
             self._lazy -= 1
-        if self._leader is None:
+        if self._readers.leader is None:
             self._ask_pump()
 
     def unread(self, reads: int) -> int | None:
@@ -325,11 +240,11 @@ class Link:
         """
         settled: Calls = []
         with self._lock:
-            if self._reads == reads and self._leader is None:
+            if self._reads == reads and self._readers.leader is None:
                 self._read(settled)
             self._watched = self.down is None and bool(self._pending)
             seen = self._reads if self._watched else None
-        _call_back(settled)
+        call_back(settled)
         return seen
 
     @undisturbed
@@ -359,8 +274,8 @@ class Link:
         settled: Calls = []
         with self._lock:
             if self._forget(pending):
-                self._changed(pending, settled)
-        _call_back(settled)
+                pending.changed(settled)
+        call_back(settled)
 
     def _forget(self, pending: Pending) -> bool:
         known = self._pending.pop(pending.id, None) is not None
@@ -391,7 +306,7 @@ class Link:
                     mark = self._told = next(self._numbers)
                     if waiting:
                         self._read(settled)
-        _call_back(settled)
+        call_back(settled)
         return mark
 
     def has_shown(self, mark: int) -> bool:
@@ -415,7 +330,8 @@ class Link:
         ``fresh``: it was sent just now, and its answer is hardly here.
         """
         settled: Calls = []
-        me: _Waiter | None = None
+        readers = self._readers
+        me: Waiter | None = None
         skip = fresh and self._level
         self._lock.acquire()
         try:
@@ -432,58 +348,34 @@ class Link:
                     call = running.get()
                     if call is not None:
                         call.gives_way()
-                    me = pending.waiter = _Waiter(fresh=fresh)
+                    me = pending.waiter = Waiter(readers, fresh=fresh)
                 limit = None if deadline is None else deadline - now
                 if settled:
                     self._lock.release()
                     try:
-                        _call_back(settled)
+                        call_back(settled)
                     finally:
                         self._lock.acquire()
-                elif self._leader is None:
-                    self._lead(me, limit)
+                elif readers.leader is None:
+                    readers.lead(me, limit)
                 else:
-                    self._follow(me, limit)
+                    readers.follow(me, limit)
         finally:
             if me is not None:
                 pending.waiter = None
-                if me in self._followers:
-                    self._followers.remove(me)
+                if me in readers.followers:
+                    readers.followers.remove(me)
             self._hand_over()
             self._lock.release()
-            _call_back(settled)
-
-    def _lead(self, me: _Waiter, limit: float | None) -> None:
-        self._leader = me
-        self._lock.release()
-        roused = False
-        sleep = partial(self._poll.poll, None if limit is None else limit * 1000 + 1)
-        try:
-            events = self._lookout.wait(self._look, sleep) if me.fresh else sleep()
-            roused = any(fd == self._wake for fd, _ in events)
-        finally:
-            self._lock.acquire()
-            self._leader = None
-            if roused:
-                os.eventfd_read(self._wake)
-
-    def _follow(self, me: _Waiter, limit: float | None) -> None:
-        if me not in self._followers:
-            self._followers.append(me)
-        self._lock.release()
-        try:
-            me.bed.acquire(
-                timeout=MAX_FOLLOW_S if limit is None else max(0.0, min(limit, MAX_FOLLOW_S))
-            )
-        finally:
-            self._lock.acquire()
+            call_back(settled)
 
     def _hand_over(self) -> None:
         """Let somebody else read, if anybody needs it."""
-        if self._leader is not None or self.down is not None:
+        readers = self._readers
+        if readers.leader is not None or self.down is not None:
             return
-        if self._followers:
-            self._rouse(self._followers.pop(0))
+        if readers.followers:
+            readers.followers.pop(0).wake()
         elif self._is_wanted():
             self._ask_pump()
 
@@ -491,21 +383,15 @@ class Link:
         """Whether somebody who does not read himself is to be told at once."""
         return len(self._pending) > self._lazy
 
-    def _rouse(self, waiter: _Waiter) -> None:
-        if waiter is self._leader:
-            os.eventfd_write(self._wake, 1)
-        elif waiter.bed.locked():
-            waiter.bed.release()
-
     # -- reading -----------------------------------------------------------------------------------
     def pump(self) -> bool:
         """Read what is there; True if the pump is needed further. Called by the pump."""
         settled: Calls = []
         with self._lock:
             self._read(settled)
-            further = self.down is None and self._is_wanted() and self._leader is None
+            further = self.down is None and self._is_wanted() and self._readers.leader is None
             self._armed = further
-        _call_back(settled)
+        call_back(settled)
         return further
 
     @undisturbed
@@ -514,7 +400,7 @@ class Link:
         settled: Calls = []
         with self._lock:
             self._read(settled)
-        _call_back(settled)
+        call_back(settled)
 
     def _read(self, settled: Calls) -> None:
         if self.down is not None:
@@ -568,13 +454,13 @@ class Link:
         if isinstance(message, Chunk):
             if message.items:
                 pending.chunks.append((message, frames[1:]))
-                self._changed(pending, settled)
+                pending.changed(settled)
             return
         if isinstance(message, Accepted) and pending.accepted is None:
             pending.accepted = message
             if not pending.oneway:
                 if pending.waiter is not None:
-                    self._rouse(pending.waiter)
+                    pending.waiter.wake()
                 return
         self._done(pending, message, frames, settled)
 
@@ -586,7 +472,7 @@ class Link:
                 self._lazy -= 1
             pending.message = message
             pending.payload = frames[1:]
-            self._settle(pending, settled)
+            pending.settle(settled)
 
     def _ends(self, message: Error, settled: Calls) -> bool:
         """Whether the peer says with it that this connection is of no use."""
@@ -605,21 +491,7 @@ class Link:
         pending.payload = frames[1:]
         if isinstance(message, Error) and message.code != "raised":
             pending.failure = from_wire(message.code, message.message, message.facts)
-        self._settle(pending, settled)
-
-    def _settle(self, pending: Pending, settled: Calls) -> None:
-        pending.done = True
-        self._changed(pending, settled)
-        if pending.callback is not None:
-            settled.append(partial(pending.callback, pending))
-            pending.callback = None
-
-    def _changed(self, pending: Pending, settled: Calls) -> None:
-        if pending.waiter is not None:
-            self._rouse(pending.waiter)
-        if pending.on_change is not None:
-            settled.append(pending.on_change)
-            pending.on_change = None
+        pending.settle(settled)
 
     def _break(self, why: str, settled: Calls, *, for_good: bool = False) -> None:
         self.down = LinkDown(why, endpoint=self.endpoint)
@@ -632,9 +504,9 @@ class Link:
                 if for_good
                 else LinkDown(why, endpoint=self.endpoint, sent=True)
             )
-            self._settle(request, settled)
-        for follower in self._followers:
-            self._rouse(follower)
+            request.settle(settled)
+        for follower in self._readers.followers:
+            follower.wake()
 
     def stop_attending(self) -> None:
         """There is nothing to be read any more."""
@@ -648,7 +520,7 @@ class Link:
         self._lazy = 0
         for request in pending.values():
             request.failure = refusal
-            self._settle(request, settled)
+            request.settle(settled)
         self._break(refusal.message, settled)
 
     # -- ending ------------------------------------------------------------------------------------
@@ -662,9 +534,9 @@ class Link:
         with self._lock:
             if self.down is None:
                 self._break(why, settled, for_good=for_good)
-            if self._leader is not None:
-                self._rouse(self._leader)
-        _call_back(settled)
+            if self._readers.leader is not None:
+                self._readers.leader.wake()
+        call_back(settled)
 
     @undisturbed
     def ping(self) -> None:
@@ -704,26 +576,9 @@ class Link:
         with self._lock:
             self._port.close_locked(linger_ms)
 
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:
-        wake = self.__dict__.get("_wake")
-        if wake is not None:
-            close(wake)  # as the interpreter ends there may be no ``os`` any more
-
-
-def no_answer(endpoint: str) -> DaemonNotFound:
-    """Somebody listens there, but says nothing."""
-    return DaemonNotFound(
-        f"{endpoint} accepts connections but does not answer", endpoint=endpoint, silent=True
-    )
-
 
 def _both(
     first: Callable[[Pending], None], second: Callable[[Pending], None], pending: Pending
 ) -> None:
     first(pending)
     second(pending)
-
-
-def _call_back(settled: Calls) -> None:
-    while settled:
-        settled.pop(0)()

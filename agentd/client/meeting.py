@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from agentd.client.breaks import backoff
-from agentd.client.link import Link, LinkDown
+from agentd.client.link import Link
+from agentd.client.pending import LinkDown
 from agentd.errors import AgentdError, ConnectionLost
 from agentd.protocol import PROTOCOL, local_versions
 from agentd.protocol.messages import Hello

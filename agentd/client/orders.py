@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentd.client.breaks import MOVES, backoff
-from agentd.client.link import Link, LinkDown, Pending
+from agentd.client.link import Link
+from agentd.client.pending import LinkDown, Pending
 from agentd.client.shipping import Shipping
 from agentd.errors import ConnectionLost, ProtocolError, TooLate
 from agentd.protocol.messages import Create

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from agentd.client import references
 from agentd.client.breaks import MOVES, backoff
 from agentd.client.lines import Lines
-from agentd.client.link import LinkDown, Pending
 from agentd.client.orders import Creation, broke_often
+from agentd.client.pending import LinkDown, Pending
 from agentd.errors import (
     AgentCreationError,
     AgentdError,

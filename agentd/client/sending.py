@@ -15,8 +15,9 @@ from agentd.client.breaks import Breaks
 from agentd.client.calling import decode_value
 from agentd.client.fetching import Outcome, open_outcome
 from agentd.client.held import Held
-from agentd.client.link import Link, LinkDown, Pending
+from agentd.client.link import Link
 from agentd.client.outgoing import Outgoing
+from agentd.client.pending import LinkDown, Pending
 from agentd.client.proxy import RpcObject, announce, session_of, target
 from agentd.client.session import LATE_S, is_elsewhere
 from agentd.errors import (

@@ -15,9 +15,10 @@ from agentd.client import references
 from agentd.client.breaks import Breaks
 from agentd.client.daemon import CONNECT_TIMEOUT_S, Daemon
 from agentd.client.heartbeats import Heartbeats
-from agentd.client.link import Link, LinkDown
+from agentd.client.link import Link
 from agentd.client.meeting import Meetings
 from agentd.client.orders import Orders
+from agentd.client.pending import LinkDown
 from agentd.client.places import Places
 from agentd.client.releases import Releases
 from agentd.client.workers import Workers

@@ -6,7 +6,8 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from agentd.client.link import Link, LinkDown, Pending
+from agentd.client.link import Link
+from agentd.client.pending import LinkDown, Pending
 from agentd.protocol.messages import Offer, Supply, Wanted
 from agentd.serialization import Bundle
 

@@ -14,8 +14,9 @@ from agentd.client.breaks import MOVES, Breaks
 from agentd.client.calling import await_ready
 from agentd.client.context import current
 from agentd.client.farewell import leave
-from agentd.client.link import Link, LinkDown, Pending
+from agentd.client.link import Link
 from agentd.client.outgoing import Outgoing
+from agentd.client.pending import LinkDown, Pending
 from agentd.client.proxy import RpcObject, session_of, target
 from agentd.client.session import LATE_S, Session, is_elsewhere
 from agentd.errors import (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from agentd.client.link import LinkDown, no_answer
+from agentd.client.pending import LinkDown, no_answer
 from agentd.errors import AgentdError, AuthenticationFailed, ConfigError, DaemonNotFound
 from agentd.keys import config_folder, load_pair, pin_for
 from agentd.protocol.messages import Ready

@@ -10,7 +10,7 @@ from agentd.client.proxy import RpcObject, session_of, target
 from agentd.client.streaming import Stream
 
 if TYPE_CHECKING:
-    from agentd.client.link import LinkDown
+    from agentd.client.pending import LinkDown
 
 __all__ = ["Seen", "Watch", "fetch", "look", "put", "watch"]
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from agentd.client.dialing import dial_worker
 from agentd.client.doors import Doors
-from agentd.client.link import Link, LinkDown
+from agentd.client.link import Link
+from agentd.client.pending import LinkDown
 from agentd.errors import AgentdError, CallTimeout, ConnectionLost, DaemonNotFound
 from agentd.protocol.messages import Ready, Vouch
 from agentd.transport import rundir

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from agentd.client import places
-from agentd.client.link import LinkDown
 from agentd.client.orders import Creation
+from agentd.client.pending import LinkDown
 from agentd.client.places import Places
 from agentd.errors import TooLate
 from agentd.protocol.messages import Ready

@@ -4,7 +4,7 @@ import pytest
 
 from agentd import Retry
 from agentd.client.about import IDEMPOTENT
-from agentd.client.link import LinkDown
+from agentd.client.pending import LinkDown
 from agentd.errors import (
     AgentCrashed,
     AgentNotFound,

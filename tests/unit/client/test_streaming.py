@@ -24,8 +24,9 @@ def stream(world, monkeypatch):
 
 def test_a_thread_that_waits_for_an_item_is_woken_when_the_stream_is_closed(stream, monkeypatch):
     waits = threading.Event()
-    lead = stream._link._lead
-    monkeypatch.setattr(stream._link, "_lead", lambda *args: (waits.set(), lead(*args)))
+    readers = stream._link._readers
+    lead = readers.lead
+    monkeypatch.setattr(readers, "lead", lambda *args: (waits.set(), lead(*args)))
     found = []
     reader = threading.Thread(target=lambda: found.extend(stream), daemon=True)
     reader.start()
