@@ -162,8 +162,8 @@ class Sending:
         with self._lock:
             tell = self._sent and not self.released
             self.released = True
-        if tell and not self._kept:
-            self._session.releases.add(self._aim.agent, self.key)
+        if tell:
+            self._tell_release()
 
     def _was_sent(self) -> None:
         with self._lock:
@@ -172,7 +172,12 @@ class Sending:
             handed_on = self._handed_on
         if handed_on:
             self._session.keep(self._aim.agent, self.key)
-        if tell and not self._kept:
+        if tell:
+            self._tell_release()
+
+    def _tell_release(self) -> None:
+        # Not of the process that we were forked from: its lock may be held for ever here.
+        if not self._kept and self._session.alive:
             self._session.releases.add(self._aim.agent, self.key)
 
     def _located(self, found: Pending | AgentdError) -> None:

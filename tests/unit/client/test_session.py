@@ -270,6 +270,19 @@ def fetched(world, submit):
     return session
 
 
+def test_a_forked_child_releases_nothing_of_its_parents(world, submit, monkeypatch):
+    session = world.session()
+    session.daemon.connect()
+    result = submit(session)
+    read(session, world)
+    added = []
+    monkeypatch.setattr(session.releases, "add", lambda *release: added.append(release))
+    session.alive = False  # as in a child, in which nobody frees the locks of other threads
+    result._agentd_sending.release()
+    assert result._agentd_sending.released
+    assert added == []
+
+
 def test_a_release_that_was_under_way_over_a_connection_that_breaks_is_told_again(world, submit):
     session = fetched(world, submit)
     world.worker.silent = True
