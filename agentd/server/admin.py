@@ -122,6 +122,7 @@ class Admin:
                         "agents": len(w.agents),
                         "restarts": w.restarts,
                         "dedicated": w.dedicated,
+                        "port": w.port,
                     }
                     for w in self._supervisor.workers.values()
                 ],

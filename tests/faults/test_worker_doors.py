@@ -3,6 +3,7 @@
 And where a worker's door cannot be reached, or is shut, calls go on by the daemon.
 """
 
+import asyncio
 import datetime
 import os
 import re
@@ -98,6 +99,60 @@ def test_each_worker_has_a_port_and_keys_of_its_own(door, start):
     assert door.pair.public not in {found.key for found in places}
     assert [each.add(1) for each in agents] == [1, 1, 1]
     assert len(links(door)) == 3
+
+
+def test_asyncio_files_and_watched_values_go_there_too(door, start, tmp_path):
+    agent = agentd.connect(opened(door, start)).create("tests.faults.test_worker_doors:Giver")
+    many = agentd.aio(agent)
+
+    async def use():
+        counted = await asyncio.gather(*(many.add() for _ in range(100)))
+        return sorted(counted), [item async for item in many.count_to(50)]
+
+    (tmp_path / "big").write_bytes(os.urandom(5_000_000))
+    assert agent.add() == 1
+    pause(door.daemon.process.pid)
+    try:
+        assert asyncio.run(use()) == (list(range(2, 102)), list(range(50)))
+        saved = agent.give(str(tmp_path / "big")).save(tmp_path / "saved")
+        assert saved.read_bytes() == (tmp_path / "big").read_bytes()
+        seen = agentd.handle(agent).watch("count")
+        assert next(seen)[0] == 101
+        agent.add()
+        assert next(seen)[0] == 102
+        seen.close()
+    finally:
+        door.daemon.signal(signal.SIGCONT)
+
+
+class Giver(agentd.Agent):
+    def __init__(self):
+        self.count = 0
+
+    def add(self):
+        self.count += 1
+        return self.count
+
+    def count_to(self, n):
+        yield from range(n)
+
+    def give(self, path):
+        return agentd.File(path)
+
+
+@pytest.mark.parametrize("host", ["::1", "localhost"])
+def test_it_is_reached_wherever_the_daemon_is(door, start, host):
+    """By the kind of address by which the daemon answered."""
+    try:
+        endpoint = opened(door, start, host=f"[{host}]" if ":" in host else host)
+    except AssertionError:
+        if host == "::1" and "cannot be listened on" in door.daemon.said():
+            pytest.skip("this machine has no IPv6")
+        raise
+    agent = agentd.connect(endpoint).create(LEDGER)
+    assert agent.add(1) == 1
+    [link] = links(door)
+    assert link.reached.rpartition(":")[2] == str(place(door, agent).port)
 
 
 def test_who_comes_by_another_way_is_told_nothing_of_it(door, agent):

@@ -9,6 +9,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ import pytest
 
 import agentd
 from agentd import keys
+from agentd.client.runtime import runtime
 from agentd.errors import (
     AgentCrashed,
     AuthenticationFailed,
@@ -32,6 +34,7 @@ from agentd.server.launcher import LocalLauncher
 from tests.integration import othering
 from tests.integration.conftest import environment, until_gone, wait_until
 from tests.integration.lodgers import Lodger, attempt
+from tests.integration.networked import PORTS
 from tests.integration.othering import OTHER, UID, opened
 
 REASON = othering.why_not()
@@ -103,11 +106,13 @@ def start(short):
     """``start(**settings)``: a daemon of the test's own, in a folder that is root's alone."""
     started = []
 
-    def start(**settings):
+    def start(*, authorized=(), **settings):
         folder = Path(short, f"p{len(started)}")
         folder.mkdir(mode=0o700)
         (folder / "run").mkdir(mode=0o700)
         keys.make_pair(str(folder / "config"), "server", "s")
+        for grant, key in authorized:
+            keys.write_grant(str(folder / "config"), grant, key)
         started.append(Place(folder, **settings))
         return started[-1]
 
@@ -446,3 +451,27 @@ def test_a_stop_by_signal_is_clean(start):
     place = start()
     place.process.send_signal(signal.SIGTERM)
     assert place.process.wait(30) == 0
+
+
+def test_clients_over_tcp_reach_such_a_worker_by_its_own_port(start, short, monkeypatch):
+    """It has keys that it made itself, and is told grants whose files are closed to it."""
+    client = Path(short, "client")
+    me = keys.make_pair(str(client), "client", "me")
+    grant = Grant(keys.who_of(me.public), "me", frozenset({Role.ADMIN}), ("*",), ("*",))
+    monkeypatch.setenv("AGENTD_CONFIG_DIR", str(client))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        endpoint = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    own = f"ipc://{short}/p0/run/s"
+    place = start(authorized=[(grant, me.public)], bind=(own, endpoint), worker_ports=PORTS)
+    server = keys.load_pair(str(place.config), "server")
+    keys.write_pin(str(client), endpoint, server.public, code=True)
+
+    agent = Lodger(to_dist=endpoint)
+
+    assert agent.who()[0] == (UID,) * 3
+    [worker] = place.client.info()["workers"]
+    [link] = runtime().session_at(endpoint).workers.links.values()
+    assert link.reached == f"tcp://127.0.0.1:{worker['port']}"
+    for file in (place.config / "server.secret", place.config / "authorized.d" / "me.toml"):
+        assert file.read_bytes()
+        assert agent.attempt("read", str(file)) == "PermissionError"
