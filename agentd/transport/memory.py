@@ -9,13 +9,15 @@ Where the system has none, all goes on as before.
 from __future__ import annotations
 
 import ctypes
+import math
 import mmap
 import os
 from typing import Any, Final
 
+from agentd.transport.constants import FROM, Constants, where
 from agentd.transport.rooms import PAGE, Rooms
 
-__all__ = ["HUGE_FROM", "changeable", "constant", "copy", "rooms"]
+__all__ = ["HUGE_FROM", "changeable", "constant", "constants", "copy", "rooms"]
 
 HUGE_FROM: Final = 4 * 1024 * 1024
 """Less is cheaper in ordinary pages: allocators keep it."""
@@ -25,15 +27,15 @@ _WRITABLE: Final = 0x200  # PyBUF_WRITE
 
 rooms: Final = Rooms()
 """Of this process."""
-os.register_at_fork(after_in_child=rooms.forget)
+constants: Final = Constants(lambda: rooms.kept)
+"""The same."""
+for _keeper in (rooms, constants):
+    os.register_at_fork(after_in_child=_keeper.forget)
 
 # The documented way to make bytes in place: fresh ones, which nobody else has seen, may be written.
 _make: Any = ctypes.pythonapi.PyBytes_FromStringAndSize
 _make.restype = ctypes.py_object
 _make.argtypes = [ctypes.c_char_p, ctypes.c_ssize_t]
-_where: Any = ctypes.pythonapi.PyBytes_AsString
-_where.restype = ctypes.c_void_p
-_where.argtypes = [ctypes.py_object]
 _view: Any = ctypes.pythonapi.PyMemoryView_FromMemory
 _view.restype = ctypes.py_object
 _view.argtypes = [ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int]
@@ -42,12 +44,21 @@ _madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 def constant(size: int) -> tuple[bytes, memoryview]:
-    """Fresh bytes, and a view to fill them through before anybody else gets them.
+    """Bytes that nobody has, and a view to fill them through before anybody else gets them.
 
     The view does not keep them: it must not outlive them.
     """
-    made = _make(None, size)
-    start = _where(made)
+    known = constants.take(size) if size > FROM else None
+    if known is not None:
+        return known, _view(where(known), size, _WRITABLE)
+    try:
+        made = _make(None, size)
+    except MemoryError:  # this process may use no more, what is kept included
+        constants.let_go(math.inf)
+        rooms.let_go(math.inf)
+        made = _make(None, size)
+    constants.add(made)
+    start = where(made)
     if size >= HUGE_FROM:
         first = -(-start // PAGE) * PAGE
         _madvise(first, (start + size) // PAGE * PAGE - first, mmap.MADV_HUGEPAGE)
