@@ -170,7 +170,11 @@ class Source:
     def __init__(self, who="one"):
         self.who = who
         self.sent = []
+        self.left = []
         self.gone = False
+
+    def leave(self, number):
+        self.left.append(number)
 
     def answer(self, message, payload=()):
         if self.gone:
