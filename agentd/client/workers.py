@@ -195,7 +195,8 @@ class Workers:
                 self._doubted.discard(address)
                 if link is not None:
                     link.close()
-                dead.append(address)
+                if self._doors is None:  # else the way may be broken, and the worker well
+                    dead.append(address)
         finally:
             self._lock.release()
         return dead

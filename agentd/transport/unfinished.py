@@ -2,12 +2,14 @@
 
 ZeroMQ keeps the parts of a message until it is whole, unseen and without bound. A daemon looks at
 its memory as a whole for that (``server/watchdog.py``). That of a worker is its agents', and tells
-nothing: so it is looked how much has come by each connection since it last finished a message.
+nothing: so what has come by each connection is compared with what of it was taken as messages.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+from typing import Final
 
 from agentd.transport.connections import Connection, Connections
 
@@ -15,45 +17,77 @@ __all__ = ["Unfinished"]
 
 log = logging.getLogger("agentd.transport")
 
+SMALL: Final = 64 * 1024
+"""So little beside messages that were taken is none: ZeroMQ's own heartbeats, and the handshake."""
+BEATS: Final = 128
+"""Bytes that those may be in a second while no message comes."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A connection when it was looked at."""
+
+    received: int = 0
+    taken: int = 0
+    messages: int = 0
+    waiting: float = 0.0
+    """Bytes of what is no message yet, or was not taken."""
+
 
 class Unfinished:
     """Looks at all connections. In the loop's thread only."""
 
     def __init__(self, connections: Connections, most: int, most_together: int) -> None:
-        """``most``: bytes of a message that is under way; ``most_together``: of all of them."""
+        """``most``: bytes that may have come by one and not be messages that were taken.
+
+        ``most_together``: by all of them.
+        """
         self._connections = connections
-        self._most = most + most // 8  # as it is sealed, part by part
+        self._most = most
         self._most_together = most_together
+        self._seen: dict[Connection, _Seen] = {}
         self.disconnected = 0
         """Peers that had sent more."""
 
-    def look(self) -> bool:
+    def look(self, elapsed_s: float) -> bool:
         """Disconnect who has sent too much; and, if it is too much in all, who has sent most.
 
-        Whether there was somebody.
+        ``elapsed_s``: since the last look. Whether there was somebody.
         """
-        before = self.disconnected
-        waiting: dict[Connection, int] = {}
+        before, self._seen = self._seen, {}
         for connection in self._connections:
-            self._connections.look(connection)
-            if connection.unfinished > self._most:
-                self._end(connection)
-            else:
-                waiting[connection] = connection.unfinished
+            if connection.ended:
+                continue
+            seen = self._seen[connection] = before.get(connection) or _Seen()
+            self._look_at(connection, seen, elapsed_s)
+        known = self.disconnected
+        waiting = {connection: seen.waiting for connection, seen in self._seen.items()}
         total = sum(waiting.values())
-        while total > self._most_together:
-            worst = max(waiting, key=waiting.__getitem__)
-            total -= waiting.pop(worst)
-            self._end(worst)
-        return self.disconnected > before
+        for connection in sorted(waiting, key=waiting.__getitem__, reverse=True):
+            size = waiting[connection]
+            if size <= self._most and total <= self._most_together:
+                break
+            total -= size
+            self._end(connection, int(size))
+        return self.disconnected > known
 
-    def _end(self, connection: Connection) -> None:
+    def _look_at(self, connection: Connection, seen: _Seen, elapsed_s: float) -> None:
+        received, taken = self._connections.received(connection), connection.bytes
+        seen.waiting += received - seen.received - (taken - seen.taken)
+        if connection.messages == seen.messages:
+            seen.waiting -= BEATS * elapsed_s
+        elif seen.waiting < SMALL:
+            seen.waiting = 0.0
+        seen.waiting = max(0.0, seen.waiting)
+        seen.received, seen.taken, seen.messages = received, taken, connection.messages
+
+    def _end(self, connection: Connection, size: int) -> None:
         who = self._connections.who(connection)
         if self._connections.end(connection):
             self.disconnected += 1
             log.warning(
-                "%s was disconnected: it sent %d MiB without finishing a message",
+                "%s was disconnected: of what it sent %d MiB are no message yet",
                 who,
-                connection.unfinished >> 20,
-                extra={"action": "disconnected_unfinished", "peer": who},
+                size >> 20,
+                extra={"action": "disconnected_unfinished", "peer": who, "waiting": size},
             )

@@ -149,14 +149,11 @@ class Visitors:
         """Peers that did not read what they had asked for."""
         self.on_count: Callable[[], None] = lambda: None
         """Called when that has changed."""
-        self._unfinished = Unfinished(door.connections, self._most, settings.daemon_bytes)
-        self._backlog = Backlog(
-            loop,
-            door.connections,
-            settings.client_bytes + CALL_BYTES * settings.client_calls,
-            settings.daemon_bytes,
-            self._faults.shut_out,
-        )
+        most = settings.client_bytes + CALL_BYTES * settings.client_calls
+        together = settings.daemon_bytes
+        self._unfinished = Unfinished(door.connections, most, together)
+        self._looked_at = loop.clock()
+        self._backlog = Backlog(loop, door.connections, most, together, self._faults.shut_out)
         for number, front in enumerate(door.fronts):
             self._backlog.follow(number, front)
         door.connections.on_lost = self._lost
@@ -181,9 +178,10 @@ class Visitors:
     def _look(self) -> None:
         """Grants end by themselves, too; and not everybody who sends sends messages."""
         began = self._loop.clock()
+        elapsed, self._looked_at = began - self._looked_at, began
         try:
             self._evict(self._book.take(None))
-            if self._unfinished.look():
+            if self._unfinished.look(elapsed):
                 self._loop.later(LATE_S, give_memory_back)
         finally:  # a look that fails must not be the last one
             took = self._loop.clock() - began

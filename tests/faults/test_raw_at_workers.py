@@ -14,8 +14,7 @@ from agentd import keys
 from agentd.keys import Role
 from agentd.protocol.messages import Call, Error, Ping, Pong, Result, Welcome
 from benchmarks.hostile.curve import DEALER, metadata
-from tests.faults.doors import Door
-from tests.faults.harness import Daemon, wait_until
+from tests.faults.harness import wait_until
 from tests.faults.test_hostile_peers import counters
 from tests.faults.test_raw_curve import CLAIMS, MIB, Peer
 from tests.faults.test_worker_doors import PORTS, AtWorker, connections_to, place
@@ -24,21 +23,10 @@ from tests.faults.zmtp import Polite, introduction
 
 
 @pytest.fixture
-def door(tmp_path, monkeypatch):
-    """A daemon on TCP whose workers are, too: ``open`` starts it."""
-    made = []
-
-    def build(*, wait, **settings):
-        made.append(Daemon(**settings))
-        return made[-1]
-
-    one = Door(tmp_path)
-    monkeypatch.setenv("AGENTD_CONFIG_DIR", one.client)
-    one.grant()
-    one.build = build
-    yield one
-    for daemon in made:
-        daemon.end()
+def door(door):
+    """One through which its client may come."""
+    door.grant()
+    return door
 
 
 class Site:
@@ -174,7 +162,7 @@ def test_who_stops_in_the_middle_of_a_message_holds_up_nobody(door, opened):
     ids=["of 1 MiB", "empty"],
 )
 def test_who_never_finishes_a_message_is_disconnected(door, opened, part, times):
-    site = opened(max_message_bytes=32 * MIB)
+    site = opened(max_message_bytes=16 * MIB, client_bytes=16 * MIB, client_calls=1000)
     peer = site.meet(door.me.secret)
     worker = door.daemon.client.info()["workers"][0]["pid"]
     before = resident(worker)
@@ -185,8 +173,7 @@ def test_who_never_finishes_a_message_is_disconnected(door, opened, part, times)
 
 
 def test_many_who_never_finish_are_not_more_together_than_one_may_have_open(door, opened):
-    settings = dict.fromkeys(("client_bytes", "agent_bytes", "daemon_bytes"), 32 * MIB)
-    site = opened(max_message_bytes=32 * MIB, **settings)
+    site = opened(max_message_bytes=16 * MIB, client_bytes=16 * MIB, daemon_bytes=32 * MIB)
     peers = [site.meet(door.me.secret) for _ in range(6)]
     for peer in peers:
         peer.send_parts([bytes(MIB)], 10)

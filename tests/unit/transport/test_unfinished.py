@@ -1,22 +1,24 @@
 """Who is disconnected for what he sends and does not finish."""
 
 from agentd.transport.connections import Connection
-from agentd.transport.unfinished import Unfinished
+from agentd.transport.unfinished import SMALL, Unfinished
+
+KIB, MIB = 1024, 1024 * 1024
 
 
 class Book:
-    """Connections whose bytes are what a test says."""
+    """Connections by which comes what a test says."""
 
-    def __init__(self, *sizes):
-        self.all = [Connection(fd, 0) for fd in range(len(sizes))]
-        self.sizes = dict(zip(range(len(sizes)), sizes, strict=True))
+    def __init__(self, number):
+        self.all = [Connection(fd, 0) for fd in range(number)]
+        self.came = dict.fromkeys(range(number), 700)  # the handshake
         self.ended = []
 
     def __iter__(self):
         return iter([c for c in self.all if c.fd not in self.ended])
 
-    def look(self, connection):
-        connection.unfinished = self.sizes[connection.fd]
+    def received(self, connection):
+        return self.came[connection.fd]
 
     def who(self, connection):
         return str(connection.fd)
@@ -25,25 +27,75 @@ class Book:
         self.ended.append(connection.fd)
         return True
 
+    def part(self, fd, size):
+        self.came[fd] += size
 
-def test_who_is_within_the_limits_stays():
-    book = Book(0, 800, 900)
-    assert not Unfinished(book, 800, 2000).look()
+    def whole(self, fd, size):
+        self.came[fd] += size
+        self.all[fd].bytes += size
+        self.all[fd].messages += 1
+
+
+def test_messages_that_are_taken_are_not_counted_however_many():
+    book = Book(2)
+    watched = Unfinished(book, MIB, 2 * MIB)
+    for _ in range(100):
+        for fd in (0, 1):
+            book.whole(fd, MIB)
+            book.part(fd, 60)  # a heartbeat of ZeroMQ
+        assert not watched.look(0.5)
     assert book.ended == []
 
 
-def test_who_sent_more_than_a_message_may_have_goes():
-    book = Book(0, 901, 900, 5000)
-    watched = Unfinished(book, 800, 2000)
-    assert watched.look()
-    assert book.ended == [1, 3]
-    assert watched.disconnected == 2
+def test_parts_of_one_message_add_up():
+    book = Book(2)
+    watched = Unfinished(book, MIB, 10 * MIB)
+    for _ in range(10):
+        book.part(1, 100 * KIB)
+        assert not watched.look(0.5)
+    book.part(1, 100 * KIB)
+    assert watched.look(0.5)
+    assert book.ended == [1]
+    assert watched.disconnected == 1
+
+
+def test_parts_that_come_right_behind_a_message_count_too():
+    """Between two looks both have come."""
+    book = Book(1)
+    watched = Unfinished(book, MIB, MIB)
+    for _ in range(3):
+        book.whole(0, 10 * MIB)
+        assert not watched.look(0.5)
+    book.whole(0, 10 * MIB)
+    book.part(0, MIB + SMALL)
+    assert watched.look(0.5)
 
 
 def test_where_it_is_too_much_together_those_go_who_sent_most():
-    book = Book(500, 800, 100, 700)
-    Unfinished(book, 800, 1300).look()
+    book = Book(4)
+    watched = Unfinished(book, 8 * MIB, 13 * MIB)
+    for fd, size in enumerate((5, 8, 1, 7)):
+        book.part(fd, size * MIB - 700)
+    assert watched.look(0.0)
     assert book.ended == [1]
-    book = Book(500, 800, 100, 700)
-    Unfinished(book, 800, 599).look()
-    assert book.ended == [1, 3, 0]
+    book.part(2, 20 * MIB)
+    assert watched.look(0.0)
+    assert book.ended == [1, 2]
+
+
+def test_somebody_idle_is_no_one_who_sends():
+    book = Book(1)
+    watched = Unfinished(book, 10 * KIB, MIB)
+    for _ in range(24 * 3600):
+        book.part(0, 60)
+        assert not watched.look(1.0)
+
+
+def test_those_who_have_gone_are_forgotten():
+    book = Book(2)
+    watched = Unfinished(book, MIB, MIB)
+    book.part(0, MIB // 2)
+    watched.look(0.5)
+    book.ended.append(0)
+    book.part(1, MIB - KIB)
+    assert not watched.look(0.5)
