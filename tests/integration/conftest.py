@@ -68,12 +68,17 @@ class Daemon:
         return {agent["id"] for agent in self.client.agents()}
 
     def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(LONG_S)
-        finally:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """As a person does it; a daemon that does not want to is killed, and the test fails."""
+    process.terminate()
+    try:
+        process.wait(LONG_S)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ import agentd
 from agentd import keys
 from agentd.keys import Grant, Role
 from agentd.protocol.access import admin_grant
-from tests.integration.conftest import _RUN, LONG_S, environment, wait_until
+from tests.integration.conftest import _RUN, end, environment, wait_until
 from tests.integration.gatekeeping import ROLES
 from tests.integration.test_protocol import Dealer
 
@@ -140,12 +140,7 @@ class Networked:
         return found[0] if found else None
 
     def close(self):
-        self.process.terminate()
-        try:
-            self.process.wait(LONG_S)
-        finally:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
 
 
 def believing(one, patch):

@@ -28,7 +28,7 @@ from agentd.errors import (
     ResultExpired,
     SerializationError,
 )
-from tests.integration.conftest import _RUN, LONG_S, environment, wait_until
+from tests.integration.conftest import _RUN, LONG_S, end, environment, wait_until
 from tests.integration.gatekeeping import ROLES, Clerk, NotForYou, Order, Shy, endpoint
 from tests.integration.test_protocol import RawClient
 from tests.unit.protocol.test_access import documented
@@ -105,12 +105,7 @@ class Doors:
     def close(self):
         for client in self.raw.values():
             client.close()
-        self.process.terminate()
-        try:
-            self.process.wait(LONG_S)
-        finally:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
 
 
 @pytest.fixture(scope="module")
