@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import time
+import traceback
 from typing import Any, Self
 
 from benchmarks.child import command
@@ -201,8 +202,8 @@ def _member(address: list[Any], go: int, told: int, end: int) -> None:
             os.write(told, b"d")
             os.read(end, 1)
         runtime().close()
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - it is told, and the process ends
+        traceback.print_exc()
         os.write(told, b"!")
-        raise
     finally:
         os._exit(0)

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
 from agentd.client.fetching import Outcome
 from agentd.errors import AgentdError, OutcomeUnknown, Overloaded, ResultExpired
 from agentd.transport.process import give_memory_back
+from agentd.worker.recent import Recent
 
 __all__ = ["Outcomes"]
 
 MAX_COUNT: Final = 10_000
 MAX_BYTES: Final = 256 * 1024 * 1024
 MAX_AGE_S: Final = 600.0
-RECENT_COUNT: Final = 1024
-RECENT_BYTES: Final = 16 * 1024 * 1024
-RECENT_KEYS: Final = 16_384
-"""Of calls whose outcome nobody asked to hold: answers and keys kept in case their connection broke
-just then, so that the caller can ask again."""
 """What a worker keeps at most. Released outcomes go at once; these bounds are for the forgotten."""
 LAZY_BYTES: Final = 64 * 1024
 """A smaller value is sent at once, wanted or not, unless it was handed on before it was there: a
@@ -60,10 +56,7 @@ class Outcomes:
         self._undelivered_bytes = 0
         self._timer = False
         self._takers: dict[bytes, list[Taker]] = {}
-        self._recent: OrderedDict[bytes, Outcome | None] = OrderedDict()
-        self._recent_kept: deque[tuple[bytes, int]] = deque()
-        self._recent_bytes = 0
-        self._forgot = False
+        self._recent = Recent(clock)
 
     def expect(self, key: bytes) -> bool:
         """A call whose outcome is to be held has come; False if it came before.
@@ -118,15 +111,7 @@ class Outcomes:
         """Keep the answer to a call for a while, in case it does not arrive."""
         size = _bytes_of(outcome)
         with self._lock:
-            self._recent[key] = outcome
-            self._recent_kept.append((key, size))
-            self._recent_bytes += size
-            while len(self._recent_kept) > RECENT_COUNT or self._recent_bytes > RECENT_BYTES:
-                old, size = self._recent_kept.popleft()
-                self._recent_bytes -= size
-                if old in self._recent:
-                    self._recent[old] = None
-            self._trim()
+            self._recent.remember(key, outcome, size)
 
     def recall(self, key: bytes) -> Outcome | OutcomeUnknown | None:
         """What became of a call that is asked for again; ``None``: it never came here."""
@@ -134,9 +119,7 @@ class Outcomes:
             self._shed()
             if key in self._done:
                 return self._done[key][0]
-            if key not in self._recent:
-                return _unknown(started=None) if self._forgot else None
-            return self._recent[key] or _unknown(started=True)
+            return self._recent.recall(key)
 
     def fetch(self, key: bytes, take: Taker) -> None:
         """Call ``take`` with the outcome, as soon as there is one, or with ``ResultExpired``."""
@@ -212,23 +195,8 @@ class Outcomes:
     def _let_go(self, key: bytes) -> None:
         """Keep of a call that it came: asked for again, it must not be run again."""
         self._drop(key)
-        self._recent[key] = None
-        self._trim()
-
-    def _trim(self) -> None:
-        while len(self._recent) > RECENT_KEYS:
-            self._recent.popitem(last=False)
-            self._forgot = True
+        self._recent.came(key)
 
 
 def _bytes_of(outcome: Outcome) -> int:
     return sum([len(p) if type(p) is bytes else memoryview(p).nbytes for p in outcome.payload])
-
-
-def _unknown(*, started: bool | None) -> OutcomeUnknown:
-    return OutcomeUnknown(
-        "the connection broke during the call, and its answer is not kept any more"
-        if started
-        else "the connection broke during the call; whether it came to the worker is not known",
-        started=started,
-    )

@@ -8,6 +8,7 @@ from agentd.client.fetching import Outcome
 from agentd.errors import OutcomeUnknown, Overloaded, ResultExpired
 from agentd.protocol.messages import Error, Result
 from agentd.worker import outcomes as module
+from agentd.worker import recent
 from agentd.worker.outcomes import EARLY_S, LATE_S, LAZY_BYTES, MAX_AGE_S, Outcomes
 from tests.unit.worker.fakes import Clock
 
@@ -213,11 +214,11 @@ def test_a_call_that_was_refused_for_want_of_room_is_new_when_it_comes_again(hel
 
 
 def test_what_is_known_of_released_calls_is_bounded(held, monkeypatch):
-    monkeypatch.setattr(module, "RECENT_KEYS", 3)
+    monkeypatch.setattr(recent, "KEYS", 3)
     for number in range(10):
         keep(held, bytes([number]))
         held.release(bytes([number]))
-    assert len(held._recent) == 3
+    assert len(held._recent._came) == 3
     assert not held.recall(b"\0").started  # whether it came is not known any more
 
 
