@@ -131,7 +131,8 @@ class Vigil:
         if standing is not None:
             return standing
         passed = self._loop.clock() - asked.at
-        if self._used(worker) - asked.used >= WORKING * passed:
+        state, used = self._activity(worker)
+        if state == "R" or used - asked.used >= WORKING * passed:
             return "busy"
         return ConnectionLost(
             f"worker {worker.id} hangs: it neither answers nor works; whether its calls ran is "
@@ -139,8 +140,7 @@ class Vigil:
         )
 
     def _standing(self, worker: Worker) -> AgentdError | None:
-        found = None if worker.process is None else self._look(worker.process.pid)
-        if found is None or found[0] not in "Tt":
+        if self._activity(worker)[0] not in ("T", "t"):
             return None
         return ConnectionLost(
             f"worker {worker.id} is stopped (SIGSTOP, or a debugger); whether its calls ran is "
@@ -148,5 +148,8 @@ class Vigil:
         )
 
     def _used(self, worker: Worker) -> float:
+        return self._activity(worker)[1]
+
+    def _activity(self, worker: Worker) -> tuple[str, float]:
         found = None if worker.process is None else self._look(worker.process.pid)
-        return 0.0 if found is None else found[1]
+        return found or ("", 0.0)

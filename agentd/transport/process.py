@@ -72,7 +72,8 @@ def activity(pid: int) -> tuple[str, float] | None:
     """The state of a process (a letter, see proc(5)) and the seconds it has worked or wanted to.
 
     That is the processor time it has used, and for how long its threads stood in line for one: on
-    a machine that is overloaded a process gets little, and is no less at work for that.
+    a machine that is overloaded a process gets little, and is no less at work for that. The state
+    is ``R`` while any of them works or stands in line: how long that takes counts when it is over.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
@@ -80,23 +81,29 @@ def activity(pid: int) -> tuple[str, float] | None:
     except OSError:
         return None
     ticks = int(fields[11]) + int(fields[12])
-    return fields[0].decode(), ticks / os.sysconf("SC_CLK_TCK") + _in_line(pid)
+    state = fields[0].decode()
+    waited, in_line = _in_line(pid)
+    if in_line and state not in "Tt":
+        state = "R"
+    return state, ticks / os.sysconf("SC_CLK_TCK") + waited
 
 
-def _in_line(pid: int) -> float:
-    """Seconds that the threads it has now have waited for a processor; 0 where nobody counts.
+def _in_line(pid: int) -> tuple[float, bool]:
+    """Seconds that the threads it has now have waited for a processor, and whether one does now.
 
-    The second number of ``schedstat`` (Documentation/scheduler/sched-stats.rst of Linux).
+    The second number of ``schedstat`` (Documentation/scheduler/sched-stats.rst of Linux), which
+    grows as the wait ends; 0 where nobody counts.
     """
-    waited = 0
+    waited, in_line = 0, False
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
-            with (
-                contextlib.suppress(OSError),  # it has just ended
-                open(f"/proc/{pid}/task/{thread}/schedstat", "rb") as stat,
-            ):
-                waited += int(stat.read().split()[1])
-    return waited / 1e9
+            folder = f"/proc/{pid}/task/{thread}"
+            with contextlib.suppress(OSError):  # it has just ended
+                with open(f"{folder}/stat", "rb") as stat:
+                    in_line = in_line or stat.read().rpartition(b")")[2].split()[0] == b"R"
+                with open(f"{folder}/schedstat", "rb") as stat:
+                    waited += int(stat.read().split()[1])
+    return waited / 1e9, in_line
 
 
 def host_identity() -> str:

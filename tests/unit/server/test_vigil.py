@@ -55,6 +55,13 @@ def test_a_worker_that_works_is_busy(watched):
     assert watched.vouch(work) == ["busy"]
 
 
+def test_so_is_one_that_would_work_if_it_were_given_a_processor(watched):
+    def wait():
+        watched.state = "R"
+
+    assert watched.vouch(wait) == ["busy"]
+
+
 def test_a_worker_that_does_nothing_hangs(watched):
     (told,) = watched.vouch()
     assert isinstance(told, ConnectionLost)

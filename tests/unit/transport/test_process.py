@@ -1,10 +1,15 @@
-"""What a process knows of itself."""
+"""What a process knows of itself, and of others."""
 
 import resource
 import subprocess
 import sys
+import time
 
-from agentd.transport.process import resident_bytes
+import pytest
+
+from agentd.transport.process import activity, resident_bytes
+
+LONG_S = 20
 
 
 def test_memory_is_known_and_grows():
@@ -37,3 +42,22 @@ def test_a_forked_child_looks_at_its_own():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "0\n"
+
+
+@pytest.mark.parametrize(("other", "state"), [("while True: pass", "R"), ("time.sleep(60)", "S")])
+def test_a_process_is_at_work_while_any_of_its_threads_is(other, state):
+    program = (
+        "import threading, time\n"
+        f"def other():\n    print(flush=True)\n    {other}\n"
+        "threading.Thread(target=other, daemon=True).start()\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout.readline()
+            end = time.monotonic() + LONG_S
+            while activity(process.pid)[0] != state:  # it is on its way there
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        finally:
+            process.kill()
