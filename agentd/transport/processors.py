@@ -17,10 +17,11 @@ _LOADAVG: Final = "/proc/loadavg"
 def available(proc: str = "/proc/self/cgroup", groups: str = _GROUPS) -> int:
     """Whole processors that this process may keep busy all the time.
 
-    By its affinity, and by the quotas of its control groups (``cpu.max`` of cgroup v2): who has
-    used up his is stopped for the rest of the period.
+    By its affinity, and by the quotas of its control groups (``cpu.max`` of cgroup v2; of v1 that
+    of the outermost, which is a container's own): who has used up his is stopped for the rest of
+    the period.
     """
-    found = len(os.sched_getaffinity(0))
+    found = _old_quota(f"{groups}/cpu", len(os.sched_getaffinity(0)))
     mine = ""
     with contextlib.suppress(OSError), open(proc, encoding="utf-8", errors="replace") as lines:
         mine = next((line[3:].strip() for line in lines if line.startswith("0::")), "")
@@ -36,7 +37,17 @@ def _quota(path: str, unlimited: int) -> int:
         with open(path, encoding="ascii") as file:
             quota, period = file.read().split()
         return unlimited if quota == "max" else int(quota) // int(period)
-    except (OSError, ValueError, ZeroDivisionError):  # cgroup v1, say
+    except (OSError, ValueError, ZeroDivisionError):  # there is none
+        return unlimited
+
+
+def _old_quota(folder: str, unlimited: int) -> int:
+    try:
+        with open(f"{folder}/cpu.cfs_quota_us", encoding="ascii") as quota:
+            allowed = int(quota.read())
+        with open(f"{folder}/cpu.cfs_period_us", encoding="ascii") as period:
+            return unlimited if allowed < 0 else min(unlimited, allowed // int(period.read()))
+    except (OSError, ValueError, ZeroDivisionError):
         return unlimited
 
 

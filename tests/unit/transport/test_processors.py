@@ -50,6 +50,17 @@ def test_the_group_may_be_the_outermost(tmp_path, mine):
     assert groups(tmp_path, "max 100000", path="/") == mine
 
 
+@pytest.mark.parametrize(
+    ("quota", "most"), [("-1", None), ("100000", 1), ("50000", 0), ("x", None)]
+)
+def test_so_does_one_of_the_older_kind(tmp_path, mine, quota, most):
+    folder = tmp_path / "cpu"
+    folder.mkdir()
+    (folder / "cpu.cfs_quota_us").write_text(quota + "\n")
+    (folder / "cpu.cfs_period_us").write_text("100000\n")
+    assert available(str(tmp_path / "none"), str(tmp_path)) == (mine if most is None else most)
+
+
 def load(folder, running):
     file = folder / "loadavg"
     file.write_text(f"0.00 0.01 0.05 {running}/300 4711\n")
