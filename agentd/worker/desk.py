@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from agentd.client.fetching import Found, Outcome, fetch_all
-from agentd.errors import AgentdError, CallTimeout, Draining, TooLate
+from agentd.errors import AgentdError, CallTimeout, Draining, ProtocolError, TooLate
 from agentd.ids import show
 from agentd.protocol import Lateness, error_message
 from agentd.protocol.budgets import Budgets, Room
@@ -89,7 +89,9 @@ class Desk:
         if self.draining and not call.chain:
             # A call on behalf of one that is still open is part of finishing that one.
             raise Draining("the daemon is stopping and takes no new calls", agent=show(call.agent))
-        if call.again and self._known_already(source, call):
+        if call.hold and not call.key:
+            raise ProtocolError("a call whose outcome is to be held has a key")
+        if call.again and call.key and self._known_already(source, call):
             return
         if not source.own:
             self._check_not_overtaken(call)

@@ -347,9 +347,10 @@ class Streams:
 
     # -- for those who read ------------------------------------------------------------------------
     def add(self, stream: OpenStream) -> None:
-        """A new one."""
-        with self._lock:
-            self._streams[stream.call.key] = stream
+        """A new one. Without a key nobody else can read it: whose it is could not be told."""
+        if stream.call.key:
+            with self._lock:
+                self._streams[stream.call.key] = stream
 
     def attach(self, source: Source, message: Attach) -> None:
         """Read one from an offset on; raises ``ResultExpired``."""

@@ -512,6 +512,28 @@ def test_results_of_others_cannot_be_fetched(doors):
     assert msgpack.unpackb(own[1][0]) == "private"
 
 
+def test_what_has_no_key_cannot_be_had_by_naming_none(doors):
+    """It would be anybody's."""
+    own, second = doors.connection("own"), doors.connection("second")
+    where = {"agent": doors.id("listed"), "epoch": 1}
+    call = {**where, "codec": "data"}
+    held, _ = own.ask("call", plain("private"), op="method", name="echo", hold=True, **call)
+    assert held["code"] == "ProtocolError"
+    stream = {**call, "op": "stream", "name": "items"}
+    item, payload = own.ask("call", plain(100), credit=1, **stream)
+    assert (item["kind"], msgpack.unpackb(payload[0])) == ("chunk", 0)
+    refused, _ = second.ask("attach", key=b"", offset=0, credit=1, **where)
+    assert refused["code"] == ResultExpired.code
+    own.send("credit", id=item["id"], agent=doors.id("listed"), more=1000)
+    while item["kind"] != "end":
+        item, _ = own.receive()
+    assert item["offset"] == 100  # it is kept for a while, for its readers
+    anew, payload = second.ask("call", plain(1), credit=9, again=True, **stream)
+    assert (anew["kind"], anew["offset"], msgpack.unpackb(payload[0])) == ("chunk", 0, 0)
+    end, _ = second.receive()
+    assert (end["kind"], end["id"], end["offset"]) == ("end", anew["id"], 1)
+
+
 def test_calls_of_others_cannot_be_cancelled(doors):
     client = doors.connection("own")
     key = os.urandom(24)

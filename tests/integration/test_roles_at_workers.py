@@ -45,6 +45,7 @@ from tests.integration.test_roles import (  # noqa: F401 - tests that run here, 
     test_references_of_a_caller_lead_nowhere_else,
     test_results_of_others_cannot_be_fetched,
     test_results_that_are_no_plain_data_are_refused_by_name,
+    test_what_has_no_key_cannot_be_had_by_naming_none,
     test_what_is_no_method,
     test_what_is_no_plain_data_is_not_even_sent,
 )
