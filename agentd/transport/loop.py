@@ -10,10 +10,11 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from agentd.transport.lines import Lines
 from agentd.transport.localport import LocalPort
 from agentd.transport.localrouter import LocalRouter
 from agentd.transport.unreachable import Unreachable
@@ -32,6 +33,9 @@ _Served: TypeAlias = "tuple[AnyPort, Callable[[list[Any]], None]]"
 
 BATCH = 100
 """Messages taken from one socket before the others have their turn."""
+TURN_S = 0.0003
+"""For so long what came of many by one connection is delivered, until it is looked for more: a
+dozen short calls."""
 
 
 class Timer:
@@ -61,6 +65,9 @@ class Loop:
         self._ports: dict[int, _Served] = {}
         self._hot: set[int] = set()
         self._inbox: deque[tuple[_Served, list[Any]]] = deque()
+        self._lines: Lines[tuple[_Served, list[Any]]] = Lines()
+        self._whose: dict[int, Callable[[list[Any]], Hashable | None]] = {}
+        """Of ports by which messages of many come: whose each is."""
         self.after: Callable[[], bool] | None = None
         """Called after each message: False if this thread does not run the loop any more."""
         self.lookout: Lookout | None = None
@@ -91,9 +98,20 @@ class Loop:
         if self._readers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
-    def serve(self, port: AnyPort, deliver: Callable[[list[Any]], None]) -> None:
-        """Hand each message of the port to ``deliver``."""
+    def serve(
+        self,
+        port: AnyPort,
+        deliver: Callable[[list[Any]], None],
+        whose: Callable[[list[Any]], Hashable | None] | None = None,
+    ) -> None:
+        """Hand each message of the port to ``deliver``.
+
+        ``whose``: who of many a message is of, so that each has a turn; ``None``: of nobody, and
+        it stays where it came.
+        """
         self._ports[port.fd] = (port, deliver)
+        if whose is not None:
+            self._whose[port.fd] = whose
         self._hot.add(port.fd)  # what came before epoll looked would not be signalled again
         self._epoll.register(port.fd, select.EPOLLIN)
 
@@ -102,7 +120,7 @@ class Loop:
         served = self._ports.get(port.fd)
         if served is None:
             return
-        before = list(self._inbox)
+        before = [*self._inbox, *(self._lines.take() for _ in range(len(self._lines)))]
         self._inbox.clear()
         self._inbox.extend(each for each in before if each[0] is not served)
         mine = [message for whose, message in before if whose is served]
@@ -113,6 +131,7 @@ class Loop:
         for message in mine:
             _done(served[1], message)
         del self._ports[port.fd]
+        self._whose.pop(port.fd, None)
         self._hot.discard(port.fd)
         self._epoll.unregister(port.fd)
 
@@ -202,7 +221,7 @@ class Loop:
         """
         if not self._inbox:
             self._collect()
-        if not self._deliver():
+        if not self._deliver() or not self._deliver_in_turn():
             return False
         self._run_timers()
         return True
@@ -229,7 +248,12 @@ class Loop:
             messages, more = served[0].receive(BATCH)
             if more:
                 self._more.append(served)
-            self._inbox.extend([(served, message) for message in messages])
+            whose = self._whose.get(fd)
+            if whose is None:
+                self._inbox.extend([(served, message) for message in messages])
+            else:
+                for message in messages:
+                    self._lines.put(whose(message), (served, message))
 
     def _events(self, wait: float) -> list[tuple[int, int]]:
         poll, lookout = self._epoll.poll, self.lookout
@@ -253,10 +277,28 @@ class Loop:
                 self._go_on(port.fd, port.rest_s())  # known only now: what came may change it
         return True
 
+    def _deliver_in_turn(self) -> bool:
+        """For ``TURN_S`` at most: somebody else's may have come meanwhile."""
+        lines, after = self._lines, self.after
+        if not lines:
+            return True
+        until = self.clock() + TURN_S
+        while lines:
+            served, message = lines.take()
+            try:
+                served[1](message)
+            except Exception:  # noqa: BLE001 - a defect of ours; the others go on
+                _tell_defect(served[1])
+            if after is not None and not after():
+                return False
+            if self.clock() >= until:
+                break
+        return True
+
     @property
     def backlog(self) -> int:
         """How many messages have come and wait."""
-        return len(self._inbox)
+        return len(self._inbox) + len(self._lines)
 
     def _go_on(self, fd: int, rest_s: float) -> None:
         """More is waiting at a port: have it in the next turn, or after a rest."""
@@ -278,7 +320,7 @@ class Loop:
         return time.process_time() - self._cpu_before > seconds / 2
 
     def _wait(self) -> float:
-        if self._hot or self._soon:
+        if self._hot or self._soon or self._lines:
             return 0
         while self._timers and self._timers[0][2].cancelled:
             heapq.heappop(self._timers)

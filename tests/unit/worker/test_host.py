@@ -25,7 +25,7 @@ class Loop(Timers):
         self.served = {}
         self.sent = []
 
-    def serve(self, port, deliver):
+    def serve(self, port, deliver, _whose=None):
         self.served[port] = deliver
 
     def call_soon(self, action):
