@@ -22,6 +22,7 @@ from agentd.server.confine import is_safe, secret_values, worker_limits
 from agentd.server.launcher import DoorSettings, Exit, Launched, Launcher, WorkerSettings
 from agentd.server.output import LineReader, OutputBook
 from agentd.transport import local, recorder, rundir
+from agentd.transport.lines import by_route
 from agentd.transport.localport import LocalPort
 from agentd.transport.loop import Loop
 from agentd.transport.unreachable import Unreachable
@@ -290,7 +291,7 @@ class Supervisor:
         worker.state = "starting"
         worker.process = process
         worker.channel = channel
-        self._loop.serve(channel, lambda frames: self.on_message(worker, frames))
+        self._loop.serve(channel, lambda frames: self.on_message(worker, frames), by_route)
         self._loop.watch(process.exit_fd, lambda: self._reap(worker))
         for stream, pipe in (("stdout", process.stdout), ("stderr", process.stderr)):
             reader = LineReader(pipe.fileno(), worker.id, stream, self._book)

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-__all__ = ["Lines"]
+__all__ = ["Lines", "by_route"]
 
 T = TypeVar("T")
+
+
+def by_route(frames: list[Any]) -> bytes | None:
+    """Between daemon and worker: who it is relayed for, or from; their own words are nobody's."""
+    return bytes(frames[0]) or None
 
 
 class _Round(Generic[T]):

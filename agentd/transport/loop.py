@@ -253,7 +253,8 @@ class Loop:
                 self._inbox.extend([(served, message) for message in messages])
             else:
                 for message in messages:
-                    self._lines.put(whose(message), (served, message))
+                    who = whose(message)
+                    self._lines.put(None if who is None else (fd, who), (served, message))
 
     def _events(self, wait: float) -> list[tuple[int, int]]:
         poll, lookout = self._epoll.poll, self.lookout

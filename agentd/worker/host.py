@@ -48,6 +48,7 @@ from agentd.protocol.messages import (
     Start,
     Welcome,
 )
+from agentd.transport.lines import by_route
 from agentd.transport.localport import LocalPort
 from agentd.transport.localrouter import LocalRouter
 from agentd.transport.loop import Loop
@@ -117,7 +118,7 @@ class Host:
             self._agents,
         )
         loop.serve(front, self._from_client)
-        loop.serve(back, self._from_daemon, _whose)
+        loop.serve(back, self._from_daemon, by_route)
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         """``loop.later``, from any thread."""
@@ -264,8 +265,3 @@ class Host:
         """Bytes of a file: not in the agent's turn, and not in the loop's thread."""
         self._agents[message.agent].check_takes_calls(message.epoch)
         self._readers.submit(partial(answer_read, self._references.files, source, message))
-
-
-def _whose(frames: list[Any]) -> bytes | None:
-    """Of what the daemon sends: the route of who it relays for; what it says itself is nobody's."""
-    return bytes(frames[0]) or None

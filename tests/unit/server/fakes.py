@@ -42,7 +42,7 @@ class FakeLoop:
     def unwatch(self, fd: int) -> None:
         self.watched.pop(fd, None)
 
-    def serve(self, port: Any, _deliver: Any) -> None:
+    def serve(self, port: Any, _deliver: Any, _whose: Any = None) -> None:
         self.served.append(port)
 
     def unserve(self, port: Any) -> None:
