@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 import agentd
+from agentd import keys
 from agentd.config import ServerConfig
 from agentd.errors import (
     AgentCrashed,
@@ -536,19 +537,28 @@ def test_row_04_nobody_without_a_grant_asks_stops_or_deletes(shared, tmp_path):
         pytest.skip("needs two users")
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
     folder.chmod(0o755)
-    endpoint = f"ipc://{folder}/s"
-    program = STRANGER.format(root=str(ROOT), endpoint=endpoint)
+    endpoint = f"unix://{folder}/s"
     daemon = Daemon(endpoint, config_dir=str(tmp_path))
+
+    def told(agent):
+        done = subprocess.run(
+            [sys.executable, "-c", STRANGER.format(root=str(ROOT), path=f"{folder}/s"), agent],
+            capture_output=True, text=True, check=True, timeout=LONG_S,
+        )  # fmt: skip
+        return done.stdout.splitlines()
+
     try:
         agent = Counter(1, to_dist=endpoint)
         agent.add(1)
+        name = agentd.handle(agent).id
         with open_to_all(folder / "s"):
-            done = subprocess.run(
-                [sys.executable, "-c", program, agentd.handle(agent).id],
-                capture_output=True, text=True, check=True, timeout=LONG_S,
-            )  # fmt: skip
-        told = done.stdout.splitlines()
-        assert told == ["error AuthenticationFailed"] * len(told) != []
+            assert told(name) == ["cut off"]
+        # One that may look only, and so is answered:
+        grant = keys.Grant("uid:65534", "guest", frozenset({keys.Role.OBSERVER}), ("*",), ("*",))
+        keys.write_grant(str(tmp_path), grant, None)
+        wait_until(lambda: told(name) != ["cut off"], "the grant to be read")
+        refused = "error NotAllowed"
+        assert told(name) == ["welcome None", refused, "answer None", "answer None", refused]
         assert agent.add(1) == 3
         assert daemon.process.poll() is None
     finally:
@@ -557,22 +567,28 @@ def test_row_04_nobody_without_a_grant_asks_stops_or_deletes(shared, tmp_path):
 
 
 STRANGER = """
-import os, sys
+import os, select, sys
 sys.path.insert(0, {root!r})
-import msgpack, zmq
+import msgpack
+from agentd.transport.local import connect
+from agentd.transport.unreachable import Unreachable
 os.setgid(65534); os.setuid(65534)
-with zmq.Context() as context, context.socket(zmq.DEALER) as peer:
-    peer.setsockopt(zmq.LINGER, 0)
-    peer.connect({endpoint!r})
-    def say(kind, **keys):
-        peer.send(b"AGD1" + msgpack.packb({{"kind": kind, "id": 1, **keys}}))
-        if peer.poll(20_000 if kind == "hello" else 300):
-            answer = msgpack.unpackb(peer.recv_multipart()[0][4:])
-            print(answer["kind"], answer.get("code"))
+peer = connect({path!r}, 20)
+def say(kind, **keys):
+    peer.send([b"AGD1" + msgpack.packb({{"kind": kind, "id": 1, **keys}})])
+    select.select([peer.fd], [], [], 20)
+    for frames in peer.receive(1)[0]:
+        answer = msgpack.unpackb(frames[0][4:])
+        print(answer["kind"], answer.get("code"))
+        return
+    raise Unreachable
+try:
     say("hello", protocol=1, agentd="x", python="x", dill=None, session=os.urandom(16),
         pid=os.getpid(), host="x", started="x", role="client")
     for what in ("stop", "info", "agents", "delete"):
         say("ask", what=what, params={{"agent": sys.argv[1]}})
+except Unreachable:
+    print("cut off")
 """
 
 
