@@ -573,7 +573,6 @@ import msgpack
 from agentd.transport.local import connect
 from agentd.transport.unreachable import Unreachable
 os.setgid(65534); os.setuid(65534)
-peer = connect({path!r}, 20)
 def say(kind, **keys):
     peer.send([b"AGD1" + msgpack.packb({{"kind": kind, "id": 1, **keys}})])
     select.select([peer.fd], [], [], 20)
@@ -583,11 +582,12 @@ def say(kind, **keys):
         return
     raise Unreachable
 try:
+    peer = connect({path!r}, 20)
     say("hello", protocol=1, agentd="x", python="x", dill=None, session=os.urandom(16),
         pid=os.getpid(), host="x", started="x", role="client")
     for what in ("stop", "info", "agents", "delete"):
         say("ask", what=what, params={{"agent": sys.argv[1]}})
-except Unreachable:
+except (OSError, Unreachable):
     print("cut off")
 """
 
