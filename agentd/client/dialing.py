@@ -48,13 +48,13 @@ def dial_daemon(runtime: Runtime, endpoint: str, timeout: float) -> DealerPort |
         if listening and time.monotonic() < deadline:
             if not broke:
                 continue
-            if not port.was_met:  # more wait to be accepted than may
+            if not port.was_taken:  # more wait to be accepted than may
                 port.close()
                 time.sleep(AGAIN_S)
                 port = DealerPort(runtime.context, endpoint)
                 continue
         port.close()
-        if broke and port.was_met:
+        if broke and port.was_taken:
             raise LinkDown(f"the connection to {endpoint} broke", endpoint=endpoint)
         if listening:
             raise no_answer(endpoint)

@@ -180,9 +180,9 @@ class DealerPort(Port):
         return super().send_locked(frames)
 
     @property
-    def was_met(self) -> bool:
-        """Whether there was a connection."""
-        return self._met
+    def was_taken(self) -> bool:
+        """Whether somebody accepted the connection, for a moment at least. As last looked at."""
+        return self._met or bool(self._seen - {zmq.EVENT_CLOSED})
 
     def why(self) -> AgentdError | None:
         """Why nobody was met, where that can be told; ``None``: the connection just broke."""
