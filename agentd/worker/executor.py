@@ -31,6 +31,8 @@ class Executor:
         self._started = 0  # and have not ended
         self._collector = 0
         self._collected: deque[Callable[[], None]] = deque()
+        self.on_start: Callable[[], object] = lambda: None
+        """Called before another thread gets a task: that may keep Python's lock for long."""
 
     def submit(self, task: Callable[[], None], *, quick: bool = False) -> None:
         """Run ``task``; it must not raise. From any thread. ``quick``: it may be collected."""
@@ -60,6 +62,7 @@ class Executor:
 
     def start(self, task: Callable[[], None]) -> None:
         """Run ``task`` on another thread; it must not raise. From any thread."""
+        self.on_start()
         with self._lock:
             self._tasks.append(task)
             if self._idle:

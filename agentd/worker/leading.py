@@ -41,6 +41,8 @@ class Leading:
         self._loop = loop
         self._executor = executor
         self._front = front
+        # What was held back would wait for that task, and so would who is told that it is accepted.
+        executor.on_start = front.let_go
         self._lock = threading.Lock()  # protects who leads
         self._leader = 0
         self._busy = False  # the leader runs a task

@@ -137,38 +137,40 @@ class Turns:
 
     def post(self, item: Item) -> bool:
         """Run it in its turn, or refuse it: then False."""
+        interrupted: list[Item] = []
         with self._lock:
-            error = self._closed
-            interrupted: list[Item] = []
-            start = False
-            if error is None:
-                if item.readonly:
-                    start, error = self._may_read(item)
-                elif self._has_room() and not self._waiting:
-                    start = True
-                elif self._is_guest(item):
-                    self._sharing += (item,)
-                    start = True
-                elif self._comes_back(item, self._awaited):
-                    if self._options.reentrant:
-                        start = True
-                    else:
-                        error = _deadlock(self._agent, item)
-                else:
-                    error = self._wait_in(self._waiting, item)
-                    if error is None and self._options.busy == "interrupt":
-                        interrupted = list(self._running)
+            start, error = self._place(item)
             if start:
                 self._has_turn(item)
+            elif error is None and not item.readonly and self._options.busy == "interrupt":
+                interrupted = list(self._running)
+            if error is None:
+                # Before anybody can begin it, who is done with the one before it, say.
+                item.accepted()
         for other in interrupted:
             other.interrupt()
-        if error is None:
-            item.accepted()
-        else:
+        if error is not None:
             item.refuse(error)
         if start:
             self._start(item)
         return error is None
+
+    def _place(self, item: Item) -> tuple[bool, AgentdError | None]:
+        """Whether it starts now, or why it is refused; else it waits. Under the lock."""
+        if self._closed is not None:
+            return False, self._closed
+        if item.readonly:
+            return self._may_read(item)
+        if self._has_room() and not self._waiting:
+            return True, None
+        if self._is_guest(item):
+            self._sharing += (item,)
+            return True, None
+        if self._comes_back(item, self._awaited):
+            if self._options.reentrant:
+                return True, None
+            return False, _deadlock(self._agent, item)
+        return False, self._wait_in(self._waiting, item)
 
     def post_always(self, item: Item) -> None:
         """Run it after all that waits, whatever the limits and though the agent ends."""

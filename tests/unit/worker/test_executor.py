@@ -115,6 +115,17 @@ def test_a_few_at_a_time_in_the_order_they_came():
     assert done[-1] == "again"
 
 
+def test_it_is_told_before_another_thread_gets_a_task():
+    executor, told, over = Executor(), [], threading.Event()
+    executor.on_start = lambda: told.append("start")
+    executor.collect()
+    executor.submit(lambda: told.append("quick"), quick=True)
+    assert told == []
+    executor.submit(lambda: (told.append("slow"), over.set()))
+    assert over.wait(20)
+    assert told == ["start", "slow"]
+
+
 def test_quick_tasks_are_collected_from_the_thread_that_collects():
     executor = Executor()
     executor.collect()

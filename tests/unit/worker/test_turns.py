@@ -43,6 +43,25 @@ def test_in_the_order_they_came(later):
     assert mine.depth == 0
 
 
+def test_who_made_a_call_is_told_that_it_is_accepted_before_it_begins():
+    """Also where the one before it ends at that moment: its code may keep Python's lock."""
+    mine, happened, told = turns(Executor()), [], threading.Event()
+    before = threading.Event()
+
+    def accepted():
+        before.set()  # the one before it ends now
+        told.wait(0.2)
+        happened.append("accepted")
+
+    mine.post(Call(does=lambda: before.wait(LONG_S)))
+    over = threading.Event()
+    second = Call(does=lambda: (happened.append("begun"), told.set(), over.set()))
+    second.accepted = accepted
+    mine.post(second)
+    assert over.wait(LONG_S)
+    assert happened == ["accepted", "begun"]
+
+
 @pytest.mark.parametrize("on_loop", [False, True])
 def test_the_next_one_begins_when_the_one_before_has_ended(later, on_loop):
     mine = turns(later)
