@@ -38,11 +38,11 @@ class Ledger(agentd.Agent):
     def pid(self) -> int:
         return os.getpid()
 
-    def reckon(self, entry: Any, started: str) -> int:
+    def reckon(self, entry: Any, started: str, power: int = 5_000_000) -> int:
         """One operation of some seconds that keeps the GIL."""
         self.begun.append(entry)
         Path(started).touch()
-        return pow(7, 5_000_000).bit_length()
+        return pow(7, power).bit_length()
 
     def hang(self, lock: str) -> None:
         """Wait for a locked file in C code that keeps the GIL."""

@@ -462,7 +462,8 @@ def test_a_worker_that_keeps_the_interpreter_is_waited_for(door, start, tmp_path
     assert agent.add("before") == 1
     link = links(door)[0]
     started = tmp_path / "started"
-    reckoning = agent.reckon.submit("reckons", str(started))
+    # Longer than it takes to notice, also on a machine that has nothing else to do.
+    reckoning = agent.reckon.submit("reckons", str(started), 12_000_000)
     wait_until(started.exists, "it to reckon")
     behind = [agent.add.submit(f"behind {number}") for number in range(10)]
     wait_until(lambda: link.doubted is not None, "the silence to be noticed")
