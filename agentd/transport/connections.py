@@ -24,10 +24,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from agentd.transport.origin import Origin, mark_of
+
 if TYPE_CHECKING:
     from agentd.transport.front import FrontPort
     from agentd.transport.localfront import LocalFront
-    from agentd.transport.origin import Origin
     from agentd.transport.sockets import Port
 
 __all__ = ["SPARE", "Connection", "Connections", "most_connections"]
@@ -69,6 +70,8 @@ class Connection:
     """Bytes that had come over TCP when it was last seen to have finished a message."""
     unfinished: int = 0
     """Bytes that have come over TCP since then."""
+    mark: int = 0
+    """See ``mark_of``: 0 until a message has come by it."""
     ended: bool = False
     """By us: it is here until libzmq has seen it."""
 
@@ -91,6 +94,8 @@ class Connections:
         self.most = most
         self._clock = clock
         self._by_fd: dict[int, Connection] = {}
+        self._doubtful: set[Connection] = set()
+        """Lost, as was told, and yet there."""
         self._names: list[str | int] = []
         self._monitors: list[tuple[FrontPort, Port] | None] = []
         self._told_at: float | None = None
@@ -101,9 +106,11 @@ class Connections:
         """Connections that spoke no ZMTP, not in time, or with a key that is not known."""
 
     def __len__(self) -> int:
+        self._settle()
         return len(self._by_fd)
 
     def __iter__(self) -> Iterator[Connection]:
+        self._settle()
         return iter(list(self._by_fd.values()))
 
     def watch(self, front: FrontPort) -> Port:
@@ -141,13 +148,36 @@ class Connections:
             self.handshakes_failed += 1
 
     def _accepted(self, front: int, fd: int) -> None:
+        self._settle()
+        known = self._by_fd.get(fd)
+        if known is not None:
+            if known.front == front and _is_there(known):
+                self._doubtful.discard(known)
+                return  # what it said was read before that it came
+            self._forget(known)
         connection = self._by_fd[fd] = Connection(fd, front)
         if len(self._by_fd) > self.most:
             self._shed(connection)
 
     def _lost(self, fd: int) -> None:
-        lost = self._by_fd.pop(fd, None)
-        if lost is not None:
+        self._settle()
+        lost = self._by_fd.get(fd)
+        if lost is None:
+            return
+        if _is_there(lost):
+            # It was one before that, or libzmq closes it in a moment: it tells before it does.
+            self._doubtful.add(lost)
+        else:
+            self._forget(lost)
+
+    def _settle(self) -> None:
+        for connection in [c for c in self._doubtful if not _is_there(c)]:
+            self._forget(connection)
+
+    def _forget(self, lost: Connection) -> None:
+        self._doubtful.discard(lost)
+        if self._by_fd.get(lost.fd) is lost:
+            del self._by_fd[lost.fd]
             self.on_lost(lost)
 
     def _shed(self, connection: Connection) -> None:
@@ -166,11 +196,25 @@ class Connections:
     def _came(self, front: int, origin: Origin, frames: int, size: int) -> None:
         connection = self._by_fd.get(origin.fd)
         if connection is not None and connection.front == front:
-            connection.route = origin.route
-            connection.peer = origin.peer
+            if connection.route != origin.route:
+                connection = self._met(connection, origin)
             connection.messages += 1
             connection.frames += frames
             connection.bytes += size
+
+    def _met(self, connection: Connection, origin: Origin) -> Connection:
+        """A first message, by this connection or by the next one with that descriptor.
+
+        libzmq tells of connections by another queue than the one by which messages come, which may
+        be ahead.
+        """
+        if connection.route:
+            self._forget(connection)
+            connection = self._by_fd[origin.fd] = Connection(origin.fd, connection.front)
+        connection.route = origin.route
+        connection.peer = origin.peer
+        connection.mark = mark_of(origin.fd)
+        return connection
 
     def find(self, front: int, route: bytes) -> Connection | None:
         """The connection behind a route."""
@@ -239,6 +283,11 @@ class Connections:
                 if not front.closed:  # that of TCP is closed as soon as its door is not kept
                     front.socket.disable_monitor()
             monitor.close()
+
+
+def _is_there(connection: Connection) -> bool:
+    """Whether its descriptor is still the one by which a message of it came."""
+    return connection.mark != 0 and mark_of(connection.fd) == connection.mark
 
 
 @contextlib.contextmanager

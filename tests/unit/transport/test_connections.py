@@ -1,0 +1,115 @@
+"""Which connection a message came by, whatever is told first: that it came, or what it says."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from agentd.transport.connections import Connections
+from agentd.transport.origin import Origin
+
+
+class Descriptor:
+    """A descriptor behind which there is one thing after the other."""
+
+    def __init__(self):
+        self.fd, self._other = os.pipe()
+
+    def next(self):
+        """It is closed, and belongs to somebody else now."""
+        read, write = os.pipe()
+        os.dup2(read, self.fd)
+        os.close(read)
+        os.close(self._other)
+        self._other = write
+
+    def close(self):
+        for fd in (self.fd, self._other):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self._other = -1
+
+
+@pytest.fixture
+def one():
+    made = Descriptor()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def lost():
+    return []
+
+
+@pytest.fixture
+def front():
+    return SimpleNamespace(on_message=None, on_accepted=None, on_lost=None)
+
+
+@pytest.fixture
+def connections(front, lost):
+    book = Connections(100, lambda: 0.0)
+    book.on_lost = lambda connection: lost.append(connection.route)
+    book.follow(front)
+    return book
+
+
+def says(front, one, route):
+    front.on_message(Origin(route, "key:x", one.fd, "key:x 10.0.0.1"), 3, 100)
+
+
+def routes(connections):
+    return [connection.route for connection in connections]
+
+
+def test_one_that_comes_speaks_and_goes(connections, front, one, lost):
+    front.on_accepted(one.fd)
+    says(front, one, b"A")
+    says(front, one, b"A")
+    [connection] = connections
+    assert (connection.messages, connection.frames, connection.bytes) == (2, 6, 200)
+    fd = one.fd
+    one.close()
+    front.on_lost(fd)
+    assert (routes(connections), lost) == ([], [b"A"])
+
+
+@pytest.mark.parametrize("spoke", [True, False])
+def test_what_the_next_one_says_may_be_read_before_it_is_told_of(
+    connections, front, one, lost, spoke
+):
+    front.on_accepted(one.fd)
+    if spoke:
+        says(front, one, b"A")
+    one.next()
+    says(front, one, b"B")
+    front.on_lost(one.fd)  # the first one
+    front.on_accepted(one.fd)
+    says(front, one, b"B")
+    assert routes(connections) == [b"B"]
+    assert lost == ([b"A"] if spoke else [])
+    fd = one.fd
+    one.close()
+    front.on_lost(fd)
+    assert (routes(connections), lost[-1]) == ([], b"B")
+
+
+def test_several_may_have_had_the_descriptor_meanwhile(connections, front, one, lost):
+    front.on_accepted(one.fd)
+    says(front, one, b"A")
+    one.next()  # one that says nothing
+    one.next()
+    says(front, one, b"C")
+    for tell in (front.on_lost, front.on_accepted, front.on_lost, front.on_accepted):
+        tell(one.fd)
+    assert (routes(connections), lost) == ([b"C"], [b"A"])
+
+
+def test_it_may_be_told_of_a_moment_before_it_is_closed(connections, front, one, lost):
+    front.on_accepted(one.fd)
+    says(front, one, b"A")
+    front.on_lost(one.fd)
+    assert lost == []
+    one.close()
+    assert (len(connections), lost) == (0, [b"A"])
