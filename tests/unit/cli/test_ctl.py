@@ -30,6 +30,22 @@ class TestOptions:
         assert ctl("ping").stdout == f"{ENDPOINT} answered in 0.4 ms\n"
         assert fake.calls == [("connect", None)]
 
+    def test_it_may_wait_for_a_daemon_that_starts(self, ctl, fake, monkeypatch):
+        def sleep(_seconds):
+            fake.error = None if len(fake.calls) == 3 else fake.error
+
+        monkeypatch.setattr("agentd_cli.ctl.ping.time.sleep", sleep)
+        fake.error = errors.DaemonNotFound("nobody there")
+        assert ctl("ping", "--wait", "60").stdout == f"{ENDPOINT} answered in 0.4 ms\n"
+        assert fake.calls == [("connect", None)] * 3
+
+    @pytest.mark.parametrize("error", [errors.DaemonNotFound, errors.AuthenticationFailed])
+    def test_it_does_not_wait_untold_nor_where_that_would_not_help(self, ctl, fake, error):
+        fake.error = error("no")
+        wait = () if error is errors.DaemonNotFound else ("--wait", "60")
+        assert ctl("ping", *wait).exit_code != 0
+        assert fake.calls == [("connect", None)]
+
     def test_the_connection_is_closed(self, ctl, fake):
         for verb in (["status"], ["call", "tally", "fail", "x"], ["inspect", "nobody"]):
             ctl(*verb)
