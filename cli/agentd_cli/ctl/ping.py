@@ -6,7 +6,6 @@ import time
 
 import click
 
-from agentd.errors import DaemonNotFound
 from agentd_cli.ctl.context import Ctl, common_options, pass_ctl
 from agentd_cli.text import escape
 
@@ -29,6 +28,8 @@ AGAIN_S = 0.1
 @pass_ctl
 def ping(ctl: Ctl, wait_s: float) -> None:
     """Measure one round trip to the daemon."""
+    from agentd.errors import DaemonNotFound
+
     until = time.monotonic() + wait_s
     while True:
         try:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -34,7 +35,7 @@ class TestOptions:
         def sleep(_seconds):
             fake.error = None if len(fake.calls) == 3 else fake.error
 
-        monkeypatch.setattr("agentd_cli.ctl.ping.time.sleep", sleep)
+        monkeypatch.setattr(time, "sleep", sleep)
         fake.error = errors.DaemonNotFound("nobody there")
         assert ctl("ping", "--wait", "60").stdout == f"{ENDPOINT} answered in 0.4 ms\n"
         assert fake.calls == [("connect", None)] * 3
