@@ -1,8 +1,8 @@
 """Clients over TCP that send much more than is taken of them: they are disconnected.
 
 ZeroMQ reads what they send without end, into this process. An honest program has no more waiting
-here than it may have open; somebody in debt (see ``debts``) is served slowly, so that
-what it sends piles up: it gets less room. Who is disconnected is not listened to for a while.
+here than it may have open; somebody in debt (see ``debts``) is served slowly, so that what it sends
+piles up: it gets less room. Who is disconnected is not listened to for a while.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Backlog:
             self._seen.clear()
             return
         try:
-            self._look_at([c for c in self._connections if c.front in busy])
+            self._look_at([c for c in self._connections if c.front in busy and not c.ended])
         finally:  # a look that fails must not be the last one
             took = time.perf_counter() - began
             self._loop.later(max(LOOK_S, SHARE * took), self._look)

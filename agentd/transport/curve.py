@@ -169,7 +169,6 @@ class CurvePort(DealerPort):
             zmq.HANDSHAKE_IVL: int(HANDSHAKE_S * 1000),
             zmq.HEARTBEAT_IVL: BEAT_MS,
             zmq.HEARTBEAT_TIMEOUT: SILENCE_MS,
-            zmq.HEARTBEAT_TTL: SILENCE_MS,  # and the server, which has none, need not hear longer
             zmq.CURVE_PUBLICKEY: self._keys.public,
             zmq.CURVE_SECRETKEY: self._keys.secret,
             zmq.CURVE_SERVERKEY: self._keys.server,

@@ -2,8 +2,11 @@
 
 import contextlib
 import os
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import time
 
 import pytest
@@ -199,6 +202,29 @@ def test_one_who_stops_in_the_middle_of_a_message_over_tcp_holds_up_nobody(door,
     for peer in peers:
         peer.close()
     wait_until(lambda: counters(door.daemon)["connections"] <= usual, "them to be forgotten")
+
+
+# -- clients that fall silent ----------------------------------------------------------------------
+SLEEPER = """
+import sys, time, agentd
+print(agentd.connect(sys.argv[1]).info()["pid"], flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_client_that_stands_still_is_disconnected_when_its_lease_ends(door):
+    """There are no heartbeats of the daemon's own that would tell, and the kernel answers probes."""
+    endpoint = door.open(door.build, client_grace_s=2.0)
+    usual = counters(door.daemon)["connections"]
+    with subprocess.Popen([sys.executable, "-c", SLEEPER, endpoint], stdout=subprocess.PIPE) as one:
+        try:
+            assert int(one.stdout.readline()) == door.daemon.process.pid
+            assert counters(door.daemon)["connections"] == usual + 1
+            one.send_signal(signal.SIGSTOP)
+            gone = lambda: counters(door.daemon)["connections"] == usual  # noqa: E731
+            wait_until(gone, "it to be disconnected")
+        finally:
+            one.kill()
 
 
 # -- floods ----------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ class Book(list):
 
     def end(self, connection):
         self.ended.append(connection.fd)
+        connection.ended = True
         return True
 
 
@@ -115,6 +116,16 @@ def test_all_together_are_bounded_too(backlog, loop, book, front):
         book.sends(number, MOST // 2 + 100_000 * (number + 1))
     look(loop)
     assert book.ended == [3]
+
+
+def test_who_was_ended_is_not_looked_at_again(backlog, loop, book, front, shut_out):
+    """libzmq has not seen it yet, and there are others."""
+    begin(loop, book, front)
+    book[3].ended = True
+    for number in range(4):
+        book.sends(number, MOST * 7 // 10 + 100_000 * number)
+    look(loop)
+    assert book.ended == [2]
 
 
 def test_it_looks_only_while_something_is_left(backlog, loop, book, front):
