@@ -213,7 +213,7 @@ time.sleep(600)
 
 
 def test_a_client_that_stands_still_is_disconnected_when_its_lease_ends(door):
-    """There are no heartbeats of the daemon's own that would tell, and the kernel answers probes."""
+    """The daemon has no heartbeats of libzmq's that would tell, and the kernel answers probes."""
     endpoint = door.open(door.build, client_grace_s=2.0)
     usual = counters(door.daemon)["connections"]
     with subprocess.Popen([sys.executable, "-c", SLEEPER, endpoint], stdout=subprocess.PIPE) as one:
