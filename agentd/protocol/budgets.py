@@ -7,13 +7,12 @@ clock is passed in. Not thread-safe.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
 from typing import Final, NamedTuple
 
 from agentd.errors import Overloaded
 
-__all__ = ["Budgets", "Room", "Taken"]
+__all__ = ["Budgets", "Room"]
 
 FIRST_HINT_S: Final = 0.1
 SHORTEST_HINT_S: Final = 0.05
@@ -29,30 +28,36 @@ class Room(NamedTuple):
     bytes: int
 
 
-class Taken(NamedTuple):
-    """What one question holds."""
+class _Account:
+    """What one holder has in flight, and may have."""
 
-    client: Hashable
-    agent: Hashable | None
-    bytes: int
-    since: float
+    __slots__ = ("bytes", "calls", "holder", "kind", "most_bytes", "most_calls", "questions")
 
+    def __init__(self, kind: str, holder: Hashable, most: Room) -> None:
+        self.kind = kind
+        self.holder = holder
+        self.most_calls, self.most_bytes = most
+        self.calls = 0
+        self.bytes = 0
+        self.questions: dict[Hashable, None] = {}
+        """Which: of clients only."""
 
-@dataclass(slots=True)
-class _Used:
-    calls: int = 0
-    bytes: int = 0
+    def has_room(self, size: int) -> bool:
+        return self.calls < self.most_calls and self.bytes + size <= self.most_bytes
 
 
 class Budgets:
     """Who has how much in flight."""
 
     def __init__(self, client: Room, agent: Room, total: Room, clock: Callable[[], float]) -> None:
-        self._rooms = {"client": client, "agent": agent, "daemon": total}
+        self._client = client
+        self._agent = agent
         self._clock = clock
-        self._held: dict[Hashable, Taken] = {}
-        self._used: dict[tuple[str, Hashable], _Used] = {}
-        self._of_client: dict[Hashable, dict[Hashable, None]] = {}
+        self._held: dict[Hashable, tuple[_Account, _Account | None, int, float]] = {}
+        """What each question holds: of whom, how many bytes, and since when."""
+        self._clients: dict[Hashable, _Account] = {}
+        self._agents: dict[Hashable, _Account] = {}
+        self._all = _Account("daemon", None, total)
         self._stay = FIRST_HINT_S
         self.refused: dict[str, int] = {}
         """How often each limit was met, by the name of its setting."""
@@ -68,60 +73,77 @@ class Budgets:
     def take(self, question: Hashable, client: Hashable, agent: Hashable | None, size: int) -> None:
         """Take for a question that is not open; raises ``Overloaded``, and then takes nothing."""
         assert question not in self._held, "a question is opened once"
-        holders = list(_holders(client, agent))
-        for holder in holders:
-            self._check(holder, size)
-        self._held[question] = Taken(client, agent, size, self._clock())
-        self._of_client.setdefault(client, {})[question] = None
-        for holder in holders:
-            used = self._used.setdefault(holder, _Used())
-            used.calls += 1
-            used.bytes += size
+        mine = self._clients.get(client) or _Account("client", client, self._client)
+        if not mine.has_room(size):
+            raise self._overloaded(mine, size)
+        called = None
+        if agent is not None:
+            called = self._agents.get(agent) or _Account("agent", agent, self._agent)
+            if not called.has_room(size):
+                raise self._overloaded(called, size)
+        total = self._all
+        if not total.has_room(size):
+            raise self._overloaded(total, size)
+        if called is not None:
+            if not called.calls:
+                self._agents[agent] = called
+            called.calls += 1
+            called.bytes += size
+        if not mine.calls:
+            self._clients[client] = mine
+        mine.calls += 1
+        mine.bytes += size
+        mine.questions[question] = None
+        total.calls += 1
+        total.bytes += size
+        self._held[question] = (mine, called, size, self._clock())
 
     def give(self, question: Hashable) -> bool:
         """Give back what a question holds; False if it holds nothing (any more)."""
         taken = self._held.pop(question, None)
         if taken is None:
             return False
-        stayed = self._clock() - taken.since
-        self._stay += WEIGHT * (stayed - self._stay)
-        questions = self._of_client[taken.client]
-        del questions[question]
-        if not questions:
-            del self._of_client[taken.client]
-        for holder in _holders(taken.client, taken.agent):
-            used = self._used[holder]
-            used.calls -= 1
-            used.bytes -= taken.bytes
-            if not used.calls:
-                del self._used[holder]
+        mine, called, size, since = taken
+        self._stay += WEIGHT * (self._clock() - since - self._stay)
+        total = self._all
+        total.calls -= 1
+        total.bytes -= size
+        del mine.questions[question]
+        mine.calls -= 1
+        mine.bytes -= size
+        if not mine.calls:
+            del self._clients[mine.holder]
+        if called is not None:
+            called.calls -= 1
+            called.bytes -= size
+            if not called.calls:
+                del self._agents[called.holder]
         return True
 
     def give_all(self, client: Hashable) -> int:
         """Give back all that a client holds: it is gone. How many questions that were."""
-        questions = list(self._of_client.get(client, ()))
+        account = self._clients.get(client)
+        questions = [] if account is None else list(account.questions)
         for question in questions:
             self.give(question)
         return len(questions)
 
     def used(self, kind: str, holder: Hashable = None) -> Room:
         """What a client, an agent or the daemon has in flight."""
-        found = self._used.get((kind, holder), _Used())
-        return Room(found.calls, found.bytes)
+        if kind == "daemon":
+            account: _Account | None = self._all
+        else:
+            account = (self._clients if kind == "client" else self._agents).get(holder)
+        return Room(0, 0) if account is None else Room(account.calls, account.bytes)
 
-    def _check(self, holder: tuple[str, Hashable], size: int) -> None:
-        kind = holder[0]
-        room = self._rooms[kind]
-        used = self._used.get(holder)
-        calls, held = (used.calls, used.bytes) if used is not None else (0, 0)
-        if calls >= room.calls:
-            raise self._overloaded(kind, "calls", room.calls, f"{calls:,} open calls")
-        if held + size > room.bytes:
-            raise self._overloaded(
-                kind, "bytes", room.bytes, f"{held:,} bytes in flight, {size:,} more would come"
-            )
-
-    def _overloaded(self, kind: str, what: str, limit: int, has: str) -> Overloaded:
+    def _overloaded(self, account: _Account, size: int) -> Overloaded:
+        kind = account.kind
+        if account.calls >= account.most_calls:
+            what, limit = "calls", account.most_calls
+            has = f"{account.calls:,} open calls"
+        else:
+            what, limit = "bytes", account.most_bytes
+            has = f"{account.bytes:,} bytes in flight, {size:,} more would come"
         setting = f"{kind}_{what}"
         self.refused[setting] = self.refused.get(setting, 0) + 1
         hint = round(min(LONGEST_HINT_S, max(SHORTEST_HINT_S, self._stay)), 3)
@@ -132,10 +154,3 @@ class Budgets:
             retry_after=hint,
             setting=setting,
         )
-
-
-def _holders(client: Hashable, agent: Hashable | None) -> Iterator[tuple[str, Hashable]]:
-    yield "client", client
-    if agent is not None:
-        yield "agent", agent
-    yield "daemon", None

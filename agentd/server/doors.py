@@ -53,8 +53,6 @@ def door_settings(config: ServerConfig, tcp: Sequence[TcpEndpoint]) -> DoorSetti
         config.max_frames,
         config.max_header_depth,
         config.max_header_items,
-        config.agent_calls,
-        config.agent_bytes,
     )
 
 

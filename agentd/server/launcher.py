@@ -50,8 +50,6 @@ class DoorSettings:
     max_frames: int
     max_header_depth: int
     max_header_items: int
-    agent_calls: int
-    agent_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +86,13 @@ class WorkerSettings:
     kept_bytes: int
     """Of memory for long frames that wait to be used again, in each direction."""
     client_calls: int
-    """Long calls that one connection there may have open, and their bytes."""
+    """Questions that one client may have open there, and their bytes."""
     client_bytes: int
+    agent_calls: int
+    """The same for one agent."""
+    agent_bytes: int
     daemon_calls: int
-    """The same of all connections."""
+    """The same of all together."""
     daemon_bytes: int
     secrets: dict[str, str] = field(default_factory=dict)
     """Where the values of secrets are, by name."""

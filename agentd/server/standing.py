@@ -52,6 +52,7 @@ def standing(
         "handshakes_failed": connections.handshakes_failed,
         "worker_connections_refused": workers.refused,
         "worker_disconnected_unread": workers.cut_off,
+        "worker_refused_calls": workers.over_limit,
         "memory_bytes": resident_bytes(),
         "disconnected_memory": watchdog.disconnected,
         "open_calls": used.calls,

@@ -340,6 +340,8 @@ class Supervisor:
             kept_bytes=self._config.kept_bytes,
             client_calls=self._config.client_calls,
             client_bytes=self._config.client_bytes,
+            agent_calls=self._config.agent_calls,
+            agent_bytes=self._config.agent_bytes,
             daemon_calls=self._config.daemon_calls,
             daemon_bytes=self._config.daemon_bytes,
             secrets=dict(self._config.secrets),

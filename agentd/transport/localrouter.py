@@ -77,6 +77,8 @@ class LocalRouter:
         """Peers that did not read what they had asked for."""
         self.on_count: Callable[[], None] = lambda: None
         """Called, in any thread, when one of the two has grown."""
+        self.on_gone: Callable[[bytes], None] = lambda _route: None
+        """Called with the route of a connection that has ended."""
         self.closed = False
 
     def __len__(self) -> int:
@@ -106,6 +108,11 @@ class LocalRouter:
             self._hang_up(peer)
             raise Unreachable("it does not read what it asked for")
         return False
+
+    def owner(self, route: bytes) -> str:
+        """Whose connection that is (see ``owner_of``); of one that has gone nobody's."""
+        peer = self._peers.get(route)
+        return "" if peer is None else peer.owner
 
     def hold_back(self) -> None:
         """What this thread sends from now on waits for ``let_go``, and leaves together."""
@@ -304,12 +311,14 @@ class LocalRouter:
         """There is a new connection."""
 
     def _drop(self, peer: Peer) -> None:
-        self._peers.pop(peer.route, None)
+        known = self._peers.pop(peer.route, None) is not None
         self._by_fd.pop(peer.fd, None)
         with contextlib.suppress(OSError):
             self._epoll.unregister(peer.fd)
         with peer.lock:
             peer.wire.close()
+        if known:
+            self.on_gone(peer.route)
 
     def close(self, linger_ms: int = 0) -> None:
         """Close all; answers that wait are kept for ``linger_ms`` at most."""

@@ -19,23 +19,25 @@ SLOT: Final = 16
 SLOTS: Final = 4096
 """Calls recorded at once; one beyond that runs unrecorded and is not charged."""
 _FREE: Final = bytes(SLOT)
-_COUNTS: Final = struct.Struct("<2Q")
+_COUNTS: Final = struct.Struct("<3Q")
 _SIZE: Final = SLOT * SLOTS + _COUNTS.size
 MOST: Final = 2**53
 """No counter is shown as more: a worker may write there what it likes."""
 
 
 class Counted(NamedTuple):
-    """Connections to a worker's own socket."""
+    """What came straight to a worker, and was not let in."""
 
     refused: int = 0
-    """Of users who may not come."""
+    """Connections of users who may not come."""
     cut_off: int = 0
-    """Of peers that did not read what they had asked for."""
+    """Those of peers that did not read what they had asked for."""
+    over_limit: int = 0
+    """Questions."""
 
     def plus(self, other: Counted) -> Counted:
         """Both together."""
-        return Counted(self.refused + other.refused, self.cut_off + other.cut_off)
+        return Counted(*map(sum, zip(self, other, strict=True)))
 
 
 def create(path: str) -> int:

@@ -90,9 +90,10 @@ def _serve(told: settings.Settings) -> None:
 
     def count() -> None:
         outside = 0 if visitors is None else visitors.cut_off
-        record.count(Counted(front.refused, front.cut_off + outside))
+        counted = Counted(front.refused, front.cut_off + outside, host.questions.refused)
+        record.count(counted)
 
-    front.on_count = count
+    front.on_count = host.questions.on_count = count
     if visitors is not None:
         visitors.on_count = count
     loop.send(back, [b"", *pack(enlist)])

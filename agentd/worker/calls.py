@@ -47,9 +47,6 @@ __all__ = ["OpenCall", "OpenWatch"]
 class OpenCall:
     """An ``Item`` of the agent's turns (see ``agentd.worker.turns``)."""
 
-    ticket: object | None = None
-    """What it gives back to the desk's budgets when it has ended."""
-
     def __init__(
         self, desk: Desk, hosted: Hosted, source: Source, call: Call, payload: list[Any]
     ) -> None:
@@ -345,8 +342,10 @@ class OpenCall:
                 message, frames = Result(message[0], held=True), []
         if not self.call.oneway:
             self._source.answer(message, frames)
-        elif message.kind == "error":
-            self._report(message, started=started)
+        else:
+            self._source.leave(self.call.id)
+            if message.kind == "error":
+                self._report(message, started=started)
         self._desk.call_ended(self)
         return True
 

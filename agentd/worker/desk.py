@@ -11,7 +11,6 @@ from agentd.client.fetching import Found, Outcome, fetch_all
 from agentd.errors import AgentdError, CallTimeout, Draining, ProtocolError, TooLate
 from agentd.ids import show
 from agentd.protocol import Lateness, error_message
-from agentd.protocol.budgets import Budgets, Room
 from agentd.protocol.messages import Call, Cancel, Fetch, Keep, Release
 from agentd.transport.localport import LocalPort
 from agentd.transport.loop import Loop
@@ -34,8 +33,6 @@ HOLD_S = 0.02
 """How long such a call waits for what its caller may have sent after it: that it is given up."""
 OVERTAKING = 4096
 """So many calls that came by another way first are remembered."""
-LONG = 64 * 1024
-"""Calls from so many bytes on are counted: those of one connection, and of all."""
 
 
 class Desk:
@@ -75,11 +72,7 @@ class Desk:
         self._held: list[OpenCall] = []
         self._overtaking: dict[bytes, None] = {}
         """Keys of calls that were first heard of when they were asked for again."""
-        self._lock = threading.Lock()  # protects the three below
-        room = Room(settings.client_calls, settings.client_bytes)
-        self._budgets = Budgets(
-            room, room, Room(settings.daemon_calls, settings.daemon_bytes), loop.clock
-        )
+        self._lock = threading.Lock()  # protects the two below
         self._open: dict[OpenCall, None] = {}
         self._by_key: dict[bytes, OpenCall] = {}
 
@@ -96,10 +89,8 @@ class Desk:
         if not source.own:
             self._check_not_overtaken(call)
         call = self._in_time(source, call)
-        ticket = self._take_room(source, payload)
         if call.hold and not self.outcomes.expect(call.key):
             # The same call once more (``options(key=)``): it is not run again.
-            self._give_room(ticket)
             self.outcomes.fetch(call.key, partial(_pass_on, source, call.id))
             return
         opened: OpenCall
@@ -111,7 +102,6 @@ class Desk:
             opened = stream
         else:
             opened = OpenCall(self, hosted, source, call, payload)
-        opened.ticket = ticket
         with self._lock:
             if call.op != "watch":  # it has no end that could be waited for
                 self._open[opened] = None
@@ -125,24 +115,6 @@ class Desk:
         if not self._held:
             self.loop.later(HOLD_S, self._enter_held)
         self._held.append(opened)
-
-    def _take_room(self, source: Source, payload: list[Any]) -> object | None:
-        """Count the bytes of a long call until it has ended; raises ``Overloaded``.
-
-        The short ones are as many as the agents' mailboxes take, and are not slowed down.
-        """
-        size = sum(map(len, payload))
-        if size < LONG:
-            return None
-        ticket = object()
-        with self._lock:
-            self._budgets.take(ticket, source.who, None, size)
-        return ticket
-
-    def _give_room(self, ticket: object | None) -> None:
-        if ticket is not None:
-            with self._lock:
-                self._budgets.give(ticket)
 
     def _enter_held(self) -> None:
         held, self._held = self._held, []
@@ -219,7 +191,6 @@ class Desk:
 
     def call_ended(self, call: OpenCall) -> None:
         """It has been answered. From any thread."""
-        self._give_room(call.ticket)
         with self._lock:
             self._open.pop(call, None)
             if self._by_key.get(call.call.key) is call:  # not a later one with its key
@@ -277,3 +248,4 @@ def _pass_on(source: Source, number: int, outcome: Outcome | AgentdError) -> Non
     else:
         answer, payload = outcome
         source.answer(answer.renumbered(number), list(payload))
+        source.leave(number)  # that a one-way call was accepted is its end here, for once

@@ -26,6 +26,7 @@ from agentd.protocol import (
     unpack,
 )
 from agentd.protocol.access import Subject
+from agentd.protocol.delivery import size_of
 from agentd.protocol.messages import (
     Admit,
     Attach,
@@ -58,6 +59,7 @@ from agentd.worker.desk import Desk
 from agentd.worker.executor import AFew, Executor
 from agentd.worker.files import answer as answer_read
 from agentd.worker.hosted import Agents
+from agentd.worker.questions import ASKING, OWN, RELAYED, Questions, open_already
 from agentd.worker.references import HostReferences
 from agentd.worker.rows import Row
 from agentd.worker.settings import Settings
@@ -88,9 +90,11 @@ class Host:
         self._front = front
         self._back = back
         self._beats = Beats(settings.heartbeat_s, loop.clock)
-        self._daemon = Source(loop, back, b"")
         self._readers = AFew(executor, READERS)
         self._agents = Agents()
+        self.questions = Questions(settings, loop.clock)
+        self._daemon = Source(loop, back, self.questions, (RELAYED, b""), b"")
+        front.on_gone = lambda route: self.questions.lost((OWN, route))
         self._references = HostReferences(settings.daemon, self._agents)
         install(self._references)
         self.on_admit: Callable[[list[Any]], None] = lambda _payload: None
@@ -130,11 +134,11 @@ class Host:
 
     # -- frames ------------------------------------------------------------------------------------
     def _from_client(self, frames: list[Any]) -> None:
-        self._take(Source(self._loop, self._front, frames[0], own=True), frames[1:])
+        self._take(self._source(self._front, OWN, frames[0]), frames[1:])
 
     def _from_daemon(self, frames: list[Any]) -> None:
         if frames[0]:
-            self._take(Source(self._loop, self._back, frames[0]), frames[1:])
+            self._take(self._source(self._back, RELAYED, frames[0]), frames[1:])
             return
         message, payload = unpack(frames[1:]), frames[2:]
         match message:
@@ -154,6 +158,9 @@ class Host:
             case _:
                 raise ProtocolError(f"a daemon does not say {message.kind!r} to a worker")
 
+    def _source(self, port: LocalRouter | LocalPort, door: int, prefix: Any) -> Source:
+        return Source(self._loop, port, self.questions, (door, bytes(prefix)), prefix)
+
     def _take(self, source: Source, frames: list[Any]) -> None:
         number = 0
         try:
@@ -163,8 +170,17 @@ class Host:
                 self._charge(source, frames)
             if isinstance(message, Hello):
                 source.answer(self.welcome(message))
-            else:
-                self.take(source, message, frames[1:])
+                return
+            if isinstance(message, ASKING) and (
+                source.own or (type(message) is Call and message.oneway)
+            ):
+                if self.questions.is_open(source.who, number):
+                    number = 0  # an answer with its own belongs to the one that is open
+                    raise open_already(message.id)
+                route = source.who[1]
+                client = self._front.owner(route) if source.own else route
+                self.questions.admit(source.who, client, message, size_of(frames))
+            self.take(source, message, frames[1:])
         except AgentdError as error:
             source.answer(error_message(number, error))
             if not isinstance(error, TooLate):  # we are behind: to serve it slowly would not help
@@ -188,6 +204,7 @@ class Host:
             case Attach():
                 self._desk.streams.attach(source, message)
             case Detach():
+                source.leave(message.id)
                 self._detach(source, message)
             case Ping():
                 self._desk.is_late(source, message.at)

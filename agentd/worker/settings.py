@@ -23,8 +23,6 @@ class DoorSettings:
     max_frames: int
     max_header_depth: int
     max_header_items: int
-    agent_calls: int
-    agent_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +47,8 @@ class Settings:
     kept_bytes: int
     client_calls: int
     client_bytes: int
+    agent_calls: int
+    agent_bytes: int
     daemon_calls: int
     daemon_bytes: int
     secrets: dict[str, str] = field(default_factory=dict)

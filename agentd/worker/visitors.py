@@ -19,7 +19,6 @@ from agentd.errors import (
     CodecNotAllowed,
     Draining,
     NotAllowed,
-    PayloadTooLarge,
     ProtocolError,
     TooLate,
 )
@@ -29,14 +28,12 @@ from agentd.keys.reading import Reading
 from agentd.protocol import HeaderLimits, error_message, pack, unmet, unpack
 from agentd.protocol.access import action_of
 from agentd.protocol.admission import read_admission
-from agentd.protocol.budgets import Budgets, Room
 from agentd.protocol.checks import UNANSWERED, Checks
 from agentd.protocol.delivery import Delivery, size_of
 from agentd.protocol.messages import (
     Attach,
     Bye,
     Call,
-    Detach,
     Fetch,
     Hello,
     Message,
@@ -53,6 +50,7 @@ from agentd.transport.origin import Origin, disconnect, mark_of
 from agentd.transport.process import give_memory_back
 from agentd.transport.unfinished import Unfinished
 from agentd.transport.unreachable import Unreachable
+from agentd.worker.questions import ASKING, Address, Asking, open_already
 from agentd.worker.settings import DoorSettings, Settings
 from agentd.worker.source import Source
 
@@ -64,14 +62,8 @@ __all__ = ["Visit", "Visitors"]
 
 log = logging.getLogger("agentd.worker")
 
-_QUESTIONS: Final = (Call, Fetch, Read, Attach)
-"""What may stay open, and so is counted."""
-_TAKEN: Final = (*_QUESTIONS, *UNANSWERED, Ping, Pong, Bye)
+_TAKEN: Final = (*ASKING, *UNANSWERED, Ping, Pong, Bye)
 """What may be said here. All else is the daemon's."""
-_LASTING: Final = ("stream", "watch")
-"""Operations whose answers end with their reader."""
-_NO_ANSWERS: Final = ("chunk", "pong", "welcome")
-"""Others follow, or they answer none that is counted."""
 LATE_S: Final = 1.0
 """When memory that was let go is given back: libzmq's thread has to find it of no use first."""
 KICK_S: Final = 0.2
@@ -85,27 +77,19 @@ AGAIN_S: Final = 3600.0
 KNOWN: Final = 10_000
 """Accesses that are remembered; one more, and all are forgotten and told anew."""
 
-Address = tuple[int, bytes]
-"""The number of the socket, and the route on it."""
-
 
 class Visit(Source):
     """A message that came over the network, and so where its answer goes."""
 
-    __slots__ = ("_address", "_visitors")
+    __slots__ = ("_visitors",)
 
     def __init__(self, visitors: Visitors, loop: Loop, port: Any, address: Address) -> None:
-        super().__init__(loop, port, address[1])
+        super().__init__(loop, port, visitors.questions, address, address[1])
         self._visitors = visitors
-        self._address = address
 
     def answer(self, message: Message, payload: list[Any] | tuple[Any, ...] = ()) -> bool:
         """See ``Source``."""
-        return self._visitors.answer(self._address, message, payload)
-
-    def leave(self, number: int) -> None:
-        """See ``Source``."""
-        self._visitors.leave(self._address, number)
+        return self._visitors.answer(self.who, message, payload)
 
 
 class Visitors:
@@ -136,15 +120,10 @@ class Visitors:
         """Who said hello: as whom, and by which connection."""
         self._turned_away: set[Address] = set()
         self._accesses: dict[tuple[str, bytes], float] = {}
-        self._lock = threading.Lock()  # protects the next three
-        self._budgets = Budgets(
-            Room(settings.client_calls, settings.client_bytes),
-            Room(told.agent_calls, told.agent_bytes),
-            Room(settings.daemon_calls, settings.daemon_bytes),
-            loop.clock,
-        )
+        self.questions = host.questions
+        """What is open, counted together with what came by the worker's own socket."""
+        self._lock = threading.Lock()  # protects the next one, and the order of what is sent
         self._delivery = Delivery(settings.max_queued_bytes)
-        self._lasting: dict[Address, set[int]] = {}
         self.cut_off = 0
         """Peers that did not read what they had asked for."""
         self.on_count: Callable[[], None] = lambda: None
@@ -224,8 +203,7 @@ class Visitors:
         self._door.fronts[connection.front].forget(connection.route)
         with self._lock:
             self._delivery.forget(address)
-            for number in self._lasting.pop(address, ()):
-                self._budgets.give((address, number))
+        self.questions.lost(address)
 
     # -- what they say -----------------------------------------------------------------------------
     def _from_peer(self, front: int, frames: list[Any]) -> None:
@@ -266,11 +244,10 @@ class Visitors:
             raise unmet()
         if not isinstance(message, _TAKEN):
             raise ProtocolError(f"a client does not say {message.kind!r} to a worker")
-        if isinstance(message, _QUESTIONS) and self._is_open(address, message.id):
+        if isinstance(message, ASKING) and self.questions.is_open(address, message.id):
             self._charge(address, frames)
             # Answered as nobody's: the answer with that number belongs to the one that is open.
-            refusal = ProtocolError(f"question {message.id} of this connection is open already")
-            self.answer(address, error_message(0, refusal))
+            self.answer(address, error_message(0, open_already(message.id)))
             return
         checked = self._checks.check(origin.who, message)
         match checked:
@@ -282,8 +259,6 @@ class Visitors:
                 return
             case Bye():
                 return  # the daemon, which has its session, is told so as well
-            case Detach():
-                self.leave(address, checked.id)
         visit = Visit(self, self._loop, self._door.fronts[address[0]], address)
         self._host.take(visit, checked, frames[2:])
 
@@ -319,7 +294,7 @@ class Visitors:
         self,
         address: Address,
         who: str,
-        message: Call | Fetch | Read | Attach,
+        message: Asking,
         frames: list[Any],
     ) -> None:
         """Count a question until it is answered. Raises if it is over a limit."""
@@ -327,40 +302,8 @@ class Visitors:
             raise Draining(
                 "the daemon is stopping and takes no new calls", agent=show(message.agent)
             )
-        size = size_of(frames)
-        if size > self._most:
-            raise PayloadTooLarge(
-                f"this {message.kind!r} has {size:,} bytes; the worker takes {self._most:,} "
-                "(max_message_bytes)",
-                limit=self._most,
-                size=size,
-                setting="max_message_bytes",
-            )
-        lasts = isinstance(message, Attach) or (
-            isinstance(message, Call) and message.op in _LASTING
-        )
-        with self._lock:
-            self._budgets.take((address, message.id), who, message.agent, size)
-            if lasts:
-                self._lasting.setdefault(address, set()).add(message.id)
+        self.questions.admit(address, who, message, size_of(frames))
         self._reached(who, message.agent)
-
-    def _is_open(self, address: Address, number: int) -> bool:
-        with self._lock:
-            return self._budgets.holds((address, number))
-
-    def leave(self, address: Address, number: int) -> None:
-        """That question will not be answered here. From any thread."""
-        with self._lock:
-            self._give(address, number)
-
-    def _give(self, address: Address, number: int) -> None:
-        self._budgets.give((address, number))
-        lasting = self._lasting.get(address)
-        if lasting is not None:
-            lasting.discard(number)
-            if not lasting:
-                del self._lasting[address]
 
     def _reached(self, who: str, agent: bytes) -> None:
         """A client has access to an agent: told the daemon the first time, and each hour."""
@@ -378,14 +321,11 @@ class Visitors:
     ) -> bool:
         """Send it; False if the peer has gone, or is given up as it does not read. Any thread."""
         frames = pack(message, payload)
-        number = getattr(message, "id", 0)
+        self.questions.answered(address, message)
         with self._lock:
-            if message.kind not in _NO_ANSWERS:
-                self._give(address, number)
             there = self._send(address, frames)
-            if not there and message.kind == "chunk":  # its reader is gone, and is told no end
-                self._give(address, number)
         if not there:
+            self.questions.unsent(address, message)
             self._loop.call_soon(partial(self._give_up, address))
         return there
 

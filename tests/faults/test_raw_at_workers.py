@@ -238,8 +238,9 @@ def test_calls_whose_connection_is_gone_count_until_they_end(door, opened):
 def test_who_does_not_read_is_disconnected(door, opened):
     site = opened(max_queued_bytes=MIB)
     peer = site.meet(door.me.secret)
-    for number in range(2, 60):
-        peer.say(*site.call(number, "big", 500_000))
+    with contextlib.suppress(OSError):  # it may be disconnected before all is said
+        for number in range(2, 60):
+            peer.say(*site.call(number, "big", 500_000))
     wait_until(lambda: counters(door.daemon)["worker_disconnected_unread"] >= 1, "it to be counted")
     assert peer.is_ended()
     assert site.agent.add() == 2

@@ -65,8 +65,8 @@ def test_what_is_taken_is_what_is_open_and_within_the_limits(steps):
         _same(budgets, model)
     for question in list(model):
         budgets.give(question)
-    assert not budgets._used
-    assert not budgets._of_client
+    assert not budgets._clients
+    assert not budgets._agents
     assert len(budgets) == 0
 
 

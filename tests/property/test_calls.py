@@ -133,6 +133,9 @@ class One:
         answers, answered = self.last_answers(), self.state in ANSWERED
         oneway = self.call.call.oneway
         if oneway:
+            if answered:  # what it took is given back, wherever it was asked for
+                for source, number in zip(self.sources, self.numbers, strict=True):
+                    assert number in source.left
             told = [m for s in self.sources for m, _payload in s.sent]
             assert len(told) <= 1
             assert not over or len(told) == 1

@@ -34,7 +34,7 @@ def stands():
         connections,
         SimpleNamespace(disconnected=5),
         SimpleNamespace(disconnected=8),
-        Counted(6, 7),
+        Counted(6, 7, 8),
     )
 
 
@@ -61,6 +61,7 @@ def test_what_workers_count_is_shown(stands):
     _router, shown = stands
     assert shown["counters"]["worker_connections_refused"] == 6
     assert shown["counters"]["worker_disconnected_unread"] == 7
+    assert shown["counters"]["worker_refused_calls"] == 8
 
 
 def test_refusals_are_counted_by_setting(stands):

@@ -68,20 +68,20 @@ def test_from_many_threads(tmp_path):
 def test_what_is_counted_outlives_the_worker(tmp_path):
     path = str(tmp_path / "r")
     book = Recorder(create(path))
-    assert counted(path) == Counted(0, 0)
+    assert counted(path) == Counted(0, 0, 0)
     book.enter(A)
-    book.count(Counted(refused=3, cut_off=4))
-    assert counted(path) == Counted(3, 4)
+    book.count(Counted(refused=3, cut_off=4, over_limit=5))
+    assert counted(path) == Counted(3, 4, 5)
     assert running(path) == {A}, "neither touches the other"
     for _ in range(SLOTS):
         book.enter(B)
-    assert counted(path) == Counted(3, 4)
+    assert counted(path) == Counted(3, 4, 5)
 
 
 def test_what_a_worker_says_of_itself_is_bounded(tmp_path):
     path = str(tmp_path / "r")
-    Recorder(create(path)).count(Counted(2**64 - 1, 2**64 - 1))
-    assert counted(path) == Counted(recorder.MOST, recorder.MOST)
+    Recorder(create(path)).count(Counted(2**64 - 1, 2**64 - 1, 2**64 - 1))
+    assert counted(path) == Counted(recorder.MOST, recorder.MOST, recorder.MOST)
     assert counted(str(tmp_path / "none")) == Counted()
 
 

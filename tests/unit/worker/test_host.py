@@ -47,6 +47,9 @@ class Front:
     def charge(self, route, _size):
         self.charged.append(route)
 
+    def owner(self, route):
+        return "uid:0 pid:1" if route in (b"route", b"another") else route
+
     def fault(self, _route):
         """It counts as nonsense, too."""
 
@@ -58,21 +61,40 @@ class Back:
         """Nothing waits."""
 
 
+class Recorder:
+    def enter(self, _agent):
+        return 1
+
+    def leave(self, _slot):
+        """It does not run any more."""
+
+
 class Worker:
     def __init__(self):
         self.loop, self.front = Loop(), Front()
-        limits = {"client_calls": 10, "client_bytes": 10, "daemon_calls": 10, "daemon_bytes": 10}
+        room = {"calls": 3, "bytes": 1_000}
+        whose = ("client", "agent", "daemon")
+        limits = {f"{who}_{what}": most for who in whose for what, most in room.items()}
         settings = Settings(
             worker="w1", back=-1, listener=-1, address="", daemon="ipc:///x", recorder=-1,
             folder="", sockets=[], path=[], parent=1, owner=0, heartbeat_s=BEAT_S, grace_s=10,
-            max_message_bytes=10, max_queued_bytes=10, kept_bytes=0, **limits,
+            max_message_bytes=500, max_queued_bytes=10, kept_bytes=0, **limits,
         )  # fmt: skip
-        self.agents = Host(settings, self.loop, self.front, Back(), None, Later())._agents
+        self.back, self.threads = Back(), Later()
+        self.host = Host(settings, self.loop, self.front, self.back, Recorder(), self.threads)
+        self.agents = self.host._agents
 
-    def gets(self, route, message):
+    def gets(self, route, message, payload=(), port=None):
         """The answer."""
-        self.loop.served[self.front]([route, *pack(message)])
+        self.says(route, message, payload, port)
         return self.loop.sent.pop()
+
+    def says(self, route, message, payload=(), port=None):
+        self.loop.served[port or self.front]([route, *pack(message), *payload])
+
+    @property
+    def open(self):
+        return len(self.host.questions._budgets)
 
 
 @pytest.fixture
@@ -107,3 +129,88 @@ def test_what_comes_too_late_is_refused_and_not_charged(worker):
 def test_what_is_refused_otherwise_is(worker):
     assert worker.gets(b"route", Call(1, AGENT, 1, "method", "work")).code == "AgentNotFound"
     assert worker.front.charged == [b"route"]
+
+
+# -- what is open ----------------------------------------------------------------------------------
+class Slow:
+    def work(self):
+        return "done"
+
+    def watched(self):
+        yield 1
+
+
+@pytest.fixture
+def slow(worker):
+    hosted = Hosted(AGENT, 1, "m:C", worker.threads, TurnOptions(), NOWHERE)
+    hosted.adopt(Slow())
+    worker.agents.come(hosted)
+    return worker
+
+
+def call(number, name="work", op="method", **more):
+    return Call(number, AGENT, 1, op, name, "data", **more), [b"\x92\x90\x80"]
+
+
+def test_calls_over_a_limit_are_refused_and_told_by_its_name(slow):
+    for number in range(3):
+        slow.says(b"route", *call(number))
+    refused = slow.gets(b"another", *call(7))  # another connection of that program
+    assert (refused.id, refused.code, refused.facts["setting"]) == (7, "Overloaded", "client_calls")
+    assert slow.host.questions.refused == 1
+    assert slow.front.charged == [b"another"]
+    slow.threads.run()
+    assert slow.open == 0
+    slow.says(b"another", *call(7))
+    assert slow.open == 1
+
+
+def test_an_agent_has_limits_whoever_calls_it(slow):
+    for number in range(3):
+        slow.says(bytes([number]), *call(1))
+    assert slow.gets(b"one more", *call(1)).facts["setting"] == "agent_calls"
+
+
+def test_one_that_is_too_long_is_refused(slow):
+    message, _payload = call(1)
+    refused = slow.gets(b"route", message, [bytes(600)])
+    assert (refused.code, refused.facts["limit"]) == ("PayloadTooLarge", 500)
+
+
+def test_what_is_refused_for_another_reason_is_not_open(slow):
+    assert slow.gets(b"route", Call(1, b"b" * 16, 1, "method", "work")).code == "AgentNotFound"
+    assert slow.open == 0
+
+
+def test_a_number_that_is_open_is_not_opened_again(slow):
+    slow.says(b"route", *call(1))
+    refused = slow.gets(b"route", *call(1))
+    assert (refused.id, refused.code) == (0, "ProtocolError")
+    slow.threads.run()
+    assert [answer.kind for answer in slow.loop.sent] == ["result"]
+
+
+@pytest.mark.parametrize("port", ["front", "back"])
+def test_a_one_way_call_is_open_until_it_has_run(slow, port):
+    came_by = getattr(slow, port)
+    accepted = slow.gets(b"route", *call(1, oneway=True, key=b"k" * 24), came_by)
+    assert (accepted.kind, slow.open) == ("accepted", 1)
+    slow.threads.run()
+    assert slow.open == 0
+    # Asked again, as the answer was lost: it is told again, and nothing is left open.
+    again = slow.gets(b"another", *call(9, oneway=True, key=b"k" * 24, again=True), came_by)
+    assert (again.kind, again.id, slow.open) == ("accepted", 9, 0)
+
+
+def test_what_the_daemon_relays_it_counts_itself(slow):
+    for number in range(5):
+        slow.says(b"route", *call(number), slow.back)
+    assert slow.open == 0
+
+
+def test_readers_that_are_gone_count_no_more_and_calls_do(slow):
+    slow.says(b"route", *call(1))
+    slow.says(b"route", *call(2, "watched", "stream", credit=1))
+    assert slow.open == 2
+    slow.front.on_gone(b"route")
+    assert slow.open == 1
