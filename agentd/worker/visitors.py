@@ -201,9 +201,14 @@ class Visitors:
         address = (connection.front, connection.route)
         self._met.pop(address, None)
         self._door.fronts[connection.front].forget(connection.route)
+        self.questions.lost(address)
+        # Not at once: it may be learnt while the socket is read, under its lock, and who answers
+        # has ours and wants that one.
+        self._loop.call_soon(partial(self._forget, address))
+
+    def _forget(self, address: Address) -> None:
         with self._lock:
             self._delivery.forget(address)
-        self.questions.lost(address)
 
     # -- what they say -----------------------------------------------------------------------------
     def _from_peer(self, front: int, frames: list[Any]) -> None:
