@@ -192,8 +192,9 @@ WAYS = {
 GOAL = at_most(3)
 
 
-def _metrics(kind: str, title: str) -> Iterator[Metric]:
-    yield less(f"{kind}_of_burner", f"{title}: p99 beside", "× busy neighbours", 2, (GOAL,))
+def _metrics(door: str, kind: str, title: str) -> Iterator[Metric]:
+    what = f"{title} ({WAYS[door]}): p99 beside"
+    yield less(f"{kind}_of_burner", what, "× busy neighbours", 2, (GOAL,))
     yield less(f"{kind}_of_idle", "  p99 beside", "× idle", 2, (GOAL,))
     yield less(f"{kind}_p99_ms", "  p99 beside", "ms", 2)
     yield less(f"{kind}_p50_ms", "  p50 beside", "ms", 2)
@@ -205,7 +206,7 @@ HOSTILE = tuple(
     Row(
         f"hostile-{door}",
         f"a polite client beside hostile and slow peers, {WAYS[door]}",
-        tuple(metric for kind, title in TITLES.items() for metric in _metrics(kind, title)),
+        tuple(metric for kind, title in TITLES.items() for metric in _metrics(door, kind, title)),
         partial(_measure, door),
         contestants=("agentd",),
         starts=False,

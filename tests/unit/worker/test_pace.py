@@ -1,6 +1,7 @@
-from agentd.worker.pace import FORGIVEN, LONGEST_PROOF, PROOF, QUICK_S, Pace
+from agentd.worker.pace import FORGIVEN, HICCUP_S, LONGEST_PROOF, PROOF, QUICK_S, RARE, Pace
 
-LONG = 2 * QUICK_S
+LONG = 2 * HICCUP_S
+HICCUP = 2 * QUICK_S
 
 
 def prove(pace, count=PROOF, name="m"):
@@ -51,3 +52,37 @@ def test_what_was_long_once_is_forgiven():
     pace.note("m", LONG)
 
     assert needed(pace) == 2 * PROOF
+
+
+def test_a_hiccup_once_in_a_while_changes_nothing():
+    pace = Pace()
+    prove(pace)
+    for _ in range(10):
+        prove(pace, RARE)
+        pace.note("m", HICCUP)
+        assert pace.is_quick("m")
+
+
+def test_two_of_them_soon_after_each_other_do():
+    pace = Pace()
+    prove(pace, PROOF + RARE)
+    pace.note("m", HICCUP)
+    prove(pace, RARE - 1)
+
+    pace.note("m", HICCUP)
+
+    assert needed(pace) == 2 * PROOF
+
+
+def test_while_they_are_rare_what_was_long_is_forgiven_bit_by_bit():
+    pace = Pace()
+    for _ in range(3):
+        pace.note("m", LONG)
+    prove(pace, 8 * PROOF)
+    for _ in range(2):
+        prove(pace, RARE)
+        pace.note("m", HICCUP)
+
+    pace.note("m", LONG)
+
+    assert needed(pace) == 4 * PROOF
