@@ -16,8 +16,8 @@ LONGEST_PROOF: Final = 4096
 FORGIVEN: Final = 10_000
 """After so many quick calls in a row it is as if there had been none that took long."""
 HICCUP_S: Final = 0.005
-"""What took no longer, once in a while, may have been the machine's doing: the thread had to wait for
-a processor. Schedulers let others have one for 3 to 4 ms."""
+"""What took no longer, once in a while, may have been the machine's doing: the thread had to wait
+for a processor. Schedulers let others have one for 3 to 4 ms."""
 RARE: Final = 256
 """Once in so many calls is once in a while: the others then lose 20 us a call to it, on average."""
 _NONE: Final[dict[str, int]] = {}
