@@ -38,8 +38,11 @@ class Door:
     def open(self, start: Callable[..., Daemon], host: str = "127.0.0.1", **settings: Any) -> str:
         """Start the daemon and trust it; its endpoint.
 
-        ``start`` gives a daemon that is not started yet: where it listens is added here.
+        ``start`` gives a daemon that is not started yet: where it listens is added here. Leases are
+        long, as whether a client of the network still runs is not to be seen: on a busy machine it
+        may well be silent for a second.
         """
+        settings = {"client_grace_s": 15.0, **settings}
         self.daemon = start(wait=False, config_dir=self.server, workers=1, **settings)
         self.daemon.settings["bind"] = (self.daemon.endpoint, f"tcp://{host}:0")
         self.daemon.start()

@@ -44,8 +44,6 @@ def start(build):
 
 def opened(door, start, *, host="127.0.0.1", ports=PORTS, **settings):
     door.grant()
-    # A client of another host has to be heard of in this time: on a busy machine, too.
-    settings = {"client_grace_s": 15.0, **settings}
     return door.open(start, host, worker_ports=ports, **settings)
 
 
