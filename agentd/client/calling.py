@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agentd.client.retry import Retry
     from agentd.client.sending import Sending
     from agentd.client.streaming import Stream
+    from agentd.client.target import Target
     from agentd.serialization import Encoded
 
 __all__ = ["CallOptions", "call", "decode_value", "flags", "oneway", "operate", "stream", "submit"]
@@ -159,7 +160,7 @@ def _blocking(
     aim = target(proxy)
     retry = options.retry or aim.retry
     attempt = 0
-    out = _compose(proxy, op, name, packed, options, **more)
+    out = _compose(aim, op, name, packed, options, **more)
     while True:
         try:
             if aim.creation is not None:
@@ -192,9 +193,8 @@ def await_ready(proxy: RpcObject, out: Outgoing) -> None:
 
 
 def _compose(
-    proxy: RpcObject, op: str, name: str, packed: Packed, options: CallOptions, **more: Any
+    aim: Target, op: str, name: str, packed: Packed, options: CallOptions, **more: Any
 ) -> Outgoing:
-    aim = target(proxy)
     timeout = options.timeout if options.timeout is not None else aim.timeout
     if timeout is not None and not (type(timeout) in (int, float) and timeout > 0):
         raise ConfigError(f"timeout is a number of seconds above 0, not {timeout!r}")
@@ -230,12 +230,13 @@ def submit(
     """
     result_type, sending_type = _results()
     packed = pack_arguments(proxy, args, kwargs)
-    out = _compose(proxy, "method", name, packed, options, hold=True, lazy=lazy)
+    aim = target(proxy)
+    out = _compose(aim, "method", name, packed, options, hold=True, lazy=lazy)
     result = result_type()
     sending = sending_type(proxy, out, packed.give_back if packed.lent else None)
     if options.key is not None:
         sending.keep()
-    retry = options.retry or target(proxy).retry
+    retry = options.retry or aim.retry
     result.send(sending, retry, flags(proxy, name, out.timeout) if retry is not None else 0)
     return result
 
@@ -269,21 +270,28 @@ def stream(
     from agentd.client.streaming import Stream
 
     packed = pack_arguments(proxy, args, kwargs)
-    out = _compose(proxy, "stream", name, packed, options, credit=max(1, options.credit))
+    credit = max(1, options.credit)
+    out = _compose(target(proxy), "stream", name, packed, options, credit=credit)
     return Stream(proxy, out, now=now)
 
 
 def flags(proxy: RpcObject, name: str, timeout: float | None = None) -> int:
     """What kind of method it is (see ``agentd.client.about``); asks if nothing is known yet."""
-    return int(target(proxy).methods[name]) if has_method(proxy, name, timeout) else 0
+    methods = _methods(proxy, name, timeout)
+    return int(methods[name]) if name in methods else 0
 
 
 def has_method(proxy: RpcObject, name: str, timeout: float | None = None) -> bool:
     """Whether the agent's class has that method; asks if nothing is known yet."""
+    return name in _methods(proxy, name, timeout)
+
+
+def _methods(proxy: RpcObject, name: str, timeout: float | None) -> Any:
     aim = target(proxy)
-    if aim.methods is None or name not in aim.methods:  # the class may have got another one
-        aim.methods = offered(proxy, timeout)
-    return name in aim.methods
+    methods = aim.methods
+    if methods is None or name not in methods:  # the class may have got another one
+        methods = aim.methods = offered(proxy, timeout)
+    return methods
 
 
 def offered(proxy: RpcObject, timeout: float | None = None) -> Any:

@@ -25,6 +25,7 @@ from agentd.errors import (
     from_wire,
 )
 from agentd.protocol import pack, unpack
+from agentd.protocol.delivery import size_of
 from agentd.protocol.messages import (
     Accepted,
     Call,
@@ -145,9 +146,7 @@ class Link:
 
     def _check_size(self, message: Message, frames: list[Any]) -> None:
         """The peer would end the connection, and not say why."""
-        size = 0
-        for frame in frames:
-            size += len(frame) if type(frame) is bytes else memoryview(frame).nbytes
+        size = size_of(frames)
         if size > self._most:
             raise PayloadTooLarge(
                 f"this {message.kind!r} has {size:,} bytes; {self.endpoint} takes {self._most:,} "
@@ -321,12 +320,13 @@ class Link:
         self,
         pending: Pending,
         deadline: float | None = None,
-        until: Callable[[Pending], bool] = lambda p: p.done,
+        until: Callable[[Pending], bool] | None = None,
         *,
         fresh: bool = False,
     ) -> Pending:
         """Wait for the answer; raises ``CallTimeout`` at the deadline (monotonic seconds).
 
+        ``until``: for what else.
         ``fresh``: it was sent just now, and its answer is hardly here.
         """
         settled: Calls = []
@@ -339,7 +339,7 @@ class Link:
                 if not skip:
                     self._read(settled)
                 skip = False
-                if until(pending):
+                if pending.done if until is None else until(pending):
                     return pending
                 now = self.clock()
                 if deadline is not None and now >= deadline:

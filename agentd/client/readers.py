@@ -65,7 +65,8 @@ class Readers:
         sleep = partial(self._poll.poll, None if limit is None else limit * 1000 + 1)
         try:
             events = self._lookout.wait(self._look, sleep) if me.fresh else sleep()
-            roused = any(fd == self._wake for fd, _ in events)
+            for fd, _event in events:
+                roused = roused or fd == self._wake
         finally:
             self._lock.acquire()
             self.leader = None

@@ -107,7 +107,7 @@ class Session:
 
     def _call(self, out: Outgoing) -> tuple[str, Sequence[Any]]:
         sent: Ready | None = None
-        breaks = Breaks()
+        breaks: Breaks | None = None
         while True:
             came = time.monotonic()
             try:
@@ -119,6 +119,7 @@ class Session:
             except LinkDown as error:
                 if error.facts.get("sent"):
                     sent = place
+                breaks = breaks or Breaks()
                 self._after_a_break(breaks, place, was_sent=sent is not None)
             except (AgentNotFound, TooLate) as error:
                 if not is_elsewhere(error):
@@ -126,6 +127,7 @@ class Session:
                 self.places.forget(place)
                 if sent is not None:
                     raise self.daemon.fate(place) from None
+                breaks = breaks or Breaks()
                 if not breaks.one_more():
                     raise
                 if breaks.number > 1:

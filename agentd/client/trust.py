@@ -17,17 +17,18 @@ _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def is_own(path: str) -> bool:
-    """Whether only this user (or root) can listen at that path of a socket.
+    """Whether only this user (or root) can listen at that path of a socket, and root does not.
 
-    Its folder has to be ours and closed to the writing of others, and so has each one on the way
-    there, unless it is sticky: else somebody else's socket may lie there tomorrow.
+    Whoever made the socket owns its file. Its folder has to be ours and closed to the writing of
+    others, and so has each one on the way there, unless it is sticky: else somebody else's socket
+    may lie there tomorrow.
     """
     folder = os.path.dirname(os.path.abspath(path))
     try:
         if os.lstat(folder).st_mode & _OTHERS:
             return False
         socket_file = os.lstat(path) if os.path.lexists(path) else None
-        if socket_file is not None and not _ours(socket_file):
+        if socket_file is not None and socket_file.st_uid != os.geteuid():
             return False
         return all(_is_safe(each) for each in _ways(folder) | _ways(os.path.realpath(folder)))
     except OSError:

@@ -56,5 +56,4 @@ class _Ipc:
         return f"no daemon listens on {self._endpoint}; start one with: agentd serve"
 
     def is_trusted(self) -> bool:
-        # Nobody else can have put a socket there, nor can tomorrow; and it is ours who listens.
-        return is_own(self._path) and rundir.listener(self._path) == os.geteuid()
+        return is_own(self._path)  # nobody else can have put a socket there, nor can tomorrow

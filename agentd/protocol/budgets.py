@@ -17,6 +17,9 @@ __all__ = ["Budgets", "Room"]
 FIRST_HINT_S: Final = 0.1
 SHORTEST_HINT_S: Final = 0.05
 LONGEST_HINT_S: Final = 5.0
+KEPT: Final = 64
+"""Accounts that are kept although nothing is open: who asks one thing after the other needs his
+again."""
 WEIGHT: Final = 0.1
 """Of the newest in the average of how long questions stay open."""
 
@@ -42,9 +45,6 @@ class _Account:
         self.questions: dict[Hashable, None] = {}
         """Which: of clients only."""
 
-    def has_room(self, size: int) -> bool:
-        return self.calls < self.most_calls and self.bytes + size <= self.most_bytes
-
 
 class Budgets:
     """Who has how much in flight."""
@@ -53,8 +53,8 @@ class Budgets:
         self._client = client
         self._agent = agent
         self._clock = clock
-        self._held: dict[Hashable, tuple[_Account, _Account | None, int, float]] = {}
-        """What each question holds: of whom, how many bytes, and since when."""
+        self._held: dict[Hashable, tuple[tuple[_Account, ...], int, float]] = {}
+        """Of whose accounts each question holds something, how many bytes, and since when."""
         self._clients: dict[Hashable, _Account] = {}
         self._agents: dict[Hashable, _Account] = {}
         self._all = _Account("daemon", None, total)
@@ -74,50 +74,38 @@ class Budgets:
         """Take for a question that is not open; raises ``Overloaded``, and then takes nothing."""
         assert question not in self._held, "a question is opened once"
         mine = self._clients.get(client) or _Account("client", client, self._client)
-        if not mine.has_room(size):
-            raise self._overloaded(mine, size)
-        called = None
+        accounts: tuple[_Account, ...] = (mine, self._all)
         if agent is not None:
             called = self._agents.get(agent) or _Account("agent", agent, self._agent)
-            if not called.has_room(size):
-                raise self._overloaded(called, size)
-        total = self._all
-        if not total.has_room(size):
-            raise self._overloaded(total, size)
-        if called is not None:
-            if not called.calls:
-                self._agents[agent] = called
-            called.calls += 1
-            called.bytes += size
-        if not mine.calls:
-            self._clients[client] = mine
-        mine.calls += 1
-        mine.bytes += size
+            accounts = (mine, called, self._all)
+        for account in accounts:
+            if account.calls >= account.most_calls or account.bytes + size > account.most_bytes:
+                raise self._overloaded(account, size)
+        for account in accounts:
+            account.calls += 1
+            account.bytes += size
+        self._clients[client] = mine
+        if agent is not None:
+            self._agents[agent] = called
         mine.questions[question] = None
-        total.calls += 1
-        total.bytes += size
-        self._held[question] = (mine, called, size, self._clock())
+        self._held[question] = (accounts, size, self._clock())
 
     def give(self, question: Hashable) -> bool:
         """Give back what a question holds; False if it holds nothing (any more)."""
         taken = self._held.pop(question, None)
         if taken is None:
             return False
-        mine, called, size, since = taken
+        accounts, size, since = taken
         self._stay += WEIGHT * (self._clock() - since - self._stay)
-        total = self._all
-        total.calls -= 1
-        total.bytes -= size
+        for account in accounts:
+            account.calls -= 1
+            account.bytes -= size
+        mine = accounts[0]
         del mine.questions[question]
-        mine.calls -= 1
-        mine.bytes -= size
-        if not mine.calls:
+        if not mine.calls and len(self._clients) > KEPT:
             del self._clients[mine.holder]
-        if called is not None:
-            called.calls -= 1
-            called.bytes -= size
-            if not called.calls:
-                del self._agents[called.holder]
+        if len(self._agents) > KEPT and len(accounts) > 2 and not accounts[1].calls:
+            del self._agents[accounts[1].holder]
         return True
 
     def give_all(self, client: Hashable) -> int:

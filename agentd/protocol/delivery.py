@@ -7,7 +7,7 @@ before it was read.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -81,6 +81,9 @@ class Delivery:
         self._clients.pop(client, None)
 
 
-def size_of(frames: list[Any]) -> int:
+def size_of(frames: Sequence[Any]) -> int:
     """Bytes of a message."""
-    return sum(len(f) if type(f) is bytes else memoryview(f).nbytes for f in frames)
+    size = 0
+    for frame in frames:
+        size += len(frame) if type(frame) is bytes else memoryview(frame).nbytes
+    return size

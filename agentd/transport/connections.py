@@ -128,8 +128,8 @@ class Connections:
         number = len(self._monitors)
         self._monitors.append(None)
         front.on_message = partial(self._came, number)
-        front.on_accepted = partial(self._accepted, number)
-        front.on_lost = self._lost
+        front.on_accepted = lambda peer: self._accepted(number, peer.fd)
+        front.on_lost = lambda peer: self._lost(peer.fd)
 
     def bound(self, name: str | int) -> None:
         """A watched socket listens there: the path of a socket, or a port of TCP."""

@@ -35,15 +35,13 @@ class Lines(Generic[T]):
 
     def __init__(self) -> None:
         self._rounds: deque[_Round[T]] = deque()
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
+        self.count = 0
+        """How many wait."""
 
     def put(self, whose: Hashable | None, item: T) -> None:
         """``None``: nobody's. It comes after all that came before, and before all that follows."""
         rounds = self._rounds
-        self._count += 1
+        self.count += 1
         if whose is None or not rounds or None in rounds[-1].lines:
             rounds.append(_Round())
         last = rounds[-1]
@@ -59,7 +57,7 @@ class Lines(Generic[T]):
         whose = current.order.popleft()
         line = current.lines[whose]
         item = line.popleft()
-        self._count -= 1
+        self.count -= 1
         if line:
             current.order.append(whose)
         else:

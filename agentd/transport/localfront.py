@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from agentd.transport.localrouter import LocalRouter
 from agentd.transport.origin import Origin
-from agentd.transport.peer import Peer
 
 __all__ = ["LocalFront"]
 
@@ -35,10 +34,6 @@ class LocalFront(LocalRouter):
         super().__init__(listener, uids=uids, most=most, most_queued=most_queued, shares=False)
         self.on_message: Callable[[Origin, int, int], None] = lambda _from, _frames, _size: None
         """As of ``FrontPort``."""
-        self.on_accepted: Callable[[int], None] = lambda _fd: None
-        """Called with the descriptor of each new connection."""
-        self.on_lost: Callable[[int], None] = lambda _fd: None
-        """Called with the descriptor of one that has ended."""
 
     def put(self, frames: Sequence[Any]) -> None:
         """``send``, but they leave with the next ``flush``, or before what is sent next."""
@@ -55,9 +50,6 @@ class LocalFront(LocalRouter):
     def forget(self, route: bytes) -> None:
         """That peer has gone. What it owes its process still does, which may come again."""
 
-    def _accepted(self, peer: Peer) -> None:
-        self.on_accepted(peer.fd)
-
     def _serve(self, fd: int, events: int, messages: list[list[Any]]) -> bool:
         peer = self._by_fd.get(fd)
         if peer is None:
@@ -72,9 +64,3 @@ class LocalFront(LocalRouter):
                 message[0] = origin
                 self.on_message(origin, len(message) - 1, sum(map(len, message[1:])))
         return more
-
-    def _drop(self, peer: Peer) -> None:
-        known = peer.route in self._peers
-        super()._drop(peer)
-        if known:
-            self.on_lost(peer.fd)

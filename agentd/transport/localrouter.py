@@ -77,8 +77,10 @@ class LocalRouter:
         """Peers that did not read what they had asked for."""
         self.on_count: Callable[[], None] = lambda: None
         """Called, in any thread, when one of the two has grown."""
-        self.on_gone: Callable[[bytes], None] = lambda _route: None
-        """Called with the route of a connection that has ended."""
+        self.on_accepted: Callable[[Peer], None] = lambda _peer: None
+        """Called with each new connection."""
+        self.on_lost: Callable[[Peer], None] = lambda _peer: None
+        """Called with each that has ended."""
         self.closed = False
 
     def __len__(self) -> int:
@@ -305,10 +307,7 @@ class LocalRouter:
         self._peers[peer.route] = peer
         self._by_fd[peer.fd] = peer
         self._epoll.register(peer.fd, _IN)
-        self._accepted(peer)
-
-    def _accepted(self, peer: Peer) -> None:
-        """There is a new connection."""
+        self.on_accepted(peer)
 
     def _drop(self, peer: Peer) -> None:
         known = self._peers.pop(peer.route, None) is not None
@@ -318,7 +317,7 @@ class LocalRouter:
         with peer.lock:
             peer.wire.close()
         if known:
-            self.on_gone(peer.route)
+            self.on_lost(peer)
 
     def close(self, linger_ms: int = 0) -> None:
         """Close all; answers that wait are kept for ``linger_ms`` at most."""

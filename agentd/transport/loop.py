@@ -37,6 +37,9 @@ TURN_S = 0.0003
 """For so long what came of many by one connection is delivered, until it is looked for more: a
 dozen short calls."""
 
+CPU_LOOK_S = 0.05
+"""How often it is noted at most how much processor time was used: that takes a system call."""
+
 
 class Timer:
     """A call to come; ``cancel`` if it need not."""
@@ -79,10 +82,12 @@ class Loop:
         """Ports where something waits that is not to be read at once."""
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
-        self._running = True
+        self.running = True
+        """Whether it has not been stopped."""
         self._signals: list[int] = []
         self._on_signal: dict[int, Callable[[], None]] = {}
         self._cpu_before = time.process_time()
+        self._cpu_at = clock()
         self._thread = threading.get_ident()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._soon: deque[Callable[[], None]] = deque()
@@ -120,7 +125,7 @@ class Loop:
         served = self._ports.get(port.fd)
         if served is None:
             return
-        before = [*self._inbox, *(self._lines.take() for _ in range(len(self._lines)))]
+        before = [*self._inbox, *(self._lines.take() for _ in range(self._lines.count))]
         self._inbox.clear()
         self._inbox.extend(each for each in before if each[0] is not served)
         mine = [message for whose, message in before if whose is served]
@@ -196,22 +201,17 @@ class Loop:
 
     def stop(self) -> None:
         """``run`` returns after this turn."""
-        self._running = False
+        self.running = False
 
     def run(self) -> None:
         """Until ``stop``, in this thread."""
         self.lead()
-        while self._running:
+        while self.running:
             self.turn()
 
     def lead(self) -> None:
         """This thread runs the turns from now on; the one before it runs none any more."""
         self._thread = threading.get_ident()
-
-    @property
-    def running(self) -> bool:
-        """Whether it has not been stopped."""
-        return self._running
 
     def turn(self) -> bool:
         """Wait for something, do it, run the timers that are due.
@@ -229,7 +229,8 @@ class Loop:
     def _collect(self) -> None:
         """Wait for something; what it was is in the inbox then."""
         wait = self._wait()
-        if wait:
+        if wait and (now := self.clock()) - self._cpu_at > CPU_LOOK_S:
+            self._cpu_at = now
             self._cpu_before = time.process_time()
         for fd, _mask in self._events(wait):
             if fd in self._ports:
@@ -281,10 +282,10 @@ class Loop:
     def _deliver_in_turn(self) -> bool:
         """For ``TURN_S`` at most: somebody else's may have come meanwhile."""
         lines, after = self._lines, self.after
-        if not lines:
+        if not lines.count:
             return True
         until = self.clock() + TURN_S
-        while lines:
+        while lines.count:
             served, message = lines.take()
             try:
                 served[1](message)
@@ -299,7 +300,7 @@ class Loop:
     @property
     def backlog(self) -> int:
         """How many messages have come and wait."""
-        return len(self._inbox) + len(self._lines)
+        return len(self._inbox) + self._lines.count
 
     def _go_on(self, fd: int, rest_s: float) -> None:
         """More is waiting at a port: have it in the next turn, or after a rest."""
@@ -321,7 +322,7 @@ class Loop:
         return time.process_time() - self._cpu_before > seconds / 2
 
     def _wait(self) -> float:
-        if self._hot or self._soon or self._lines:
+        if self._hot or self._soon or self._lines.count:
             return 0
         while self._timers and self._timers[0][2].cancelled:
             heapq.heappop(self._timers)

@@ -8,11 +8,11 @@ is why the lock is taken before any bind.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
 import stat
-import struct
 import time
 from typing import Final
 
@@ -30,7 +30,6 @@ __all__ = [
     "is_listening",
     "is_tcp",
     "is_unix",
-    "listener",
     "make_private",
     "own",
     "remove_folder",
@@ -185,25 +184,18 @@ def in_use(what: str) -> EndpointInUse:
 
 
 def is_listening(path: str) -> bool:
-    """Whether a process accepts connections on the socket file, found by trying."""
-    return listener(path) is not None
+    """Whether a process has the socket file open, without connecting to it.
 
-
-def listener(path: str) -> int | None:
-    """The user whose process accepts connections on the socket file; ``None``: there is none."""
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        probe.settimeout(1.0)
-        probe.connect(path)
-        _pid, uid, _gid = struct.unpack(
-            "3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        )
-    except OSError:
-        return None
-    else:
-        return int(uid)
-    finally:
-        probe.close()
+    To a socket of another type nobody can connect: the kernel finds the socket behind the file,
+    sees its type and says so (EPROTOTYPE; unix(7)), or finds that there is none (ECONNREFUSED). The
+    listener is not told: a connection that says nothing would look to it like a failed handshake.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        try:
+            other.connect(path)
+        except OSError as error:
+            return error.errno == errno.EPROTOTYPE
+    return False
 
 
 def is_closed(path: str) -> bool:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from agentd.client.about import COROUTINE, READONLY
 from agentd.client.context import CurrentCall, running
@@ -185,7 +185,8 @@ class OpenCall:
         self._answer(CallEvent.FINISHED, message, frames)
 
     def _run_code(self) -> tuple[str, list[Any]]:
-        return cast(tuple[str, list[Any]], self._work.run(self._operate))
+        done: tuple[str, list[Any]] = self._work.run(self._operate)
+        return done
 
     def _stop_code(self) -> None:
         """Have the running code raise ``CallCancelled``."""
@@ -328,9 +329,10 @@ class OpenCall:
             started = event is CallEvent.FINISHED or self._state is CallState.LEAVING
             if self.call.key and not self.call.hold:
                 # Before anybody can find the call answered: it is not to be run again.
-                self._desk.outcomes.remember(
-                    self.call.key, self._to_remember(message, frames, started=started)
-                )
+                again = Outcome(message, frames)
+                if self.call.oneway and (started or message.kind == "result"):
+                    again = Outcome(self._accepted(), [])  # all that its caller is told
+                self._desk.outcomes.remember(self.call.key, again)
         if self.call.hold:
             value, handed_on = isinstance(message, Result), self.handed_on
             if self._desk.outcomes.put(
@@ -348,11 +350,6 @@ class OpenCall:
                 self._report(message, started=started)
         self._desk.call_ended(self)
         return True
-
-    def _to_remember(self, message: Message, frames: list[Any], *, started: bool) -> Outcome:
-        """What its caller is told who asks again."""
-        accepted = self.call.oneway and (started or message.kind == "result")
-        return Outcome(self._accepted(), []) if accepted else Outcome(message, frames)
 
     def _report(self, message: Message, *, started: bool) -> None:
         """Nobody waits for a one-way call: what went wrong goes to the agent's log."""

@@ -30,7 +30,8 @@ class Executor:
         self._idle: list[threading.Lock] = []  # each held by a sleeping thread; release wakes it
         self._started = 0  # and have not ended
         self._collector = 0
-        self._collected: deque[Callable[[], None]] = deque()
+        self.collected: deque[Callable[[], None]] = deque()
+        """Quick tasks; taken by the thread that collects them only."""
         self.on_start: Callable[[], object] = lambda: None
         """Called before another thread gets a task: that may keep Python's lock for long."""
 
@@ -39,7 +40,7 @@ class Executor:
         if quick and threading.get_ident() == self._collector:
             with self._lock:
                 if threading.get_ident() == self._collector:
-                    self._collected.append(task)
+                    self.collected.append(task)
                     return
         self.start(task)
 
@@ -48,15 +49,11 @@ class Executor:
         with self._lock:
             self._collector = threading.get_ident()
 
-    def collected(self) -> Callable[[], None] | None:
-        """The next of those."""
-        return self._collected.popleft() if self._collected else None
-
     def dismiss(self) -> None:
         """Nobody collects any more; what was not run is run by others."""
         with self._lock:
             self._collector = 0
-            left, self._collected = self._collected, deque()
+            left, self.collected = self.collected, deque()
         for task in left:
             self.start(task)
 

@@ -94,7 +94,7 @@ class Host:
         self._agents = Agents()
         self.questions = Questions(settings, loop.clock)
         self._daemon = Source(loop, back, self.questions, (RELAYED, b""), b"")
-        front.on_gone = lambda route: self.questions.lost((OWN, route))
+        front.on_lost = lambda peer: self.questions.lost((OWN, peer.route))
         self._references = HostReferences(settings.daemon, self._agents)
         install(self._references)
         self.on_admit: Callable[[list[Any]], None] = lambda _payload: None
@@ -134,11 +134,15 @@ class Host:
 
     # -- frames ------------------------------------------------------------------------------------
     def _from_client(self, frames: list[Any]) -> None:
-        self._take(self._source(self._front, OWN, frames[0]), frames[1:])
+        route = frames[0]
+        source = Source(self._loop, self._front, self.questions, (OWN, route), route)
+        self._take(source, frames[1:])
 
     def _from_daemon(self, frames: list[Any]) -> None:
         if frames[0]:
-            self._take(self._source(self._back, RELAYED, frames[0]), frames[1:])
+            address = RELAYED, bytes(frames[0])
+            source = Source(self._loop, self._back, self.questions, address, frames[0])
+            self._take(source, frames[1:])
             return
         message, payload = unpack(frames[1:]), frames[2:]
         match message:
@@ -157,9 +161,6 @@ class Host:
                 pass
             case _:
                 raise ProtocolError(f"a daemon does not say {message.kind!r} to a worker")
-
-    def _source(self, port: LocalRouter | LocalPort, door: int, prefix: Any) -> Source:
-        return Source(self._loop, port, self.questions, (door, bytes(prefix)), prefix)
 
     def _take(self, source: Source, frames: list[Any]) -> None:
         number = 0

@@ -83,8 +83,8 @@ class Leading:
 
     def _after(self) -> bool:
         """A message has been delivered: run what is quick; whether this thread still leads."""
-        while (task := self._executor.collected()) is not None:
-            if not self._run(task):
+        while tasks := self._executor.collected:
+            if not self._run(tasks.popleft()):
                 return False
         return True
 

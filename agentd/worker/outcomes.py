@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from agentd.client.fetching import Outcome
 from agentd.errors import AgentdError, OutcomeUnknown, Overloaded, ResultExpired
+from agentd.protocol.delivery import size_of
 from agentd.transport.process import give_memory_back
 from agentd.worker.recent import Recent
 
@@ -82,7 +83,7 @@ class Outcomes:
 
         What was not delivered goes last when there is no more room, and takes half of it at most.
         """
-        size = _bytes_of(outcome)
+        size = size_of(outcome.payload)
         with self._lock:
             takers = self._takers.pop(key, ())
             if key in self._open:
@@ -109,7 +110,7 @@ class Outcomes:
 
     def remember(self, key: bytes, outcome: Outcome) -> None:
         """Keep the answer to a call for a while, in case it does not arrive."""
-        size = _bytes_of(outcome)
+        size = size_of(outcome.payload)
         with self._lock:
             self._recent.remember(key, outcome, size)
 
@@ -196,7 +197,3 @@ class Outcomes:
         """Keep of a call that it came: asked for again, it must not be run again."""
         self._drop(key)
         self._recent.came(key)
-
-
-def _bytes_of(outcome: Outcome) -> int:
-    return sum([len(p) if type(p) is bytes else memoryview(p).nbytes for p in outcome.payload])

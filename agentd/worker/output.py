@@ -27,12 +27,8 @@ class TaggedStream(io.TextIOBase):
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._partial: dict[bytes, str] = {}
-
-    @property
-    def has_partial(self) -> bool:
-        """Whether any agent's last line has no end yet."""
-        return bool(self._partial)
+        self.partial: dict[bytes, str] = {}
+        """By agent: the beginning of a line that has no end yet."""
 
     def writable(self) -> bool:
         """Yes."""
@@ -46,13 +42,13 @@ class TaggedStream(io.TextIOBase):
         """Whole lines go out at once, the rest with its end."""
         running = current()
         agent = running.agent if running is not None else b""
-        whole, newline, rest = (self._partial.pop(agent, "") + text).rpartition("\n")
+        whole, newline, rest = (self.partial.pop(agent, "") + text).rpartition("\n")
         if newline:
             self._emit(agent, whole.split("\n"))
         if len(rest) > ATOMIC:
             rest = self._emit_most(agent, rest)
         if rest:
-            self._partial[agent] = rest
+            self.partial[agent] = rest
         return len(text)
 
     def _emit_most(self, agent: bytes, text: str) -> str:
@@ -75,7 +71,7 @@ class TaggedStream(io.TextIOBase):
         """Send what has no end of line yet as a line."""
         running = current()
         agent = running.agent if running is not None else b""
-        rest = self._partial.pop(agent, "")
+        rest = self.partial.pop(agent, "")
         if rest:
             self._emit(agent, [rest])
 
@@ -98,5 +94,5 @@ def capture() -> None:
 def flush() -> None:
     """Send what the running agent left without an end of line; called after each call."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TaggedStream) and stream.has_partial:
+        if isinstance(stream, TaggedStream) and stream.partial:
             stream.flush()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentd.errors import Overloaded
-from agentd.protocol.budgets import LONGEST_HINT_S, SHORTEST_HINT_S, Budgets, Room
+from agentd.protocol.budgets import KEPT, LONGEST_HINT_S, SHORTEST_HINT_S, Budgets, Room
 from tests.clocks import Clock
 
 CLIENT, AGENT, DAEMON = Room(3, 100), Room(4, 150), Room(6, 250)
@@ -65,9 +65,20 @@ def test_what_is_taken_is_what_is_open_and_within_the_limits(steps):
         _same(budgets, model)
     for question in list(model):
         budgets.give(question)
-    assert not budgets._clients
-    assert not budgets._agents
+    accounts = [budgets._all, *budgets._clients.values(), *budgets._agents.values()]
+    assert not any(a.calls or a.bytes or a.questions for a in accounts)
     assert len(budgets) == 0
+
+
+def test_accounts_of_those_who_came_once_do_not_pile_up(clock):
+    everybody = Room(10_000, 10_000)
+    budgets = Budgets(everybody, everybody, everybody, clock)
+    for number in range(500):
+        budgets.take(number, f"client {number}", f"agent {number}", 1)
+    for number in range(500):
+        assert budgets.give(number)
+    assert len(budgets._clients) <= KEPT
+    assert len(budgets._agents) <= KEPT
 
 
 def _same(budgets, model):

@@ -53,12 +53,15 @@ def test_nor_is_somebody_elses(folder, monkeypatch):
         assert not is_own(f"{folder}/agentd.sock")
 
 
-def test_somebody_elses_folder(monkeypatch, folder):
+@pytest.mark.parametrize("what", ["", "/agentd.sock"], ids=["folder", "socket"])
+def test_nor_where_one_of_the_two_is_somebody_elses(monkeypatch, folder, what):
+    """Of root's the socket: it may be trusted, but its daemon is not one's own."""
     real = trust.os.lstat
+    (folder / "agentd.sock").touch()
 
     def lstat(path):
         found = list(real(path))
-        if str(path) == str(folder):
+        if str(path) == f"{folder}{what}":
             found[4] = 4_000_000
         return trust.os.stat_result(found)
 

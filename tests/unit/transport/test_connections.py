@@ -55,6 +55,11 @@ def connections(front, lost):
     return book
 
 
+def at(fd):
+    """A peer, as far as it is looked at."""
+    return SimpleNamespace(fd=fd)
+
+
 def says(front, one, route):
     front.on_message(Origin(route, "key:x", one.fd, "key:x 10.0.0.1"), 3, 100)
 
@@ -64,14 +69,14 @@ def routes(connections):
 
 
 def test_one_that_comes_speaks_and_goes(connections, front, one, lost):
-    front.on_accepted(one.fd)
+    front.on_accepted(at(one.fd))
     says(front, one, b"A")
     says(front, one, b"A")
     [connection] = connections
     assert (connection.messages, connection.frames, connection.bytes) == (2, 6, 200)
     fd = one.fd
     one.close()
-    front.on_lost(fd)
+    front.on_lost(at(fd))
     assert (routes(connections), lost) == ([], [b"A"])
 
 
@@ -79,37 +84,37 @@ def test_one_that_comes_speaks_and_goes(connections, front, one, lost):
 def test_what_the_next_one_says_may_be_read_before_it_is_told_of(
     connections, front, one, lost, spoke
 ):
-    front.on_accepted(one.fd)
+    front.on_accepted(at(one.fd))
     if spoke:
         says(front, one, b"A")
     one.next()
     says(front, one, b"B")
-    front.on_lost(one.fd)  # the first one
-    front.on_accepted(one.fd)
+    front.on_lost(at(one.fd))  # the first one
+    front.on_accepted(at(one.fd))
     says(front, one, b"B")
     assert routes(connections) == [b"B"]
     assert lost == ([b"A"] if spoke else [])
     fd = one.fd
     one.close()
-    front.on_lost(fd)
+    front.on_lost(at(fd))
     assert (routes(connections), lost[-1]) == ([], b"B")
 
 
 def test_several_may_have_had_the_descriptor_meanwhile(connections, front, one, lost):
-    front.on_accepted(one.fd)
+    front.on_accepted(at(one.fd))
     says(front, one, b"A")
     one.next()  # one that says nothing
     one.next()
     says(front, one, b"C")
     for tell in (front.on_lost, front.on_accepted, front.on_lost, front.on_accepted):
-        tell(one.fd)
+        tell(at(one.fd))
     assert (routes(connections), lost) == ([b"C"], [b"A"])
 
 
 def test_it_may_be_told_of_a_moment_before_it_is_closed(connections, front, one, lost):
-    front.on_accepted(one.fd)
+    front.on_accepted(at(one.fd))
     says(front, one, b"A")
-    front.on_lost(one.fd)
+    front.on_lost(at(one.fd))
     assert lost == []
     one.close()
     assert (len(connections), lost) == (0, [b"A"])

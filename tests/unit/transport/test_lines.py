@@ -8,7 +8,7 @@ from agentd.transport.lines import Lines
 
 
 def taken(lines):
-    return [lines.take() for _ in range(len(lines))]
+    return [lines.take() for _ in range(lines.count)]
 
 
 def test_one_of_each_is_taken_in_turn():
@@ -38,7 +38,7 @@ def test_there_is_none():
     lines = Lines()
     with pytest.raises(IndexError):
         lines.take()
-    assert len(lines) == 0
+    assert lines.count == 0
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", None, "take"])))
@@ -46,11 +46,11 @@ def test_all_are_taken_each_line_in_order_and_nobody_passes_what_is_nobodys(step
     lines, put, out = Lines(), [], []
     for number, step in enumerate(steps):
         if step == "take":
-            out += [lines.take()] if len(lines) else []
+            out += [lines.take()] if lines.count else []
         else:
             put.append((step, number))
             lines.put(step, (step, number))
-        assert len(lines) == len(put) - len(out)
+        assert lines.count == len(put) - len(out)
     out += taken(lines)
     assert sorted(out, key=lambda each: each[1]) == put
     for whose in ("a", "b", "c"):

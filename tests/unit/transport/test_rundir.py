@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -165,13 +166,12 @@ def test_a_lock_of_a_killed_process_comes_free(tmp_path):
 
 
 @pytest.fixture
-def listener(short):
+def listening(short):
     path = f"{short}/s"
-    one = socket.socket(socket.AF_UNIX)
-    one.bind(path)
-    one.listen()
-    yield path
-    one.close()
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(path)
+        one.listen()
+        yield path, one
 
 
 @pytest.fixture
@@ -182,11 +182,26 @@ def short(tmp_path_factory):
     return folder
 
 
-def test_a_living_listener_keeps_its_socket_even_without_its_lock_file(listener):
+def test_a_living_listener_keeps_its_socket_even_without_its_lock_file(listening):
+    path, _one = listening
     with pytest.raises(EndpointInUse):
-        own(listener, "x")
+        own(path, "x")
 
-    assert not os.path.exists(listener + ".lock")  # noqa: PTH110
+    assert not os.path.exists(path + ".lock")  # noqa: PTH110
+
+
+def test_to_look_for_a_listener_is_not_to_come(listening):
+    path, one = listening
+    assert rundir.is_listening(path)
+    one.settimeout(0)
+    with pytest.raises(BlockingIOError):
+        one.accept()
+
+
+def test_nothing_and_a_plain_file_are_no_listeners(short):
+    assert not rundir.is_listening(f"{short}/s")
+    Path(f"{short}/s").touch()
+    assert not rundir.is_listening(f"{short}/s")
 
 
 def test_a_stale_socket_file_is_no_listener(short):

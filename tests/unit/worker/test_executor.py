@@ -135,11 +135,11 @@ def test_quick_tasks_are_collected_from_the_thread_that_collects():
 
     assert elsewhere.wait(LONG_S)
     assert not quick.is_set()
-    task = executor.collected()
+    task = executor.collected.popleft()
     assert task is not None
     task()
     assert quick.is_set()
-    assert executor.collected() is None
+    assert not executor.collected
 
 
 def test_what_was_collected_runs_when_nobody_collects_any_more():

@@ -1,5 +1,7 @@
 """What of a client's messages counts as work that helps nobody."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from agentd.client import references
@@ -212,5 +214,5 @@ def test_readers_that_are_gone_count_no_more_and_calls_do(slow):
     slow.says(b"route", *call(1))
     slow.says(b"route", *call(2, "watched", "stream", credit=1))
     assert slow.open == 2
-    slow.front.on_gone(b"route")
+    slow.front.on_lost(SimpleNamespace(route=b"route"))
     assert slow.open == 1

@@ -33,10 +33,10 @@ def as_agent():
 def test_whole_lines_go_out_at_once_with_their_tag(stream):
     assert stream.write("one\ntwo\nthr") == 11
     assert stream.sent() == TAG + b"one\n" + TAG + b"two\n"
-    assert stream.has_partial
+    assert stream.partial
     stream.write("ee\n")
     assert stream.sent() == TAG + b"three\n"
-    assert not stream.has_partial
+    assert not stream.partial
 
 
 def test_what_no_agent_prints_has_no_tag(stream):
@@ -61,7 +61,7 @@ def test_every_piece_fits_a_pipe_in_one_piece(stream):
     assert all(line.startswith(TAG) for line in lines)
     assert sum(len(line) - len(TAG) for line in lines) == 20_000
     stream.write("x" * (ATOMIC + 1))
-    assert not stream.has_partial
+    assert not stream.partial
 
 
 @pytest.mark.usefixtures("as_agent")
