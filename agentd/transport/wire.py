@@ -43,9 +43,8 @@ BUFFER_SIZES: Final = 1024 * 1024
 need fewer turns of both sides."""
 
 LONG: Final = 256 * 1024
-"""From here on it is worth the while to take the memory for a frame in its final form."""
-SHARED: Final = 1024 * 1024
-"""From here on a frame goes by shared memory, where there is some."""
+"""From here on it is worth the while to take the memory for a frame in its final form, and to send
+it by shared memory, where there is some."""
 CONSTANT: Final = 1 << 63
 
 _PREFIX: Final = struct.Struct("<HH")
@@ -146,7 +145,7 @@ class Wire:
                     return
             pieces = [together]
         else:
-            if self._begins and max(sizes) >= SHARED:
+            if self._begins and max(sizes) >= LONG:
                 self._begin()
             shared: Sequence[int] = ()
             place = b""
@@ -163,7 +162,7 @@ class Wire:
     def _put(self, frames: Sequence[Any], sizes: Sequence[int]) -> tuple[Sequence[int], bytes]:
         """Put the long ones into shared memory, if there is any: their numbers, and the place."""
         assert self._sharing is not None
-        long = [number for number, size in enumerate(sizes) if size >= SHARED]
+        long = [number for number, size in enumerate(sizes) if size >= LONG]
         if not long:
             return (), b""
         block = self._sharing.place(frames, long)
@@ -365,7 +364,7 @@ class Wire:
             return room, room
         from agentd.transport import memory  # who gets nothing long does without
 
-        if self._begins and size >= SHARED:
+        if self._begins and size >= LONG:
             self._share().expect()
         return (memory.constant if number in self._constant else memory.changeable)(size)
 
