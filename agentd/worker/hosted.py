@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Agents", "Hosted"]
 
 _NOTHING: Final[dict[str, Any]] = {}
+_QUICK: Final[dict[str, set[str]]] = {}
+"""By class: its methods that were quick last."""
 _MAKING: Final = threading.Lock()
 """Held while an agent gets what it has only from when it first needs it."""
 
@@ -118,7 +120,7 @@ class Hosted:
     def pace(self) -> Pace:
         """Which of its methods are quick."""
         if self._pace is None:
-            self._pace = Pace()
+            self._pace = Pace(_QUICK.setdefault(self.cls, set()))
         return self._pace
 
     def turn_ended(self) -> None:

@@ -26,21 +26,32 @@ _NONE: Final[dict[str, int]] = {}
 class Pace:
     """By name of the method. From any thread; what two of them note at once may count as one."""
 
-    __slots__ = ("_needed", "_proof")
+    __slots__ = ("_alike", "_needed", "_proof")
 
-    def __init__(self) -> None:
+    def __init__(self, alike: set[str]) -> None:
+        """``alike``: the methods that were quick last with other agents of the class.
+
+        So a new agent's are taken to be. One set for all of them, and each adds and removes.
+        """
+        self._alike = alike
         self._needed: dict[str, int] = {}
         """Quick calls until it counts as quick; below zero: since then."""
         self._proof = _NONE
 
     def is_quick(self, name: str) -> bool:
         """Whether the method may be expected to be quick."""
-        return self._needed.get(name, PROOF) <= 0
+        return self._still(name) <= 0
+
+    def _still(self, name: str) -> int:
+        needed = self._needed.get(name)
+        if needed is None:
+            return 0 if name in self._alike else PROOF
+        return needed
 
     def note(self, name: str, seconds: float) -> None:
         """A call of it took so long."""
         if seconds > QUICK_S:
-            if seconds <= HICCUP_S and self._needed.get(name, PROOF) <= -RARE:
+            if seconds <= HICCUP_S and self._still(name) <= -RARE:
                 self._needed[name] = 0
                 if name in self._proof:
                     fewer = max(PROOF, self._proof[name] // 2)
@@ -49,8 +60,11 @@ class Pace:
             proof = min(2 * self._proof.get(name, PROOF), LONGEST_PROOF)
             self._proof = {**self._proof, name: proof}
             self._needed[name] = proof
+            self._alike.discard(name)
             return
-        needed = self._needed.get(name, PROOF) - 1
+        needed = self._still(name) - 1
+        if not needed:
+            self._alike.add(name)
         if needed < -FORGIVEN:
             self._proof = {n: p for n, p in self._proof.items() if n != name}
             needed = 0

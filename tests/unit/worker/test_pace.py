@@ -19,7 +19,7 @@ def needed(pace, name="m"):
 
 
 def test_a_method_is_believed_to_be_quick_once_it_was_so_for_a_while():
-    pace = Pace()
+    pace = Pace(set())
     prove(pace, PROOF - 1)
     assert not pace.is_quick("m")
 
@@ -30,7 +30,7 @@ def test_a_method_is_believed_to_be_quick_once_it_was_so_for_a_while():
 
 
 def test_one_long_call_and_it_has_to_prove_itself_anew_for_longer_each_time():
-    pace = Pace()
+    pace = Pace(set())
     prove(pace)
     proofs = []
     for _ in range(12):
@@ -44,7 +44,7 @@ def test_one_long_call_and_it_has_to_prove_itself_anew_for_longer_each_time():
 
 
 def test_what_was_long_once_is_forgiven():
-    pace = Pace()
+    pace = Pace(set())
     for _ in range(3):
         pace.note("m", LONG)
     prove(pace, 8 * PROOF + FORGIVEN + 1)
@@ -55,7 +55,7 @@ def test_what_was_long_once_is_forgiven():
 
 
 def test_a_hiccup_once_in_a_while_changes_nothing():
-    pace = Pace()
+    pace = Pace(set())
     prove(pace)
     for _ in range(10):
         prove(pace, RARE)
@@ -64,7 +64,7 @@ def test_a_hiccup_once_in_a_while_changes_nothing():
 
 
 def test_two_of_them_soon_after_each_other_do():
-    pace = Pace()
+    pace = Pace(set())
     prove(pace, PROOF + RARE)
     pace.note("m", HICCUP)
     prove(pace, RARE - 1)
@@ -75,7 +75,7 @@ def test_two_of_them_soon_after_each_other_do():
 
 
 def test_while_they_are_rare_what_was_long_is_forgiven_bit_by_bit():
-    pace = Pace()
+    pace = Pace(set())
     for _ in range(3):
         pace.note("m", LONG)
     prove(pace, 8 * PROOF)
@@ -86,3 +86,28 @@ def test_while_they_are_rare_what_was_long_is_forgiven_bit_by_bit():
     pace.note("m", LONG)
 
     assert needed(pace) == 4 * PROOF
+
+
+def test_a_new_agents_methods_are_taken_for_what_those_of_others_of_its_class_were_last():
+    alike = set()
+    first, second = Pace(alike), Pace(alike)
+    prove(first)
+    assert second.is_quick("m")
+    assert not second.is_quick("another")
+
+    second.note("m", LONG)
+
+    assert not second.is_quick("m")
+    assert first.is_quick("m"), "it knows better of its own"
+    assert not Pace(alike).is_quick("m")
+
+    assert needed(second) > PROOF
+    assert Pace(alike).is_quick("m")
+
+
+def test_and_are_believed_for_no_longer_than_they_are_so():
+    alike = {"m"}
+    pace = Pace(alike)
+    pace.note("m", HICCUP)
+    assert not pace.is_quick("m")
+    assert not alike
