@@ -16,7 +16,14 @@ from agentd.transport.faults import Faults
 from agentd.transport.localport import MAX_MESSAGE, MAX_QUEUED, flush_for
 from agentd.transport.origin import ROUTE_BYTES
 from agentd.transport.peer import Peer, owner_of, peer_of
-from agentd.transport.shares import IN_DEBT, LOCAL_SHARE, SHARE, cost
+from agentd.transport.shares import (
+    ALONE_S,
+    ALONE_SHARE,
+    IN_DEBT,
+    LOCAL_SHARE,
+    SHARE,
+    cost,
+)
 from agentd.transport.unreachable import Unreachable
 from agentd.transport.wire import Broken, Wire
 
@@ -71,6 +78,10 @@ class LocalRouter:
         self._resting: list[Peer] = []
         self._door_rests = False
         self._rest_until = 0.0
+        self._last: Peer | None = None
+        """By whom something came last."""
+        self._alone_from = 0.0
+        """If it is he until then, nobody else has said anything for a while."""
         self.refused = 0
         """Connections of users who may not come, and of processes that sent nonsense."""
         self.cut_off = 0
@@ -239,7 +250,8 @@ class LocalRouter:
         if peer.resting and not peer.broken:
             return False
         had, route, owes = 0, peer.route, self._debts.owes(peer.owner)
-        while came and had < LOCAL_SHARE:
+        share = self._share(peer) if came else 0
+        while came and had < share:
             frames = came.popleft()
             messages.append([route, *frames])
             had += cost(len(frames[0])) * (IN_DEBT if owes else 1)
@@ -249,6 +261,14 @@ class LocalRouter:
             self._rest(peer)
             return False
         return bool(came)
+
+    def _share(self, peer: Peer) -> int:
+        """How much of it is taken in a row, now that something has come by it."""
+        now = time.monotonic()
+        if peer is not self._last:
+            self._last = peer
+            self._alone_from = now + ALONE_S
+        return LOCAL_SHARE if now < self._alone_from else ALONE_SHARE
 
     def _read(self, peer: Peer) -> None:
         """Read what is there, or as much as is read at once; there may be more."""
