@@ -81,6 +81,7 @@ from agentd.transport.faults import Faults
 from agentd.transport.localfront import LocalFront
 from agentd.transport.loop import Loop
 from agentd.transport.origin import Origin, disconnect, mark_of
+from agentd.transport.shares import cost
 
 if TYPE_CHECKING:
     from agentd.transport.front import FrontPort
@@ -192,7 +193,8 @@ class Router:
             message = unpack(frames[1:], self._header_limits)
         except ProtocolError as error:
             self._charge(address, frames)
-            self._malformed(address, origin, error)
+            header = len(frames[1]) if len(frames) > 1 else 0
+            self._malformed(address, origin, error, cost(header))
             return
         if isinstance(message, _CHARGED) and not self._is_due(address, message):
             self._charge(address, frames)
@@ -247,16 +249,18 @@ class Router:
         """Read nothing of that peer for a while; for how many seconds."""
         return self._faults.shut_out(peer)
 
-    def _malformed(self, address: Address, origin: Origin, error: ProtocolError) -> None:
+    def _malformed(
+        self, address: Address, origin: Origin, error: ProtocolError, count: int
+    ) -> None:
         """Answer what was no message; who sends many of them is not listened to for a while."""
         self.malformed += 1
         self.answers.give(address, error_message(0, error))
-        seconds = self._faults.add(origin.peer)
+        seconds = self._faults.add(origin.peer, count)
         if seconds:
             self.disconnected_malformed += 1
             log.warning(
-                "%s (%s) was disconnected: it sent %d messages that were none "
-                "(max_malformed); nothing of it is read for %g s",
+                "%s (%s) was disconnected: what it sent was no message, %d times "
+                "or by long headers (max_malformed); nothing of it is read for %g s",
                 origin.who,
                 origin.peer,
                 self._config.max_malformed,

@@ -44,12 +44,16 @@ class Faults:
         record = self._peers.get(peer)
         return record is not None and self._clock() < record.until
 
-    def add(self, peer: Hashable) -> float:
-        """One more; for how many seconds the peer is shut out from now on, mostly 0."""
+    def add(self, peer: Hashable, count: int = 1) -> float:
+        """One more; for how many seconds the peer is shut out from now on, mostly 0.
+
+        ``count``: a long one is as dear as so many (see ``shares.cost``); but it takes three, so
+        that somebody who made a mistake reads what it was.
+        """
         if not self._most:
             return 0.0
         record = self._record(peer)
-        record.faults += 1
+        record.faults += min(count, max(1, self._most // 3))
         return 0.0 if record.faults < self._most else self._shut_out(record)
 
     def shut_out(self, peer: Hashable) -> float:

@@ -163,13 +163,13 @@ class LocalRouter:
                 peer.wire.flush()
             self._watch(peer)
 
-    def fault(self, route: bytes) -> None:
+    def fault(self, route: bytes, header_bytes: int) -> None:
         """What this peer sent was no message: once too often, and its connection is ended.
 
         Its process is not let in again for a while.
         """
         peer = self._peers.get(route)
-        if peer is not None and self._faults.add(peer.owner):
+        if peer is not None and self._faults.add(peer.owner, cost(header_bytes)):
             peer.came.clear()
             self._hang_up(peer)
 

@@ -187,7 +187,7 @@ class Host:
             if not isinstance(error, TooLate):  # we are behind: to serve it slowly would not help
                 self._charge(source, frames)
             if isinstance(error, ProtocolError) and source.port is self._front:
-                self._front.fault(source.who[1])
+                self._front.fault(source.who[1], len(frames[0]) if frames else 0)
 
     def take(self, source: Source, message: Message, payload: list[Any]) -> None:
         """Carry out what a client says; raises what it is to be told."""

@@ -48,6 +48,7 @@ from agentd.transport.faults import Faults
 from agentd.transport.loop import Loop
 from agentd.transport.origin import Origin, disconnect, mark_of
 from agentd.transport.process import give_memory_back
+from agentd.transport.shares import cost
 from agentd.transport.unfinished import Unfinished
 from agentd.transport.unreachable import Unreachable
 from agentd.worker.questions import ASKING, Address, Asking, open_already
@@ -225,7 +226,8 @@ class Visitors:
             message = unpack(frames[1:], self._limits)
         except ProtocolError as error:
             self._charge(address, frames)
-            self._malformed(address, origin, error)
+            header = len(frames[1]) if len(frames) > 1 else 0
+            self._malformed(address, origin, error, cost(header))
             return
         try:
             self._hear(address, origin, message, frames)
@@ -283,10 +285,12 @@ class Visitors:
                 return
         self.answer(address, error_message(getattr(message, "id", 0), error))
 
-    def _malformed(self, address: Address, origin: Origin, error: ProtocolError) -> None:
+    def _malformed(
+        self, address: Address, origin: Origin, error: ProtocolError, count: int
+    ) -> None:
         """Answer what was no message; who sends many of them is not listened to for a while."""
         self.answer(address, error_message(0, error))
-        if self._faults.add(origin.peer):
+        if self._faults.add(origin.peer, count):
             log.warning("%s was disconnected: what it sent was no message", origin.peer)
             disconnect(origin.fd, mark_of(origin.fd))
 

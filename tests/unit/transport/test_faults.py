@@ -24,6 +24,12 @@ def test_one_too_many_shuts_out_for_a_second(faults, clock):
     assert not faults.is_shut_out("a")
 
 
+def test_a_long_one_counts_as_several_and_three_are_answered(clock):
+    faults = Faults(12, clock)
+    assert [faults.add("a", 3) for _ in range(4)] == [0, 0, 0, 1]
+    assert [faults.add("b", 1_000) for _ in range(3)] == [0, 0, 1]
+
+
 def test_nobody_else_is(faults):
     for _ in range(3):
         faults.add("a")

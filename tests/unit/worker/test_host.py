@@ -52,7 +52,7 @@ class Front:
     def owner(self, route):
         return "uid:0 pid:1" if route in (b"route", b"another") else route
 
-    def fault(self, _route):
+    def fault(self, _route, _header_bytes):
         """It counts as nonsense, too."""
 
 
