@@ -326,47 +326,47 @@ class Link:
     ) -> Pending:
         """Wait for the answer; raises ``CallTimeout`` at the deadline (monotonic seconds).
 
-        ``until``: for what else.
-        ``fresh``: it was sent just now, and its answer is hardly here.
+        ``until``: for what else. ``fresh``: it was sent just now, and its answer is hardly here.
         """
         settled: Calls = []
         readers = self._readers
         me: Waiter | None = None
         skip = fresh and self._level
-        self._lock.acquire()
         try:
-            while True:
-                if not skip:
-                    self._read(settled)
-                skip = False
-                if pending.done if until is None else until(pending):
-                    return pending
-                now = self.clock()
-                if deadline is not None and now >= deadline:
-                    raise CallTimeout("no answer in time", timeout=deadline - now)
-                if me is None:
-                    call = running.get()
-                    if call is not None:
-                        call.gives_way()
-                    me = pending.waiter = Waiter(readers, fresh=fresh)
-                limit = None if deadline is None else deadline - now
-                if settled:
-                    self._lock.release()
-                    try:
-                        call_back(settled)
-                    finally:
-                        self._lock.acquire()
-                elif readers.leader is None:
-                    readers.lead(me, limit)
-                else:
-                    readers.follow(me, limit)
+            with self._lock:  # by a call of ``acquire`` ctrl-C could leave it taken
+                try:
+                    while True:
+                        if not skip:
+                            self._read(settled)
+                        skip = False
+                        if pending.done if until is None else until(pending):
+                            return pending
+                        now = self.clock()
+                        if deadline is not None and now >= deadline:
+                            raise CallTimeout("no answer in time", timeout=deadline - now)
+                        if me is None:
+                            call = running.get()
+                            if call is not None:
+                                call.gives_way()
+                            me = pending.waiter = Waiter(readers, fresh=fresh)
+                        limit = None if deadline is None else deadline - now
+                        if settled:
+                            try:
+                                self._lock.release()  # see ``Readers.lead``
+                                call_back(settled)
+                            finally:
+                                self._lock.acquire()
+                        elif readers.leader is None:
+                            readers.lead(me, limit)
+                        else:
+                            readers.follow(me, limit)
+                finally:
+                    if me is not None:
+                        pending.waiter = None
+                        if me in readers.followers:
+                            readers.followers.remove(me)
+                    self._hand_over()
         finally:
-            if me is not None:
-                pending.waiter = None
-                if me in readers.followers:
-                    readers.followers.remove(me)
-            self._hand_over()
-            self._lock.release()
             call_back(settled)
 
     def _hand_over(self) -> None:

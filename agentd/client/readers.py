@@ -58,30 +58,35 @@ class Readers:
             self._poll.register(fd, select.POLLIN)
 
     def lead(self, me: Waiter, limit: float | None) -> None:
-        """Wait until there is something to read; ``limit`` seconds at most. Frees the lock."""
+        """Wait until there is something to read; ``limit`` seconds at most. Frees the lock.
+
+        Python looks for signals after calls: ctrl-C may come right after the lock is free, or is
+        held again.
+        """
         self.leader = me
-        self._lock.release()
         roused = False
         sleep = partial(self._poll.poll, None if limit is None else limit * 1000 + 1)
         try:
+            self._lock.release()
             events = self._lookout.wait(self._look, sleep) if me.fresh else sleep()
             for fd, _event in events:
                 roused = roused or fd == self._wake
         finally:
-            self._lock.acquire()
-            self.leader = None
-            if roused:
-                os.eventfd_read(self._wake)
+            try:
+                self._lock.acquire()
+            finally:
+                self.leader = None
+                if roused:
+                    os.eventfd_read(self._wake)
 
     def follow(self, me: Waiter, limit: float | None) -> None:
         """Sleep until somebody wakes us; ``limit`` seconds at most. Frees the lock."""
         if me not in self.followers:
             self.followers.append(me)
-        self._lock.release()
+        limit = MAX_FOLLOW_S if limit is None else max(0.0, min(limit, MAX_FOLLOW_S))
         try:
-            me.bed.acquire(
-                timeout=MAX_FOLLOW_S if limit is None else max(0.0, min(limit, MAX_FOLLOW_S))
-            )
+            self._lock.release()  # see ``lead``
+            me.bed.acquire(timeout=limit)
         finally:
             self._lock.acquire()
 
