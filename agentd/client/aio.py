@@ -12,9 +12,9 @@ import threading
 import types
 import weakref
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from agentd.client.about import GENERATOR
 from agentd.client.attending import attend
@@ -23,9 +23,13 @@ from agentd.client.client import Client
 from agentd.client.client import connect as blocking_connect
 from agentd.client.method import RemoteMethod
 from agentd.client.proxy import RpcObject, session_of, target
+from agentd.client.results import AsyncResult
+from agentd.client.streaming import Stream
 from agentd.errors import ConfigError
 
 __all__ = ["AioAgent", "AioClient", "aio", "connect", "read", "wait_in_loop", "write"]
+
+T = TypeVar("T")
 
 
 def wait_in_loop(result: Any) -> Generator[Any, None, Any]:
@@ -142,8 +146,32 @@ async def _call(
     if session_of(aim).is_connected_for(aim.agent):
         result = submit(proxy, name, args, kwargs, options, lazy=False)
     else:
-        result = await asyncio.to_thread(submit, proxy, name, args, kwargs, options, lazy=False)
+        begin = partial(submit, proxy, name, args, kwargs, options, lazy=False)
+        result = await _begun(begin, AsyncResult.cancel)
     return await result
+
+
+async def _begun(begin: Callable[[], T], give_up: Callable[[T], object]) -> T:
+    """What ``begin`` gives, in a thread; given up where who waits for it is cancelled meanwhile.
+
+    It may be on its way by then: nobody would have what came of it.
+    """
+    made: list[T] = []
+    unwanted = threading.Event()
+
+    def work() -> T:
+        made.append(begin())
+        if unwanted.is_set():
+            give_up(made[0])
+        return made[0]
+
+    try:
+        return await asyncio.to_thread(work)
+    except asyncio.CancelledError:
+        unwanted.set()
+        for each in made:
+            give_up(each)
+        raise
 
 
 class _LazyStream:
@@ -158,7 +186,7 @@ class _LazyStream:
 
     async def __anext__(self) -> Any:
         if self._stream is None:
-            self._stream = await asyncio.to_thread(self._make)
+            self._stream = await _begun(self._make, Stream.close)
         return await self._stream.__anext__()
 
     async def aclose(self) -> None:
