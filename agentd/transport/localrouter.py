@@ -332,6 +332,8 @@ class LocalRouter:
     def _drop(self, peer: Peer) -> None:
         known = self._peers.pop(peer.route, None) is not None
         self._by_fd.pop(peer.fd, None)
+        if self._last is peer:
+            self._last = None
         with contextlib.suppress(OSError):
             self._epoll.unregister(peer.fd)
         with peer.lock:

@@ -43,19 +43,11 @@ def readers(lock):
 
 
 @pytest.mark.parametrize("after", ["release", "acquire"])
-def test_ctrl_c_leaves_the_lock_to_who_leads_and_nobody_as_the_leader(readers, lock, after):
+@pytest.mark.parametrize("wait", [Readers.lead, Readers.follow], ids=["leads", "follows"])
+def test_ctrl_c_leaves_the_lock_to_who_waits_and_nobody_as_the_leader(readers, lock, wait, after):
     lock.acquire()
     lock.after = after
     with pytest.raises(KeyboardInterrupt):
-        readers.lead(Waiter(readers, fresh=False), 0.0)
+        wait(readers, Waiter(readers, fresh=False), 0.0)
     assert lock.held
     assert readers.leader is None
-
-
-@pytest.mark.parametrize("after", ["release", "acquire"])
-def test_and_to_who_follows(readers, lock, after):
-    lock.acquire()
-    lock.after = after
-    with pytest.raises(KeyboardInterrupt):
-        readers.follow(Waiter(readers, fresh=False), 0.0)
-    assert lock.held
