@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -227,10 +228,11 @@ def test_the_end_of_the_authenticator_is_the_end_of_the_daemon(door, start, tmp_
 
 
 LIES = {
-    # What the authenticator answers from then on, and what is said of it.
+    # What the authenticator answers from then on, and what is said of it. The first may begin when
+    # a look has asked the authenticator already, and is on its way to the door.
     "lets everybody in": (
         '[*request[:2], b"200", b"OK", b"key:x", b""]',
-        "does not tell a stranger",
+        "does not tell a stranger|does not refuse strangers any more",
     ),
     "lets those in who come by TCP": (
         '[*request[:2], b"200", b"OK", b"key:x", b""] if request[3] else honest(self, request)',
@@ -265,7 +267,7 @@ def test_a_door_that_is_not_kept_any_more_ends_the_daemon(door, start, tmp_path,
     assert agent.add("before") == 1
     flag.touch()
     assert door.daemon.process.wait(LONG_S) == 1
-    assert said in door.daemon.said()
+    assert re.search(said, door.daemon.said())
     assert "Traceback" not in door.daemon.said()
     door.daemon.clean()
     door.daemon.forget()
