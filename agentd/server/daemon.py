@@ -276,7 +276,7 @@ class Daemon:
         number = len(self._fronts.ports) - 1
         if front.kind == "tcp":
             self._backlog.follow(number, front)
-        self.loop.serve(self._connections.watch(front), partial(self._connections.event, number))
+        self.loop.serve(self._connections.watch(front), partial(self._connections.events, number))
 
     def _limited(self) -> Connections:
         """The book of connections, with as many as there may be."""

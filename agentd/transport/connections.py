@@ -135,17 +135,17 @@ class Connections:
         """A watched socket listens there: the path of a socket, or a port of TCP."""
         self._names.append(name)
 
-    def event(self, front: int, frames: list[Any]) -> None:
-        """What a monitor tells."""
+    def events(self, front: int, heads: list[bytes]) -> None:
+        """What a monitor tells, the oldest first."""
         from agentd.transport.monitor import read
 
-        kind, fd = read(frames)
-        if kind == "accepted":
-            self._accepted(front, fd)
-        elif kind == "lost":
-            self._lost(fd)
-        else:
-            self.handshakes_failed += 1
+        for kind, fd in map(read, heads):
+            if kind == "accepted":
+                self._accepted(front, fd)
+            elif kind == "lost":
+                self._lost(fd)
+            else:
+                self.handshakes_failed += 1
 
     def _accepted(self, front: int, fd: int) -> None:
         self._settle()

@@ -106,8 +106,8 @@ class Door:
     def serve(self, deliver: Callable[[int, list[Any]], None]) -> None:
         """From now on messages are delivered, with the number of the socket they came by."""
         for number, front in enumerate(self.fronts):
-            event = partial(self.connections.event, number)
-            self._loop.serve(self._monitors[number], event)
+            events = partial(self.connections.events, number)
+            self._loop.serve(self._monitors[number], events)
             self._loop.serve(front, partial(deliver, number))
 
     def _unkept(self) -> None:

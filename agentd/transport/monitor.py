@@ -1,7 +1,8 @@
 """What libzmq tells of the connections of a socket: who came, who went, who never got in.
 
 The queue of these events holds 1,000; while it is full libzmq's thread *waits*, and with it all
-messages of all clients. So it is emptied whole whenever it is looked at, and at little cost.
+messages of all clients. So they are read at little cost, many at a time; but not all that come of
+somebody who connects without end, as messages wait for that, too.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["MonitorPort", "monitor_of", "read"]
 
 _NOBLOCK: Final = int(zmq.NOBLOCK)
-AT_ONCE: Final = 4_000
-"""Even somebody who connects faster than that does not keep us here for ever."""
+AT_ONCE: Final = 200
+"""Events in a turn of the loop: about a millisecond of its time."""
 _EVENTS: Final = (
     zmq.EVENT_ACCEPTED
     | zmq.EVENT_DISCONNECTED
@@ -34,22 +35,22 @@ _DISCONNECTED: Final = int(zmq.EVENT_DISCONNECTED)
 
 
 class MonitorPort(Port):
-    """The receiving end of a monitor. Each message is one event: its head, without the endpoint."""
+    """The receiving end of a monitor. A message is many events: their heads, without endpoints."""
 
     def receive_locked(self, most: int) -> tuple[list[list[Any]], bool]:
-        """See ``Port``; all there is, however little is asked for."""
-        messages: list[list[Any]] = []
+        """See ``Port``; one message at most."""
+        heads: list[Any] = []
         if self.closed:
-            return messages, False
+            return heads, False
         receive = self.socket.recv
         try:
-            while len(messages) < AT_ONCE:
+            while len(heads) < AT_ONCE:
                 head = receive(_NOBLOCK)
                 receive(_NOBLOCK)  # the endpoint
-                messages.append([head])
+                heads.append(head)
         except zmq.Again:
-            return messages, False
-        return messages, True
+            return [heads] if heads else [], False
+        return [heads], True
 
 
 def monitor_of(front: FrontPort) -> MonitorPort:
@@ -59,9 +60,9 @@ def monitor_of(front: FrontPort) -> MonitorPort:
     return monitor
 
 
-def read(frames: list[Any]) -> tuple[Literal["accepted", "lost", "failed"], int]:
+def read(head: bytes) -> tuple[Literal["accepted", "lost", "failed"], int]:
     """What happened, and the descriptor of the connection."""
-    kind, fd = _EVENT.unpack(frames[0])
+    kind, fd = _EVENT.unpack(head)
     if kind == _ACCEPTED:
         return "accepted", fd
     return ("lost" if kind == _DISCONNECTED else "failed"), fd

@@ -15,7 +15,7 @@ from agentd.transport.front import TURN, FrontPort, front_socket
 from agentd.transport.local import listen
 from agentd.transport.localrouter import UNREAD, LocalRouter
 from agentd.transport.loop import BATCH, Loop
-from agentd.transport.monitor import MonitorPort
+from agentd.transport.monitor import AT_ONCE, MonitorPort
 from agentd.transport.shares import (
     ALONE_S,
     ALONE_SHARE,
@@ -324,17 +324,19 @@ def test_the_loop_sleeps_while_a_port_rests_and_wakes_when_it_has_something():
         assert port.received == 2
 
 
-def test_a_monitor_is_emptied_whole(context):
+def test_a_monitor_is_read_many_events_at_a_time_and_leaves_time_for_messages(context):
     told, telling = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
     told.rcvhwm = telling.sndhwm = 0
     told.bind("inproc://monitor")
     telling.connect("inproc://monitor")
-    for number in range(1_000):
-        telling.send_multipart([b"%06d" % number, b"ipc:///somewhere"])
+    heads = [b"%06d" % number for number in range(2 * AT_ONCE + 50)]
+    for head in heads:
+        telling.send_multipart([head, b"ipc:///somewhere"])
     port = MonitorPort(told)
 
-    messages, more = port.receive(1)
-
-    assert ([m for [m] in messages], more) == ([b"%06d" % n for n in range(1_000)], False)
+    assert port.receive(1) == ([heads[:AT_ONCE]], True)
+    assert port.receive(1) == ([heads[AT_ONCE : 2 * AT_ONCE]], True)
+    assert port.receive(1) == ([heads[2 * AT_ONCE :]], False)
+    assert port.receive(1) == ([], False)
     port.close()
     telling.close()
