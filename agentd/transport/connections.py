@@ -22,7 +22,7 @@ import termios
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from agentd.transport.origin import Origin, mark_of
 

@@ -16,7 +16,7 @@ import zmq
 
 from agentd.transport.debts import REST_S, Debts
 from agentd.transport.origin import NOBODY, Origin
-from agentd.transport.shares import Shares
+from agentd.transport.shares import Attention, Shares
 from agentd.transport.sockets import BIG, Port, notice, router, take_parts
 from agentd.transport.unread import sealed_size
 
@@ -51,6 +51,7 @@ class FrontPort(Port):
         self._who = _user if kind == "ipc" else _holder
         self._size = _plain_size if kind == "ipc" else sealed_size
         self._debts = Debts(time.monotonic)
+        self._attention = Attention(time.monotonic)
         self._served: set[bytes] = set()
         """Whose messages were taken last."""
         self._held: list[list[Any]] = []
@@ -83,7 +84,7 @@ class FrontPort(Port):
 
     def _a_share_of_each(self, most: int) -> tuple[list[list[Any]], bool]:
         messages: list[list[Any]] = []
-        shares = Shares()
+        shares = Shares(self._attention)
         self.drained = False
         try:
             while len(messages) < min(most, TURN):
@@ -115,7 +116,7 @@ class FrontPort(Port):
         left: list[list[Any]] = []
         # Told once for each: as time passes a debt ends, and its messages must stay in order.
         owing = {route for route in {m[0].route for m in held} if self._debts.owes(route)}
-        shares, full = Shares(), resting and not _is_much(held)
+        shares, full = Shares(self._attention), resting and not _is_much(held)
         for message in held:
             if message[0].route not in owing:
                 others.append(message)

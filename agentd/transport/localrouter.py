@@ -16,23 +16,18 @@ from agentd.transport.faults import Faults
 from agentd.transport.localport import MAX_MESSAGE, MAX_QUEUED, flush_for
 from agentd.transport.origin import ROUTE_BYTES
 from agentd.transport.peer import Peer, owner_of, peer_of
-from agentd.transport.shares import (
-    ALONE_S,
-    ALONE_SHARE,
-    IN_DEBT,
-    LOCAL_SHARE,
-    SHARE,
-    cost,
-)
+from agentd.transport.shares import IN_DEBT, Attention, cost
 from agentd.transport.unreachable import Unreachable
 from agentd.transport.wire import Broken, Wire
 
-__all__ = ["UNREAD", "LocalRouter"]
+__all__ = ["NEWCOMERS", "UNREAD", "LocalRouter"]
 
 UNREAD: Final = 256 * 1024
 """Bytes that wait for one peer; beyond that it is read from slowly, until it reads itself."""
 MOST_FAULTS: Final = 20
 """Of one process: no program sends by accident again and again what is no message."""
+NEWCOMERS: Final = 8
+"""Connections that are accepted in a turn."""
 _IN: Final = select.EPOLLIN
 _NEWCOMERS: Final = "newcomers"
 """In the book of debts: all who connect."""
@@ -78,10 +73,7 @@ class LocalRouter:
         self._resting: list[Peer] = []
         self._door_rests = False
         self._rest_until = 0.0
-        self._last: Peer | None = None
-        """By whom something came last."""
-        self._alone_from = 0.0
-        """If it is he until then, nobody else has said anything for a while."""
+        self._attention = Attention(time.monotonic)
         self.refused = 0
         """Connections of users who may not come, and of processes that sent nonsense."""
         self.cut_off = 0
@@ -250,7 +242,7 @@ class LocalRouter:
         if peer.resting and not peer.broken:
             return False
         had, route, owes = 0, peer.route, self._debts.owes(peer.owner)
-        share = self._share(peer) if came else 0
+        share = self._attention.share(route) if came else 0
         while came and had < share:
             frames = came.popleft()
             messages.append([route, *frames])
@@ -261,14 +253,6 @@ class LocalRouter:
             self._rest(peer)
             return False
         return bool(came)
-
-    def _share(self, peer: Peer) -> int:
-        """How much of it is taken in a row, now that something has come by it."""
-        now = time.monotonic()
-        if peer is not self._last:
-            self._last = peer
-            self._alone_from = now + ALONE_S
-        return LOCAL_SHARE if now < self._alone_from else ALONE_SHARE
 
     def _read(self, peer: Peer) -> None:
         """Read what is there, or as much as is read at once; there may be more."""
@@ -301,7 +285,7 @@ class LocalRouter:
 
     def _accept_some(self) -> None:
         """Accept a share; those who come by the hundred wait a while, and nobody else."""
-        for _ in range(SHARE):
+        for _ in range(NEWCOMERS):
             try:
                 connected, _address = self._listener.accept()
             except OSError:  # nobody waits; or there are no descriptors: they wait, and are let in
@@ -332,8 +316,6 @@ class LocalRouter:
     def _drop(self, peer: Peer) -> None:
         known = self._peers.pop(peer.route, None) is not None
         self._by_fd.pop(peer.fd, None)
-        if self._last is peer:
-            self._last = None
         with contextlib.suppress(OSError):
             self._epoll.unregister(peer.fd)
         with peer.lock:

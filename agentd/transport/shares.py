@@ -6,7 +6,7 @@ but between two looks at the other peers no more of it is taken than a share. Pu
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Final
 
 __all__ = [
@@ -14,20 +14,19 @@ __all__ = [
     "ALONE_SHARE",
     "DEAR_BYTES",
     "IN_DEBT",
-    "LOCAL_SHARE",
     "SHARE",
+    "Attention",
     "Shares",
     "cost",
 ]
 
-SHARE: Final = 8
-"""Messages of one peer in a turn: about half a millisecond of a daemon's time."""
-LOCAL_SHARE: Final = 2
-"""The same at a worker's own socket, where each of them is a call, as a rule, that is carried out
-before the next one is looked at. With 16 the p99 of a polite client beside calls without end was
-5.7 times that beside neighbours as busy, with 4 it was 3.2 times, with 2 it is 2.7 times."""
+SHARE: Final = 2
+"""Messages of one peer in a turn, while others speak, too. At a worker's own socket each of them is
+a call, as a rule, that is carried out before the next one is looked at. With 16 the p99 of a polite
+client beside calls without end was 5.7 times that beside neighbours as busy, with 4 it was 3.2
+times, with 2 it is 2.7 times."""
 ALONE_SHARE: Final = 16
-"""There, where nobody else has said anything for ``ALONE_S``: fewer looks at others."""
+"""Where nobody else has said anything for ``ALONE_S``: fewer looks at others."""
 ALONE_S: Final = 0.05
 """Longer than somebody who calls again and again pauses in between."""
 DEAR_BYTES: Final = 2_048
@@ -42,16 +41,36 @@ def cost(header_bytes: int) -> int:
     return 1 + header_bytes // DEAR_BYTES
 
 
+class Attention:
+    """How much of who speaks is taken in a row: little, unless nobody else has for a while."""
+
+    __slots__ = ("_alone_from", "_clock", "_last")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._last: Hashable = None
+        self._alone_from = 0.0
+
+    def share(self, peer: Hashable) -> int:
+        """Of that peer, by whom something has come now."""
+        now = self._clock()
+        if peer != self._last:
+            self._last = peer
+            self._alone_from = now + ALONE_S
+        return SHARE if now < self._alone_from else ALONE_SHARE
+
+
 class Shares:
     """What each peer has had of one turn."""
 
-    __slots__ = ("_had",)
+    __slots__ = ("_attention", "_had")
 
-    def __init__(self) -> None:
+    def __init__(self, attention: Attention) -> None:
+        self._attention = attention
         self._had: dict[Hashable, int] = {}
 
     def take(self, peer: Hashable, header_bytes: int, *, in_debt: bool = False) -> bool:
         """A message of that peer was taken; whether it has now had its share."""
         had = self._had.get(peer, 0) + cost(header_bytes) * (IN_DEBT if in_debt else 1)
         self._had[peer] = had
-        return had >= SHARE
+        return had >= self._attention.share(peer)

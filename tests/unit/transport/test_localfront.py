@@ -10,7 +10,7 @@ from agentd.transport.connections import Connections
 from agentd.transport.debts import CREDIT
 from agentd.transport.localfront import LocalFront
 from agentd.transport.origin import disconnect, mark_of
-from agentd.transport.shares import LOCAL_SHARE
+from agentd.transport.shares import SHARE
 from agentd.transport.unreachable import Unreachable
 
 LONG_S = 20
@@ -145,7 +145,7 @@ def test_a_message_that_is_too_long_ends_its_connection(front, client, book):
 
 
 def test_who_makes_work_that_helps_nobody_is_served_slowly_and_whole(front, client, path):
-    many = int(CREDIT) + 5 * LOCAL_SHARE
+    many = int(CREDIT) + 5 * SHARE
     for number in range(many):
         client.send([b"%d" % number])
     came, rested = [], False
@@ -171,12 +171,12 @@ def test_what_a_process_owes_is_not_forgotten_with_its_connection(front, client,
     front.forget(origin.route)
     again = local.connect(path, LONG_S, shares=False)
     try:
-        for _ in range(2 * LOCAL_SHARE):
+        for _ in range(2 * SHARE):
             again.send([b"again"])
         [[after, _], *rest] = come(front)
         assert after.peer == origin.peer
         assert after.route != origin.route
-        assert len(rest) < 2 * LOCAL_SHARE - 1
+        assert len(rest) < 2 * SHARE - 1
         assert front.rest_s() > 0.0
     finally:
         again.close()

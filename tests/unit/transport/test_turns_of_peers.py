@@ -9,19 +9,18 @@ import time
 import pytest
 import zmq
 
-from agentd.transport import localrouter
 from agentd.transport.debts import CREDIT
 from agentd.transport.front import TURN, FrontPort, front_socket
 from agentd.transport.local import listen
-from agentd.transport.localrouter import UNREAD, LocalRouter
+from agentd.transport.localrouter import NEWCOMERS, UNREAD, LocalRouter
 from agentd.transport.loop import BATCH, Loop
 from agentd.transport.monitor import AT_ONCE, MonitorPort
 from agentd.transport.shares import (
     ALONE_S,
     ALONE_SHARE,
     DEAR_BYTES,
-    LOCAL_SHARE,
     SHARE,
+    Attention,
     Shares,
 )
 from agentd.transport.wire import Wire
@@ -89,6 +88,7 @@ def served_between(port, flood_on, ask):
 
 
 def test_of_a_flood_no_more_than_two_shares_are_served_before_another_peers_message(front, connect):
+    front._attention = Attention(lambda: 1.0)  # nobody is alone for a while
     flooder, polite = connect(), connect()
 
     def flood_on():
@@ -198,10 +198,8 @@ def join(router):
         wire.close()
 
 
-def test_of_a_flood_at_a_worker_no_more_than_two_shares_come_before_another_peer(
-    router, join, monkeypatch
-):
-    monkeypatch.setattr(localrouter.time, "monotonic", lambda: 1.0)  # none is alone for a while
+def test_of_a_flood_at_a_worker_no_more_than_two_shares_come_before_another_peer(router, join):
+    router._attention = Attention(lambda: 1.0)
     flooder, polite = join(), join()
 
     def flood_on():
@@ -211,12 +209,12 @@ def test_of_a_flood_at_a_worker_no_more_than_two_shares_come_before_another_peer
     flood_on()
     counts = served_between(router, flood_on, lambda: polite.send([b"polite"]))
 
-    assert 0 < max(counts) <= 2 * LOCAL_SHARE, counts
+    assert 0 < max(counts) <= 2 * SHARE, counts
 
 
-def test_who_is_alone_for_a_while_has_a_larger_share(router, join, monkeypatch):
-    now = [time.monotonic()]
-    monkeypatch.setattr(localrouter.time, "monotonic", lambda: now[0])
+def test_who_is_alone_for_a_while_has_a_larger_share(router, join):
+    now = [0.0]
+    router._attention = Attention(lambda: now[0])
     flooder, polite = join(), join()
 
     def served():
@@ -224,12 +222,12 @@ def test_who_is_alone_for_a_while_has_a_larger_share(router, join, monkeypatch):
             flooder.send([b"flood"])
         return sum(body == b"flood" for body in bodies(router.receive(BATCH)[0]))
 
-    assert served() == LOCAL_SHARE  # somebody else may have said something just before
+    assert served() == SHARE  # somebody else may have said something just before
     now[0] += ALONE_S
     assert served() == ALONE_SHARE
     polite.send([b"polite"])
     router.receive(BATCH)
-    assert served() == LOCAL_SHARE
+    assert served() == SHARE
 
 
 def test_a_flood_at_a_worker_is_served_whole_and_in_order(router, join):
@@ -253,8 +251,8 @@ def test_those_who_connect_by_the_hundred_come_in_by_and_by(router):
         crowd[-1].connect(router.path)
     try:
         router.receive(BATCH)
-        assert len(router) <= SHARE
-        while len(router) <= CREDIT - SHARE:
+        assert len(router) <= NEWCOMERS
+        while len(router) <= CREDIT - NEWCOMERS:
             router.receive(BATCH)
         deadline = time.monotonic() + 30
         rested = 0.0
@@ -277,7 +275,7 @@ def test_who_does_not_read_is_not_read_from_and_what_it_said_is_not_lost(router,
     for _ in range(ALONE_SHARE * 5):
         wire.send([b"more"])
     served = len(router.receive(BATCH)[0])
-    assert served in (LOCAL_SHARE, ALONE_SHARE)
+    assert served in (SHARE, ALONE_SHARE)
     assert router.receive(BATCH) == ([], True)
     assert router.rest_s() > 0.0
     deadline = time.monotonic() + 30
@@ -290,9 +288,22 @@ def test_who_does_not_read_is_not_read_from_and_what_it_said_is_not_lost(router,
 
 # -- both ------------------------------------------------------------------------------------------
 def test_each_peer_has_a_share_of_its_own():
-    shares = Shares()
+    shares = Shares(Attention(lambda: 1.0))
     assert [shares.take("a", 0) for _ in range(SHARE)] == [False] * (SHARE - 1) + [True]
     assert not shares.take("b", 0)
+
+
+def test_who_is_alone_has_a_larger_share_of_a_turn():
+    now = [1.0]
+    attention = Attention(lambda: now[0])
+    Shares(attention).take("a", 0)
+    now[0] += ALONE_S
+    alone = Shares(attention)
+    few = [alone.take("a", 0) for _ in range(ALONE_SHARE)]
+    assert few == [False] * (ALONE_SHARE - 1) + [True]
+    Shares(attention).take("b", 0)
+    among = Shares(attention)
+    assert [among.take("a", 0) for _ in range(SHARE)] == [False] * (SHARE - 1) + [True]
 
 
 class Resting:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agentd.transport import local
 from agentd.transport.localport import LocalPort
 from agentd.transport.localrouter import LocalRouter
-from agentd.transport.shares import LOCAL_SHARE
+from agentd.transport.shares import SHARE
 from agentd.transport.unreachable import Unreachable
 from agentd.transport.wire import CHUNK, Broken, Wire
 
@@ -364,16 +364,16 @@ def some(router):
 
 def test_answers_wait_for_more_of_a_peer_that_has_asked_much(meet):
     router, port = meet()
-    for number in range(2 * LOCAL_SHARE):
+    for number in range(2 * SHARE):
         port.send([b"%d" % number])
     came = some(router)
-    assert len(came) == LOCAL_SHARE  # the rest was read, too
+    assert len(came) == SHARE  # the rest was read, too
     router.hold_back()
     router.send([came[0][0], b"answer"])
 
     assert router.let_go(60.0) is True
     assert port.receive(100)[0] == []
-    assert len(router.receive(100)[0]) == LOCAL_SHARE
+    assert len(router.receive(100)[0]) == SHARE
 
     assert router.let_go(60.0) is False
     assert port.receive(100)[0] == [[b"answer"]]
@@ -381,7 +381,7 @@ def test_answers_wait_for_more_of_a_peer_that_has_asked_much(meet):
 
 def test_answers_wait_no_longer_than_they_may(meet):
     router, port = meet()
-    for number in range(2 * LOCAL_SHARE):
+    for number in range(2 * SHARE):
         port.send([b"%d" % number])
     came = some(router)
     router.hold_back()
