@@ -69,7 +69,7 @@ def _as_before(
     if session is not plan.session:
         return None
     refs = references.Collecting(references.active())
-    encoded = plan.encode(args, kwargs, refs)
+    encoded = plan.encode(cls, args, kwargs, refs)
     if refs.results:
         return None
     agent = new_agent_id()
@@ -201,9 +201,13 @@ def _note(
     encoded: Encoded,
     like: Create,
 ) -> None:
-    """The next one may be made in the same way, if the class travelled by its name."""
-    if encoded.codec == "data" and not like.needs and not is_tcp(session.endpoint):
-        note(cls, Plan(conf, session, bundle, like))
+    """The next one may be made in the same way."""
+    if like.needs or is_tcp(session.endpoint):
+        return
+    # Plain data has no class in it but by its name.
+    definition = None if encoded.codec == "data" else serialization.definition_of(cls)
+    if encoded.codec == "data" or definition is not None:
+        note(cls, Plan(conf, session, bundle, like, definition))
 
 
 def _label(cls: type) -> str:

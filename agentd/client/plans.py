@@ -1,7 +1,7 @@
 """What is the same for all agents of a class, found out once a second instead of once an agent.
 
-Agents are made by the thousand. That the class travels by its name, which code goes along, how the
-header of ``create`` looks: nothing of it changes between two of them.
+Agents are made by the thousand. Whether the class travels by its name or by value, which code goes
+along, how the header of ``create`` looks: nothing of it changes between two of them.
 """
 
 from __future__ import annotations
@@ -31,38 +31,53 @@ _PLAIN: Final = _NAMES.index("plain")
 class Plan:
     """How agents of a class are made with the same options in the same session."""
 
-    __slots__ = ("_empty", "_fresh", "_rest", "bundle", "conf", "label", "session")
+    __slots__ = ("_definition", "_empty", "_fresh", "_rest", "bundle", "conf", "label", "session")
 
     def __init__(
-        self, conf: DistConf, session: Session, bundle: Bundle | None, like: Create
+        self,
+        conf: DistConf,
+        session: Session,
+        bundle: Bundle | None,
+        like: Create,
+        definition: Any = None,
     ) -> None:
-        """``like``: the message that made one of them."""
+        """``like``: the message that made one of them.
+
+        ``definition``: of a class that travels by value (see ``serialization.definition_of``).
+        """
         self.conf = conf
         self.session = session
         self.bundle = bundle
         self.label = like.cls
-        """How the class is called in payloads, too."""
+        """How the class is called; in payloads, too, if it travels by its name."""
+        self._definition = definition
         self._empty: Encoded | None = None
         self._fresh = time.monotonic() + FRESH_S
         self._rest = list(like[2:])
 
-    def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any], refs: Any) -> Encoded:
+    def encode(
+        self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any], refs: Any
+    ) -> Encoded:
         """The payload."""
+        target = self.label if self._definition is None else cls
         if args or kwargs:
-            return serialization.encode_spec(self.label, args, kwargs, refs=refs)
+            return serialization.encode_spec(target, args, kwargs, refs=refs)
         if self._empty is None:
-            self._empty = serialization.encode_spec(self.label, (), {})
+            self._empty = serialization.encode_spec(target, (), {}, refs=refs)
         return self._empty
 
     def is_for(self, cls: type, conf: DistConf) -> bool:
         """Whether it holds for that class, as it is now, and those options."""
         module, qualname = cls.__module__, cls.__qualname__
-        return (
+        if not (
             conf is self.conf
             and time.monotonic() < self._fresh
             and self.label == f"{module}:{qualname}"
-            and serialization.loaded(module, qualname) is cls
-        )
+        ):
+            return False
+        if self._definition is None:
+            return serialization.loaded(module, qualname) is cls
+        return serialization.definition_of(cls) is self._definition
 
     def message(self, agent: bytes, codec: str, number: int, *, at: float, plain: bool) -> Create:
         """The order to make one."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from agentd.serialization.contract import Encoded, Redaction, References, Refusal
 from agentd.serialization.data import unpack as unpack_data
 from agentd.serialization.data import unpack_plain
+from agentd.serialization.definitions import definition_of
 from agentd.serialization.payloads import (
     decode,
     decode_call,
@@ -38,6 +39,7 @@ __all__ = [
     "decode_call",
     "decode_error",
     "decode_spec",
+    "definition_of",
     "encode",
     "encode_call",
     "encode_error",

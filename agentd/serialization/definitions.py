@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from agentd.serialization.importable import digest_of
 
-__all__ = ["REGISTERED", "Definition", "adopt", "class_of", "define"]
+__all__ = ["REGISTERED", "Definition", "adopt", "class_of", "define", "definition_of"]
 
 REGISTERED: Final = "_agentd_registered"
 """An attribute of an abstract class that was built here: keeps alive what is registered with it."""
@@ -72,13 +72,13 @@ def class_of(ident: bytes) -> type | None:
 
 def define(cls: type, references_of: Callable[[Any], Iterator[Reference]]) -> Definition:
     """The current definition of a class. ``references_of`` lists what a class or function uses."""
-    known = _current(cls)
+    known = definition_of(cls)
     if known is not None:
         return known
     depends = _dependencies(cls, references_of)
     global _serial  # noqa: PLW0603  (as above)
     with _lock:
-        known = _current(cls)  # Another thread may have been faster.
+        known = definition_of(cls)  # Another thread may have been faster.
         if known is not None:
             return known
         _serial += 1
@@ -103,7 +103,8 @@ def adopt(cls: type, ident: bytes, digest: bytes, blob: bytes | None = None) -> 
     return known
 
 
-def _current(cls: type) -> Definition | None:
+def definition_of(cls: type) -> Definition | None:
+    """What was sent of the class last, if it was sent by value and is still that."""
     entry = _definitions.get(id(cls))
     if entry is not None and entry[0]() is cls and entry[1].is_current():
         return entry[1]
