@@ -20,12 +20,10 @@ from agentd.errors import (
     AgentdError,
     CallTimeout,
     ConnectionLost,
-    PayloadTooLarge,
     ProtocolError,
     from_wire,
 )
 from agentd.protocol import pack, unpack
-from agentd.protocol.delivery import size_of
 from agentd.protocol.messages import (
     Accepted,
     Call,
@@ -38,6 +36,7 @@ from agentd.protocol.messages import (
     Result,
     Welcome,
 )
+from agentd.protocol.sizes import check_size, size_of
 from agentd.transport.localport import LocalPort
 from agentd.transport.unreachable import Unreachable
 
@@ -144,18 +143,6 @@ class Link:
         self._learn(sent, message.now)
         return message
 
-    def _check_size(self, message: Message, frames: list[Any]) -> None:
-        """The peer would end the connection, and not say why."""
-        size = size_of(frames)
-        if size > self._most:
-            raise PayloadTooLarge(
-                f"this {message.kind!r} has {size:,} bytes; {self.endpoint} takes {self._most:,} "
-                "(its setting max_message_bytes). Nothing was sent",
-                limit=self._most,
-                size=size,
-                setting="max_message_bytes",
-            )
-
     def _learn(self, sent: float, theirs: float) -> None:
         """The peer's clock showed ``theirs`` after something was sent at ``sent``, and before now.
 
@@ -191,8 +178,8 @@ class Link:
             message = make(pending.id)
             pending.oneway = isinstance(message, Call) and message.oneway
             frames = pack(message, payload)
-            if self._most:
-                self._check_size(message, frames)
+            if self._most:  # the peer would end the connection, and not say why
+                check_size(message.kind, size_of(frames), self._most, self.endpoint)
             self._pending[pending.id] = pending
             try:
                 waiting = self._port.send_locked(frames)

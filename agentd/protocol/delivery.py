@@ -7,11 +7,11 @@ before it was read.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-__all__ = ["FIRST_MARK", "Delivery", "Sent", "size_of"]
+__all__ = ["FIRST_MARK", "Delivery", "Sent"]
 
 MARK_BYTES: Final = 256 * 1024
 MESSAGE_BYTES: Final = 256
@@ -79,11 +79,3 @@ class Delivery:
     def forget(self, client: Hashable) -> None:
         """It is gone, and what waited for it."""
         self._clients.pop(client, None)
-
-
-def size_of(frames: Sequence[Any]) -> int:
-    """Bytes of a message."""
-    size = 0
-    for frame in frames:
-        size += len(frame) if type(frame) is bytes else memoryview(frame).nbytes
-    return size

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from agentd.errors import ProtocolError
 from agentd.protocol import error_message, pack
 from agentd.protocol.budgets import Budgets
-from agentd.protocol.delivery import FIRST_MARK, Delivery, size_of
+from agentd.protocol.delivery import FIRST_MARK, Delivery
 from agentd.protocol.messages import Message, Ping
-from agentd.server.sessions import Address, Sessions
+from agentd.protocol.sizes import size_of
+from agentd.server.sessions import Sessions
 from agentd.transport.connections import Connection, Connections
 from agentd.transport.localfront import LocalFront
 from agentd.transport.loop import Loop
-from agentd.transport.origin import disconnect
+from agentd.transport.origin import Address, disconnect
 from agentd.transport.unreachable import Unreachable
 
 if TYPE_CHECKING:

@@ -189,7 +189,7 @@ class Daemon:
             self._connections,
             self.config.client_bytes + CALL_BYTES * self.config.client_calls,
             self.config.daemon_bytes,
-            lambda peer: self.router.shut_out(peer),  # noqa: PLW0108 - it is made later
+            lambda peer: self.router.screening.shut_out(peer),  # noqa: PLW0108 - it is made later
         )
         self._fronts.on_open = self._watch_front
         self._fronts.on_bound = self._connections.bound
@@ -294,9 +294,14 @@ class Daemon:
 
     def _standing(self) -> Standing:
         """Limits and counters, for administration."""
-        counted = self.supervisor.counted()
         return standing(
-            self.config, self.router, self._connections, self._watchdog, self._backlog, counted
+            self.config,
+            self.router,
+            self._fronts.ports,
+            self._connections,
+            self._watchdog,
+            self._backlog,
+            self.supervisor.counted(),
         )
 
     def _check_worker_user(self) -> None:

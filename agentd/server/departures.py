@@ -12,10 +12,10 @@ from agentd.protocol import error_message
 from agentd.protocol.budgets import Budgets
 from agentd.server.answers import Answers
 from agentd.server.hosting import Hosting
-from agentd.server.sessions import Address, Connection, Session, Sessions
+from agentd.server.sessions import Connection, Session, Sessions
 from agentd.server.trail import Trail
 from agentd.transport.loop import Loop
-from agentd.transport.origin import Origin, disconnect, mark_of
+from agentd.transport.origin import Address, Origin, disconnect, mark_of
 
 __all__ = ["Departures"]
 

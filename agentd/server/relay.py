@@ -24,11 +24,12 @@ from agentd.server.answers import Answers
 from agentd.server.gate import Gate
 from agentd.server.hosting import Hosting
 from agentd.server.lifecycle import State
-from agentd.server.sessions import Address, Sessions
+from agentd.server.sessions import Sessions
 from agentd.server.supervisor import Supervisor, Worker
 from agentd.server.trail import Trail
 from agentd.server.vigil import Vigil
 from agentd.transport.loop import Loop
+from agentd.transport.origin import Address
 
 __all__ = ["Relay"]
 

@@ -25,9 +25,10 @@ from agentd.server.answers import Answers
 from agentd.server.directory import Agent
 from agentd.server.gate import Gate
 from agentd.server.hosting import Hosting
-from agentd.server.sessions import Address, Session, Sessions
+from agentd.server.sessions import Session, Sessions
 from agentd.server.trail import Trail
 from agentd.server.vigil import Vigil
+from agentd.transport.origin import Address
 
 __all__ = ["Asked", "Requests"]
 

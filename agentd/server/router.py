@@ -21,6 +21,7 @@ from agentd.errors import (
     TooLate,
     VersionMismatch,
 )
+from agentd.keys.screening import Screening
 from agentd.protocol import (
     PROTOCOL,
     Beats,
@@ -34,7 +35,6 @@ from agentd.protocol import (
 )
 from agentd.protocol.budgets import Budgets, Room
 from agentd.protocol.checks import UNANSWERED, GrantOf
-from agentd.protocol.delivery import size_of
 from agentd.protocol.messages import (
     Ask,
     Attach,
@@ -66,6 +66,7 @@ from agentd.protocol.messages import (
     Vouch,
     Welcome,
 )
+from agentd.protocol.sizes import check_size, size_of
 from agentd.server.answers import Answers
 from agentd.server.departures import Departures
 from agentd.server.doors import Doors
@@ -73,15 +74,13 @@ from agentd.server.gate import Gate
 from agentd.server.hosting import Hosting
 from agentd.server.relay import Relay
 from agentd.server.requests import Asked, Requests
-from agentd.server.sessions import Address, Session, Sessions
+from agentd.server.sessions import Session, Sessions
 from agentd.server.supervisor import Supervisor, Worker
 from agentd.server.trail import Trail
 from agentd.transport.connections import Connections
-from agentd.transport.faults import Faults
 from agentd.transport.localfront import LocalFront
 from agentd.transport.loop import Loop
-from agentd.transport.origin import Origin, disconnect, mark_of
-from agentd.transport.shares import cost
+from agentd.transport.origin import Address, Origin, mark_of
 
 if TYPE_CHECKING:
     from agentd.transport.front import FrontPort
@@ -131,15 +130,8 @@ class Router:
         self._sessions = sessions
         self._trail = trail
         self._own = f"uid:{os.geteuid()}"
-        self._header_limits = HeaderLimits(
-            config.max_header_bytes,
-            config.max_frames,
-            config.max_header_depth,
-            config.max_header_items,
-        )
         self._lateness = Lateness(config.heartbeat_s)
         self._beats = Beats(config.heartbeat_s, loop.clock)
-        self._faults = Faults(config.max_malformed, loop.clock)
         self.budgets = budgets = Budgets(
             Room(config.client_calls, config.client_bytes),
             Room(config.agent_calls, config.agent_bytes),
@@ -150,6 +142,20 @@ class Router:
             loop, fronts, sessions, connections, budgets, config.max_queued_bytes
         )
         self.departures = Departures(loop, sessions, hosting, answers, budgets, trail)
+        self.screening = Screening(
+            grant_of,
+            HeaderLimits(
+                config.max_header_bytes,
+                config.max_frames,
+                config.max_header_depth,
+                config.max_header_items,
+            ),
+            config.max_malformed,
+            loop.clock,
+            turn_away=self.departures.turn_away,
+            charge=self._charge,
+            answer=answers.give,
+        )
         self._relay = Relay(
             loop,
             config.heartbeat_s,
@@ -167,10 +173,6 @@ class Router:
             hosting, sessions, answers, gate, trail, self._vigil, asked, self._told
         )
         self.on_drained: Callable[[], None] = lambda: None
-        self.malformed = 0
-        """Messages that were none, or over a limit of headers."""
-        self.disconnected_malformed = 0
-        """Clients that sent too many of those."""
         self.too_large = 0
         """Messages over ``max_message_bytes``."""
         for number, front in enumerate(fronts):
@@ -182,19 +184,8 @@ class Router:
     def _from_client(self, front: int, frames: list[Any]) -> None:
         origin: Origin = frames[0]
         address: Address = (front, origin.route)
-        if self._grant_of(origin.who) is None or not origin.is_ours:
-            self.departures.turn_away(address, origin)  # not a byte of it is read
-            return
-        if self._faults.is_shut_out(origin.peer):
-            self._charge(address, frames)
-            disconnect(origin.fd, mark_of(origin.fd))
-            return
-        try:
-            message = unpack(frames[1:], self._header_limits)
-        except ProtocolError as error:
-            self._charge(address, frames)
-            header = len(frames[1]) if len(frames) > 1 else 0
-            self._malformed(address, origin, error, cost(header))
+        message = self.screening.read(address, frames)
+        if message is None:
             return
         if isinstance(message, _CHARGED) and not self._is_due(address, message):
             self._charge(address, frames)
@@ -245,42 +236,14 @@ class Router:
     def _is_due(self, address: Address, message: Message) -> bool:
         return isinstance(message, Ping) and self._beats.is_due(address)
 
-    def shut_out(self, peer: str) -> float:
-        """Read nothing of that peer for a while; for how many seconds."""
-        return self._faults.shut_out(peer)
-
-    def _malformed(
-        self, address: Address, origin: Origin, error: ProtocolError, count: int
-    ) -> None:
-        """Answer what was no message; who sends many of them is not listened to for a while."""
-        self.malformed += 1
-        self.answers.give(address, error_message(0, error))
-        seconds = self._faults.add(origin.peer, count)
-        if seconds:
-            self.disconnected_malformed += 1
-            log.warning(
-                "%s (%s) was disconnected: what it sent was no message, %d times "
-                "or by long headers (max_malformed); nothing of it is read for %g s",
-                origin.who,
-                origin.peer,
-                self._config.max_malformed,
-                seconds,
-                extra={"action": "disconnected_malformed", "peer": origin.peer},
-            )
-            disconnect(origin.fd, mark_of(origin.fd))
-
     def _admit(self, address: Address, session: Session, message: Any, frames: list[Any]) -> None:
         """Count a question; it counts until it is answered. Raises if it is over a limit."""
         size = size_of(frames)
-        if size > self._config.max_message_bytes:
+        try:
+            check_size(message.kind, size, self._config.max_message_bytes, "the daemon")
+        except PayloadTooLarge:
             self.too_large += 1
-            raise PayloadTooLarge(
-                f"this {message.kind!r} has {size:,} bytes; the daemon takes "
-                f"{self._config.max_message_bytes:,} (max_message_bytes)",
-                limit=self._config.max_message_bytes,
-                size=size,
-                setting="max_message_bytes",
-            )
+            raise
         agent = message.agent if isinstance(message, _FOR_AGENT) else None
         self.budgets.take((address, message.id), self._client_of(session), agent, size)
 

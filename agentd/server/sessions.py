@@ -7,12 +7,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from agentd.protocol.messages import Hello
+from agentd.transport.origin import Address
 from agentd.transport.process import alive
 
-__all__ = ["Address", "Connection", "Session", "Sessions"]
+__all__ = ["Connection", "Session", "Sessions"]
 
-Address = tuple[int, bytes]
-"""Where to answer: the number of the front socket and the routing id on it."""
 Connection = tuple[int, int]
 """A descriptor, and what tells its connection from a later one with the same descriptor."""
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import Final, TypedDict
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from agentd.config import ServerConfig
 from agentd.server.router import Router
 from agentd.server.watchdog import Watchdog
 from agentd.transport.backlog import Backlog
 from agentd.transport.connections import Connections
+from agentd.transport.counted import Counted
+from agentd.transport.localfront import LocalFront
 from agentd.transport.process import resident_bytes
-from agentd.transport.recorder import Counted
+
+if TYPE_CHECKING:
+    from agentd.transport.front import FrontPort
 
 __all__ = ["LIMITS", "Standing", "standing"]
 
@@ -22,9 +27,6 @@ LIMITS: Final = tuple(
     and setting.name != "client_grace_s"
 )
 """The settings that are limits."""
-BUDGETS: Final = tuple(
-    f"{who}_{what}" for who in ("client", "agent", "daemon") for what in ("calls", "bytes")
-)
 
 
 class Standing(TypedDict):
@@ -37,34 +39,32 @@ class Standing(TypedDict):
 def standing(
     config: ServerConfig,
     router: Router,
+    fronts: Sequence[FrontPort | LocalFront],
     connections: Connections,
     watchdog: Watchdog,
     backlog: Backlog,
     workers: Counted,
 ) -> Standing:
-    """Both, as plain data. ``workers``: what was counted at their own sockets."""
+    """Both, as plain data. ``workers``: what was counted at their own sockets, and counts, too."""
     limits: dict[str, float] = {name: getattr(config, name) for name in LIMITS}
     limits["max_connections"] = connections.most  # fewer than wanted if the system allows fewer
     used = router.budgets.used("daemon")
     counters = {
         "connections": len(connections),
-        "connections_shed": connections.shed,
-        "handshakes_failed": connections.handshakes_failed,
-        "worker_connections_refused": workers.refused,
-        "worker_disconnected_unread": workers.cut_off,
-        "worker_refused_calls": workers.over_limit,
         "memory_bytes": resident_bytes(),
         "disconnected_memory": watchdog.disconnected,
         "open_calls": used.calls,
         "open_bytes": used.bytes,
         "queued_bytes": router.answers.delivery.total(),
-        "disconnected_unread": router.answers.disconnected_unread,
         "undelivered": router.answers.undelivered,
-        "malformed": router.malformed,
-        "disconnected_backlog": backlog.disconnected,
-        "disconnected_malformed": router.disconnected_malformed,
-        "too_large": router.too_large,
     }
-    for name in BUDGETS:
-        counters[f"refused_{name}"] = router.budgets.refused.get(name, 0)
-    return {"limits": limits, "counters": counters}
+    mine = Counted.of_refused(router.budgets.refused, router.too_large).plus(
+        Counted(
+            disconnected_unread=router.answers.disconnected_unread,
+            disconnected_backlog=backlog.disconnected,
+        ),
+        connections.counted(),
+        router.screening.counted(),
+        *(front.counted() for front in fronts if isinstance(front, LocalFront)),
+    )
+    return {"limits": limits, "counters": counters | mine.plus(workers)._asdict()}

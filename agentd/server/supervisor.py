@@ -22,6 +22,7 @@ from agentd.server.confine import is_safe, secret_values, worker_limits
 from agentd.server.launcher import DoorSettings, Exit, Launched, Launcher, WorkerSettings
 from agentd.server.output import LineReader, OutputBook
 from agentd.transport import local, recorder, rundir
+from agentd.transport.counted import Counted
 from agentd.transport.lines import by_route
 from agentd.transport.localport import LocalPort
 from agentd.transport.loop import Loop
@@ -130,7 +131,7 @@ class Supervisor:
         self.workers: dict[str, Worker] = {}
         self.on_message: Callable[[Worker, list[Any]], None] = lambda _worker, _frames: None
         """Called with what a worker sends: the route, then the frames."""
-        self._counted = recorder.Counted()
+        self._counted = Counted()
         """At the sockets of workers that are gone."""
         self.on_enlisted: Callable[[Worker], None] = lambda _worker: None
         """Called with each worker that is ready, before it is told anything else."""
@@ -240,7 +241,7 @@ class Supervisor:
         if surplus and not worker.agents and not worker.ending:
             self._end(worker)
 
-    def counted(self) -> recorder.Counted:
+    def counted(self) -> Counted:
         """What was counted at the sockets of all workers that there ever were."""
         found = self._counted
         for worker in self.workers.values():

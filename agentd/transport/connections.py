@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from agentd.transport.counted import Counted
 from agentd.transport.origin import Origin, mark_of
 
 if TYPE_CHECKING:
@@ -104,6 +105,10 @@ class Connections:
         """Connections that were one too many."""
         self.handshakes_failed = 0
         """Connections that spoke no ZMTP, not in time, or with a key that is not known."""
+
+    def counted(self) -> Counted:
+        """What did not become a connection."""
+        return Counted(connections_shed=self.shed, handshakes_failed=self.handshakes_failed)
 
     def __len__(self) -> int:
         self._settle()

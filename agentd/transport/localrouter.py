@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from agentd.transport.counted import Counted
 from agentd.transport.debts import REST_S, Debts
 from agentd.transport.faults import Faults
 from agentd.transport.localport import MAX_MESSAGE, MAX_QUEUED, flush_for
@@ -76,10 +77,14 @@ class LocalRouter:
         self._attention = Attention(time.monotonic)
         self.refused = 0
         """Connections of users who may not come, and of processes that sent nonsense."""
+        self.malformed = 0
+        """Messages that were none."""
+        self.disconnected_malformed = 0
+        """Peers that sent too many of those."""
         self.cut_off = 0
         """Peers that did not read what they had asked for."""
         self.on_count: Callable[[], None] = lambda: None
-        """Called, in any thread, when one of the two has grown."""
+        """Called, in any thread, when one of these has grown."""
         self.on_accepted: Callable[[Peer], None] = lambda _peer: None
         """Called with each new connection."""
         self.on_lost: Callable[[Peer], None] = lambda _peer: None
@@ -88,6 +93,15 @@ class LocalRouter:
 
     def __len__(self) -> int:
         return len(self._peers)
+
+    def counted(self) -> Counted:
+        """Who was not let in, or cut off."""
+        return Counted(
+            connections_refused=self.refused,
+            malformed=self.malformed,
+            disconnected_malformed=self.disconnected_malformed,
+            disconnected_unread=self.cut_off,
+        )
 
     def send(self, frames: Sequence[Any]) -> bool:
         """Send all frames but the first to the peer that it names; raises ``Unreachable``."""
@@ -160,10 +174,13 @@ class LocalRouter:
 
         Its process is not let in again for a while.
         """
+        self.malformed += 1
         peer = self._peers.get(route)
         if peer is not None and self._faults.add(peer.owner, cost(header_bytes)):
+            self.disconnected_malformed += 1
             peer.came.clear()
             self._hang_up(peer)
+        self.on_count()
 
     def _hang_up(self, peer: Peer) -> None:
         """End a connection, from any thread: the loop finds it ended."""

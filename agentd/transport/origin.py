@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-__all__ = ["NOBODY", "ROUTE_BYTES", "Origin", "disconnect", "mark_of"]
+__all__ = ["NOBODY", "ROUTE_BYTES", "Address", "Origin", "disconnect", "mark_of"]
 
 NOBODY: Final = ""
 """The ``who`` of a peer that nothing is known of; no grant is ever about it."""
 ROUTE_BYTES: Final = 5
 """Of a route that we or libzmq made: a zero and a number of 32 bits."""
+
+
+Address: TypeAlias = tuple[int, bytes]
+"""Where to answer: the number of the socket by which a message came, and the route there."""
 
 
 class Origin(NamedTuple):

@@ -3,7 +3,7 @@
 A file mapped into the worker's memory, one slot of 16 bytes (an agent's id) for each running call.
 Writing a slot is a memory copy, and the kernel keeps the page when the process is killed, so the
 daemon can read afterwards whom to charge with the death and whom to let off. Behind the slots are
-what the worker counts at its own socket, which the daemon shows without asking it.
+what the worker counts at its own sockets, which the daemon shows without asking it.
 """
 
 from __future__ import annotations
@@ -11,33 +11,20 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from typing import Final, NamedTuple
+from typing import Final
 
-__all__ = ["Counted", "Recorder", "counted", "create", "running"]
+from agentd.transport.counted import Counted
+
+__all__ = ["Recorder", "counted", "create", "running"]
 
 SLOT: Final = 16
 SLOTS: Final = 4096
 """Calls recorded at once; one beyond that runs unrecorded and is not charged."""
 _FREE: Final = bytes(SLOT)
-_COUNTS: Final = struct.Struct("<3Q")
+_COUNTS: Final = struct.Struct(f"<{len(Counted._fields)}Q")
 _SIZE: Final = SLOT * SLOTS + _COUNTS.size
 MOST: Final = 2**53
 """No counter is shown as more: a worker may write there what it likes."""
-
-
-class Counted(NamedTuple):
-    """What came straight to a worker, and was not let in."""
-
-    refused: int = 0
-    """Connections of users who may not come."""
-    cut_off: int = 0
-    """Those of peers that did not read what they had asked for."""
-    over_limit: int = 0
-    """Questions."""
-
-    def plus(self, other: Counted) -> Counted:
-        """Both together."""
-        return Counted(*map(sum, zip(self, other, strict=True)))
 
 
 def create(path: str) -> int:

@@ -60,7 +60,7 @@ def _serve(told: settings.Settings) -> None:
     from agentd.transport.localport import LocalPort
     from agentd.transport.localrouter import LocalRouter
     from agentd.transport.loop import Loop
-    from agentd.transport.recorder import Counted, Recorder
+    from agentd.transport.recorder import Recorder
     from agentd.worker.executor import Executor
     from agentd.worker.host import Host
     from agentd.worker.leading import Leading
@@ -89,9 +89,8 @@ def _serve(told: settings.Settings) -> None:
         visitors, enlist = open_door(loop, host, told, told.door, enlist)
 
     def count() -> None:
-        outside = 0 if visitors is None else visitors.cut_off
-        counted = Counted(front.refused, front.cut_off + outside, host.questions.refused)
-        record.count(counted)
+        counted = front.counted().plus(host.questions.counted())
+        record.count(counted if visitors is None else counted.plus(visitors.counted()))
 
     front.on_count = host.questions.on_count = count
     if visitors is not None:

@@ -26,7 +26,6 @@ from agentd.protocol import (
     unpack,
 )
 from agentd.protocol.access import Subject
-from agentd.protocol.delivery import size_of
 from agentd.protocol.messages import (
     Admit,
     Attach,
@@ -49,6 +48,7 @@ from agentd.protocol.messages import (
     Start,
     Welcome,
 )
+from agentd.protocol.sizes import size_of
 from agentd.transport.lines import by_route
 from agentd.transport.localport import LocalPort
 from agentd.transport.localrouter import LocalRouter

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from agentd.client.fetching import Outcome
 from agentd.errors import AgentdError, OutcomeUnknown, Overloaded, ResultExpired
-from agentd.protocol.delivery import size_of
+from agentd.protocol.sizes import size_of
 from agentd.transport.process import give_memory_back
 from agentd.worker.recent import Recent
 

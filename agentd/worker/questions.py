@@ -13,12 +13,13 @@ from typing import Final, TypeAlias
 from agentd.errors import Overloaded, PayloadTooLarge, ProtocolError
 from agentd.protocol.budgets import Budgets, Room
 from agentd.protocol.messages import Attach, Call, Fetch, Message, Read
+from agentd.protocol.sizes import check_size
+from agentd.transport.counted import Counted
+from agentd.transport.origin import Address
 from agentd.worker.settings import Settings
 
-__all__ = ["ASKING", "OWN", "RELAYED", "Address", "Asking", "Questions", "open_already"]
+__all__ = ["ASKING", "OWN", "RELAYED", "Asking", "Questions", "open_already"]
 
-Address: TypeAlias = tuple[int, bytes]
-"""Which of the worker's doors, and the connection's route there."""
 Asking: TypeAlias = Call | Fetch | Read | Attach
 
 OWN: Final = -1
@@ -51,10 +52,9 @@ class Questions:
             clock,
         )
         self._lasting: dict[Address, set[int]] = {}
-        self.refused = 0
-        """How many were over a limit."""
+        self._too_large = 0
         self.on_count: Callable[[], None] = lambda: None
-        """Called when that has grown."""
+        """Called when one more was over a limit."""
 
     def admit(self, address: Address, client: Hashable, question: Asking, size: int) -> None:
         """Count a question that is not open until it is answered.
@@ -62,22 +62,19 @@ class Questions:
         Raises ``PayloadTooLarge``, ``Overloaded``: then it is not.
         """
         try:
-            if size > self._most:
-                raise PayloadTooLarge(
-                    f"this {question.kind!r} has {size:,} bytes; the worker takes {self._most:,} "
-                    "(max_message_bytes)",
-                    limit=self._most,
-                    size=size,
-                    setting="max_message_bytes",
-                )
+            check_size(question.kind, size, self._most, "the worker")
             with self._lock:
                 self._budgets.take((address, question.id), client, question.agent, size)
                 if type(question) is Attach or (type(question) is Call and question.op in _LASTING):
                     self._lasting.setdefault(address, set()).add(question.id)
-        except (PayloadTooLarge, Overloaded):
-            self.refused += 1
+        except (PayloadTooLarge, Overloaded) as error:
+            self._too_large += isinstance(error, PayloadTooLarge)
             self.on_count()
             raise
+
+    def counted(self) -> Counted:
+        """How many were over which limit."""
+        return Counted.of_refused(self._budgets.refused, self._too_large)
 
     def is_open(self, address: Address, number: int) -> bool:
         """Whether the question with that number is."""

@@ -7,8 +7,9 @@ from typing import Any
 from agentd.protocol import pack
 from agentd.protocol.messages import Message
 from agentd.transport.loop import AnyPort, Loop
+from agentd.transport.origin import Address
 from agentd.transport.unreachable import Unreachable
-from agentd.worker.questions import OWN, Address, Questions
+from agentd.worker.questions import OWN, Questions
 
 __all__ = ["Source"]
 

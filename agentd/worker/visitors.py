@@ -25,11 +25,12 @@ from agentd.errors import (
 from agentd.ids import show
 from agentd.keys.book import GrantBook
 from agentd.keys.reading import Reading
-from agentd.protocol import HeaderLimits, error_message, pack, unmet, unpack
+from agentd.keys.screening import Screening
+from agentd.protocol import HeaderLimits, error_message, pack, unmet
 from agentd.protocol.access import action_of
 from agentd.protocol.admission import read_admission
 from agentd.protocol.checks import UNANSWERED, Checks
-from agentd.protocol.delivery import Delivery, size_of
+from agentd.protocol.delivery import Delivery
 from agentd.protocol.messages import (
     Attach,
     Bye,
@@ -42,16 +43,16 @@ from agentd.protocol.messages import (
     Pong,
     Read,
 )
+from agentd.protocol.sizes import size_of
 from agentd.transport.backlog import CALL_BYTES, Backlog
 from agentd.transport.connections import Connection
-from agentd.transport.faults import Faults
+from agentd.transport.counted import Counted
 from agentd.transport.loop import Loop
-from agentd.transport.origin import Origin, disconnect, mark_of
+from agentd.transport.origin import Address, Origin, disconnect, mark_of
 from agentd.transport.process import give_memory_back
-from agentd.transport.shares import cost
 from agentd.transport.unfinished import Unfinished
 from agentd.transport.unreachable import Unreachable
-from agentd.worker.questions import ASKING, Address, Asking, open_already
+from agentd.worker.questions import ASKING, Asking, open_already
 from agentd.worker.settings import DoorSettings, Settings
 from agentd.worker.source import Source
 
@@ -113,10 +114,20 @@ class Visitors:
         self._book = book
         self._checks = checks
         self._host = host
-        self._limits = HeaderLimits(
-            told.max_header_bytes, told.max_frames, told.max_header_depth, told.max_header_items
+        self._screening = Screening(
+            book.grant_of,
+            HeaderLimits(
+                told.max_header_bytes,
+                told.max_frames,
+                told.max_header_depth,
+                told.max_header_items,
+            ),
+            told.max_malformed,
+            loop.clock,
+            turn_away=self._turn_away,
+            charge=self._charge,
+            answer=self.answer,
         )
-        self._faults = Faults(told.max_malformed, loop.clock)
         self._met: dict[Address, tuple[str, int, int]] = {}
         """Who said hello: as whom, and by which connection."""
         self._turned_away: set[Address] = set()
@@ -128,17 +139,25 @@ class Visitors:
         self.cut_off = 0
         """Peers that did not read what they had asked for."""
         self.on_count: Callable[[], None] = lambda: None
-        """Called when that has changed."""
+        """Called twice a second, and when a peer was cut off."""
         most = settings.client_bytes + CALL_BYTES * settings.client_calls
         together = settings.daemon_bytes
         self._unfinished = Unfinished(door.connections, most, together)
         self._looked_at = loop.clock()
-        self._backlog = Backlog(loop, door.connections, most, together, self._faults.shut_out)
+        self._backlog = Backlog(loop, door.connections, most, together, self._screening.shut_out)
         for number, front in enumerate(door.fronts):
             self._backlog.follow(number, front)
         door.connections.on_lost = self._lost
         door.serve(self._from_peer)
         self._look()
+
+    def counted(self) -> Counted:
+        """Who was not let in, or cut off."""
+        return Counted(
+            disconnected_unread=self.cut_off,
+            disconnected_unfinished=self._unfinished.disconnected,
+            disconnected_backlog=self._backlog.disconnected,
+        ).plus(self._door.connections.counted(), self._screening.counted())
 
     def close(self, linger_ms: int) -> None:
         """Close the door; answers on their way are kept for so long at most."""
@@ -164,6 +183,7 @@ class Visitors:
             if self._unfinished.look(elapsed):
                 self._loop.later(LATE_S, give_memory_back)
         finally:  # a look that fails must not be the last one
+            self.on_count()
             took = self._loop.clock() - began
             self._loop.later(max(LOOK_S, SHARE * took), self._look)
 
@@ -215,19 +235,8 @@ class Visitors:
     def _from_peer(self, front: int, frames: list[Any]) -> None:
         origin: Origin = frames[0]
         address = (front, origin.route)
-        if self._book.grant_of(origin.who) is None or not origin.is_ours:
-            self._turn_away(address, origin)  # not a byte of it is read
-            return
-        if self._faults.is_shut_out(origin.peer):
-            self._charge(address, frames)
-            disconnect(origin.fd, mark_of(origin.fd))
-            return
-        try:
-            message = unpack(frames[1:], self._limits)
-        except ProtocolError as error:
-            self._charge(address, frames)
-            header = len(frames[1]) if len(frames) > 1 else 0
-            self._malformed(address, origin, error, cost(header))
+        message = self._screening.read(address, frames)
+        if message is None:
             return
         try:
             self._hear(address, origin, message, frames)
@@ -284,15 +293,6 @@ class Visitors:
             if isinstance(message, UNANSWERED):
                 return
         self.answer(address, error_message(getattr(message, "id", 0), error))
-
-    def _malformed(
-        self, address: Address, origin: Origin, error: ProtocolError, count: int
-    ) -> None:
-        """Answer what was no message; who sends many of them is not listened to for a while."""
-        self.answer(address, error_message(0, error))
-        if self._faults.add(origin.peer, count):
-            log.warning("%s was disconnected: what it sent was no message", origin.peer)
-            disconnect(origin.fd, mark_of(origin.fd))
 
     def _charge(self, address: Address, frames: list[Any]) -> None:
         """What came made work that helps nobody: who sends much of that is served slowly."""

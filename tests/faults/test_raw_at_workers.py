@@ -241,7 +241,7 @@ def test_who_does_not_read_is_disconnected(door, opened):
     with contextlib.suppress(OSError):  # it may be disconnected before all is said
         for number in range(2, 60):
             peer.say(*site.call(number, "big", 500_000))
-    wait_until(lambda: counters(door.daemon)["worker_disconnected_unread"] >= 1, "it to be counted")
+    wait_until(lambda: counters(door.daemon)["disconnected_unread"] >= 1, "it to be counted")
     assert peer.is_ended()
     assert site.agent.add() == 2
 

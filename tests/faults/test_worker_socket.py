@@ -90,7 +90,7 @@ def test_other_users_are_refused_and_counted(start):
     path = place.address.removeprefix("unix://")
 
     def counted():
-        return daemon.client.info()["counters"]["worker_connections_refused"]
+        return daemon.client.info()["counters"]["connections_refused"]
 
     assert counted() == 0
     # As if somebody had opened all folders on the way there.

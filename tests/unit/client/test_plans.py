@@ -3,6 +3,7 @@
 import sys
 import types
 
+from agentd import serialization
 from agentd.client import plans
 from agentd.client.options import DEFAULT, DistConf
 from agentd.client.plans import Plan, note, plan_for
@@ -56,5 +57,51 @@ def test_the_next_order_is_as_the_last_one():
 
 def test_the_payload_without_arguments_is_made_once():
     mine = plan()
-    assert mine.encode((), {}, None) is mine.encode((), {}, None)
-    assert mine.encode((1,), {}, None).head != mine.encode((), {}, None).head
+    assert mine.encode(Made, (), {}, None) is mine.encode(Made, (), {}, None)
+    assert mine.encode(Made, (1,), {}, None).head != mine.encode(Made, (), {}, None).head
+
+
+def by_value(cls):
+    """A plan for a class that travels by value, as it is noted when one was sent."""
+    encoded = serialization.encode_spec(cls, (), {})
+    like = Create(1, b"a" * 16, f"{cls.__module__}:{cls.__qualname__}", "spec", encoded.codec)
+    definition = serialization.definition_of(cls)
+    assert definition is not None
+    return Plan(DEFAULT, "a session", None, like, definition)
+
+
+def unimportable():
+    class Local:
+        def ask(self):
+            return helper()
+
+    return Local
+
+
+def helper():
+    return 1
+
+
+def test_a_class_that_travels_by_value_does_so_by_plan():
+    cls = unimportable()
+    mine = by_value(cls)
+    note(cls, mine)
+    assert plan_for(cls, DEFAULT) is mine
+    assert mine.encode(cls, (), {}, None) is mine.encode(cls, (), {}, None)
+    made, args, kwargs = serialization.decode_spec(*mine.encode(cls, (1,), {"x": 2}, None))
+    assert (made, args, kwargs) == (cls, (1,), {"x": 2})
+    assert plan_for(unimportable(), DEFAULT) is None
+
+
+def test_it_does_not_hold_once_what_the_class_uses_is_bound_anew(monkeypatch):
+    cls = unimportable()
+    note(cls, by_value(cls))
+    monkeypatch.setitem(globals(), "helper", lambda: 2)
+    assert plan_for(cls, DEFAULT) is None
+
+
+def test_it_does_not_hold_for_a_class_that_got_another_method():
+    cls = unimportable()
+    note(cls, by_value(cls))
+    cls.ask = lambda _self: 3
+    assert plan_for(cls, DEFAULT) is None

@@ -12,7 +12,7 @@ from agentd.protocol.budgets import Budgets, Room
 from agentd.protocol.delivery import Delivery
 from agentd.server.standing import LIMITS, standing
 from agentd.transport.connections import SPARE, Connections, most_connections
-from agentd.transport.recorder import Counted
+from agentd.transport.counted import Counted
 
 DOCS = (Path(__file__).parents[3] / "docs/limits.md").read_text()
 
@@ -23,18 +23,18 @@ def stands():
     router = SimpleNamespace(
         budgets=Budgets(room, room, room, lambda: 0.0),
         answers=SimpleNamespace(delivery=Delivery(10), disconnected_unread=3, undelivered=4),
-        malformed=1,
-        disconnected_malformed=0,
+        screening=SimpleNamespace(counted=lambda: Counted(malformed=1)),
         too_large=2,
     )
     connections = Connections(7, lambda: 0.0)
     return router, standing(
         ServerConfig(),
         router,
+        [],
         connections,
         SimpleNamespace(disconnected=5),
         SimpleNamespace(disconnected=8),
-        Counted(6, 7, 8),
+        Counted(malformed=10, disconnected_unfinished=6, disconnected_unread=7),
     )
 
 
@@ -57,11 +57,12 @@ def test_limits_are_those_that_hold(stands):
     assert shown["limits"]["max_message_bytes"] == ServerConfig().max_message_bytes
 
 
-def test_what_workers_count_is_shown(stands):
+def test_what_workers_count_counts_with_the_rest(stands):
     _router, shown = stands
-    assert shown["counters"]["worker_connections_refused"] == 6
-    assert shown["counters"]["worker_disconnected_unread"] == 7
-    assert shown["counters"]["worker_refused_calls"] == 8
+    assert shown["counters"]["malformed"] == 1 + 10
+    assert shown["counters"]["disconnected_unfinished"] == 6
+    assert shown["counters"]["disconnected_unread"] == 3 + 7
+    assert shown["counters"]["disconnected_backlog"] == 8
 
 
 def test_refusals_are_counted_by_setting(stands):
@@ -74,6 +75,7 @@ def test_refusals_are_counted_by_setting(stands):
     again = standing(
         ServerConfig(),
         router,
+        [],
         connections,
         SimpleNamespace(disconnected=0),
         SimpleNamespace(disconnected=0),

@@ -6,7 +6,8 @@ import pytest
 
 from agentd.protocol.messages import Start
 from agentd.server.supervisor import STABLE_S
-from agentd.transport.recorder import Counted, Recorder
+from agentd.transport.counted import Counted
+from agentd.transport.recorder import Recorder
 
 
 def test_the_pool_is_started_and_reports(world):
@@ -207,13 +208,14 @@ def test_what_workers_count_is_summed_over_their_deaths(world):
 
     def count(worker, refused, cut_off):
         book = Recorder(os.open(worker.recorder, os.O_RDWR))
-        book.count(Counted(refused, cut_off))
+        book.count(Counted(connections_refused=refused, disconnected_unread=cut_off))
 
+    both = Counted(connections_refused=3, disconnected_unread=30)
     count(first, 1, 10)
     count(second, 2, 20)
-    assert one.supervisor.counted() == Counted(3, 30)
+    assert one.supervisor.counted() == both
     one.die(first)
     assert not Path(first.recorder).exists()
-    assert one.supervisor.counted() == Counted(3, 30)
+    assert one.supervisor.counted() == both
     one.die(second)
-    assert one.supervisor.counted() == Counted(3, 30)
+    assert one.supervisor.counted() == both

@@ -8,6 +8,7 @@ from agentd.client import references
 from agentd.client.references import References
 from agentd.protocol import pack, unpack
 from agentd.protocol.messages import Call, Ping
+from agentd.transport.counted import Counted
 from agentd.worker.host import Host
 from agentd.worker.hosted import Hosted
 from agentd.worker.settings import Settings
@@ -159,7 +160,7 @@ def test_calls_over_a_limit_are_refused_and_told_by_its_name(slow):
         slow.says(b"route", *call(number))
     refused = slow.gets(b"another", *call(7))  # another connection of that program
     assert (refused.id, refused.code, refused.facts["setting"]) == (7, "Overloaded", "client_calls")
-    assert slow.host.questions.refused == 1
+    assert slow.host.questions.counted() == Counted(refused_client_calls=1)
     assert slow.front.charged == [b"another"]
     slow.threads.run()
     assert slow.open == 0
@@ -177,6 +178,7 @@ def test_one_that_is_too_long_is_refused(slow):
     message, _payload = call(1)
     refused = slow.gets(b"route", message, [bytes(600)])
     assert (refused.code, refused.facts["limit"]) == ("PayloadTooLarge", 500)
+    assert slow.host.questions.counted() == Counted(too_large=1)
 
 
 def test_what_is_refused_for_another_reason_is_not_open(slow):
