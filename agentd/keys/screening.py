@@ -16,7 +16,7 @@ from agentd.protocol.checks import GrantOf
 from agentd.protocol.messages import Message
 from agentd.transport.counted import Counted
 from agentd.transport.faults import Faults
-from agentd.transport.origin import Address, Origin, disconnect, mark_of
+from agentd.transport.origin import Address, Origin, disconnect
 from agentd.transport.shares import cost
 
 __all__ = ["Screening"]
@@ -73,7 +73,7 @@ class Screening:
             return None
         if self._faults.is_shut_out(origin.peer):
             self._charge(address, frames)
-            disconnect(origin.fd, mark_of(origin.fd))
+            disconnect(origin.fd, origin.mark)
             return None
         try:
             return unpack(frames[_HEADER:], self._limits)
@@ -98,4 +98,4 @@ class Screening:
                 seconds,
                 extra={"action": "disconnected_malformed", "peer": origin.peer},
             )
-            disconnect(origin.fd, mark_of(origin.fd))
+            disconnect(origin.fd, origin.mark)

@@ -15,7 +15,7 @@ from agentd.server.hosting import Hosting
 from agentd.server.sessions import Connection, Session, Sessions
 from agentd.server.trail import Trail
 from agentd.transport.loop import Loop
-from agentd.transport.origin import Address, Origin, disconnect, mark_of
+from agentd.transport.origin import Address, Origin, disconnect
 
 __all__ = ["Departures"]
 
@@ -76,7 +76,7 @@ class Departures:
             self._turned_away.add(address)
             self._trail.turned_away(origin.who)
             self._say_no(address, origin.who)
-            connection = origin.fd, mark_of(origin.fd)
+            connection = origin.fd, origin.mark
             self._loop.later(KICK_S, partial(self._kick, address, connection))
 
     def _say_no(self, address: Address, who: str) -> None:

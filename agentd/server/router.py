@@ -80,7 +80,7 @@ from agentd.server.trail import Trail
 from agentd.transport.connections import Connections
 from agentd.transport.localfront import LocalFront
 from agentd.transport.loop import Loop
-from agentd.transport.origin import Address, Origin, mark_of
+from agentd.transport.origin import Address, Origin
 
 if TYPE_CHECKING:
     from agentd.transport.front import FrontPort
@@ -306,7 +306,7 @@ class Router:
                 address, error_message(hello.id, ProtocolError("a session has 16 bytes"))
             )
             return
-        self._sessions.open(address, hello, origin.who, (origin.fd, mark_of(origin.fd)))
+        self._sessions.open(address, hello, origin.who, (origin.fd, origin.mark))
         self.answers.give(
             address,
             Welcome(

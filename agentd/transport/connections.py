@@ -25,7 +25,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from agentd.transport.counted import Counted
-from agentd.transport.origin import Origin, mark_of
+from agentd.transport.origin import Origin, is_later, is_own, mark_of
 
 if TYPE_CHECKING:
     from agentd.transport.front import FrontPort
@@ -95,6 +95,8 @@ class Connections:
         self.most = most
         self._clock = clock
         self._by_fd: dict[int, Connection] = {}
+        self._gone: dict[tuple[int, int], bytes] = {}
+        """By socket and descriptor: the route of the last connection that has gone."""
         self._doubtful: set[Connection] = set()
         """Lost, as was told, and yet there."""
         self._names: list[str | int] = []
@@ -183,6 +185,8 @@ class Connections:
         self._doubtful.discard(lost)
         if self._by_fd.get(lost.fd) is lost:
             del self._by_fd[lost.fd]
+            if is_own(lost.route):
+                self._gone[lost.front, lost.fd] = lost.route
             self.on_lost(lost)
 
     def _shed(self, connection: Connection) -> None:
@@ -198,14 +202,30 @@ class Connections:
                 extra={"action": "connections_shed", "limit": self.most, "shed": self.shed},
             )
 
-    def _came(self, front: int, origin: Origin, frames: int, size: int) -> None:
+    def _came(self, front: int, origin: Origin, frames: int, size: int) -> Origin:
+        """A message; its origin, with the mark of its connection.
+
+        What a connection sent may come long after it has gone, when its descriptor is another's:
+        that is nobody's, and ends nobody's connection.
+        """
         connection = self._by_fd.get(origin.fd)
-        if connection is not None and connection.front == front:
-            if connection.route != origin.route:
-                connection = self._met(connection, origin)
-            connection.messages += 1
-            connection.frames += frames
-            connection.bytes += size
+        if connection is not None and connection.front != front:
+            connection = None
+        if connection is None or connection.route != origin.route:
+            if self._has_gone(front, origin, connection):
+                return origin
+            if connection is None:  # of that we are told in a moment
+                return origin._replace(mark=mark_of(origin.fd))
+            connection = self._met(connection, origin)
+        connection.messages += 1
+        connection.frames += frames
+        connection.bytes += size
+        return origin._replace(mark=connection.mark)
+
+    def _has_gone(self, front: int, origin: Origin, connection: Connection | None) -> bool:
+        last = connection.route if connection is not None else b""
+        last = last or self._gone.get((front, origin.fd), b"")
+        return is_own(last) and origin.is_ours and not is_later(origin.route, last)
 
     def _met(self, connection: Connection, origin: Origin) -> Connection:
         """A first message, by this connection or by the next one with that descriptor.

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import zmq
 
 from agentd.transport.debts import REST_S, Debts
-from agentd.transport.origin import NOBODY, Origin
+from agentd.transport.origin import NOBODY, Noting, Origin
 from agentd.transport.shares import Attention, Shares
 from agentd.transport.sockets import BIG, Port, notice, router, take_parts
 from agentd.transport.unread import sealed_size
@@ -59,9 +59,9 @@ class FrontPort(Port):
         self._rest_until = 0.0
         self._debtors: set[bytes] = set()
         """Who was served last before that rest began."""
-        self.on_message: Callable[[Origin, int, int], None] = lambda _from, _frames, _size: None
+        self.on_message: Noting = lambda origin, _frames, _size: origin
         """Called of each message with its origin, its frames and their bytes (over TCP as they were
-        sealed), before it is delivered."""
+        sealed), before it is delivered: the origin, with the mark of its connection."""
         self.drained = True
         """Whether libzmq had nothing left here when it was last asked."""
         self.on_left: Callable[[], None] = lambda: None
@@ -165,8 +165,7 @@ class FrontPort(Port):
         message: list[Any] = [p.bytes if len(p) < BIG else p.buffer for p in parts]
         who, peer = self._who(last)
         origin = Origin(bytes(message[0]), who, _descriptor(last), peer)
-        message[0] = origin
-        self.on_message(origin, len(message) - 1, self._size(message[1:]))
+        message[0] = self.on_message(origin, len(message) - 1, self._size(message[1:]))
         return message
 
 

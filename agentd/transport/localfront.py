@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from agentd.transport.localrouter import LocalRouter
-from agentd.transport.origin import Origin
+from agentd.transport.origin import Noting, Origin
 
 __all__ = ["LocalFront"]
 
@@ -32,7 +32,7 @@ class LocalFront(LocalRouter):
     ) -> None:
         # What the daemon is told it relays, so it takes nothing by shared memory.
         super().__init__(listener, uids=uids, most=most, most_queued=most_queued, shares=False)
-        self.on_message: Callable[[Origin, int, int], None] = lambda _from, _frames, _size: None
+        self.on_message: Noting = lambda origin, _frames, _size: origin
         """As of ``FrontPort``."""
 
     def put(self, frames: Sequence[Any]) -> None:
@@ -61,6 +61,6 @@ class LocalFront(LocalRouter):
             there = fd if peer.route in self._peers else -1
             origin = Origin(peer.route, f"uid:{peer.uid}", there, peer.owner)
             for message in messages[before:]:
-                message[0] = origin
-                self.on_message(origin, len(message) - 1, sum(map(len, message[1:])))
+                size = sum(map(len, message[1:]))
+                message[0] = self.on_message(origin, len(message) - 1, size)
         return more

@@ -17,7 +17,7 @@ from agentd.transport.faults import Faults
 from agentd.transport.localport import MAX_MESSAGE, MAX_QUEUED, flush_for
 from agentd.transport.origin import ROUTE_BYTES
 from agentd.transport.peer import Peer, owner_of, peer_of
-from agentd.transport.shares import IN_DEBT, Attention, cost
+from agentd.transport.shares import Attention, cost
 from agentd.transport.unreachable import Unreachable
 from agentd.transport.wire import Broken, Wire
 
@@ -259,11 +259,11 @@ class LocalRouter:
         if peer.resting and not peer.broken:
             return False
         had, route, owes = 0, peer.route, self._debts.owes(peer.owner)
-        share = self._attention.share(route) if came else 0
+        share = self._attention.share(route, in_debt=owes) if came else 0
         while came and had < share:
             frames = came.popleft()
             messages.append([route, *frames])
-            had += cost(len(frames[0])) * (IN_DEBT if owes else 1)
+            had += cost(len(frames[0]))
         if peer.broken and not came:
             self._drop(peer)
         elif had and (owes or peer.wire.queued > UNREAD):

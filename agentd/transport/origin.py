@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeAlias
 
-__all__ = ["NOBODY", "ROUTE_BYTES", "Address", "Origin", "disconnect", "mark_of"]
+__all__ = [
+    "NOBODY",
+    "ROUTE_BYTES",
+    "Address",
+    "Noting",
+    "Origin",
+    "disconnect",
+    "is_later",
+    "is_own",
+    "mark_of",
+]
 
 NOBODY: Final = ""
 """The ``who`` of a peer that nothing is known of; no grant is ever about it."""
@@ -28,11 +39,27 @@ class Origin(NamedTuple):
     """The connection's descriptor, now: soon it may be another's."""
     peer: str = ""
     """``who``, and by which process or from which address: never used to allow anything."""
+    mark: int = 0
+    """What tells that connection from a later one with its descriptor; 0: it has gone."""
 
     @property
     def is_ours(self) -> bool:
         """Whether we or libzmq chose the route. One that a peer chose might have been another's."""
-        return len(self.route) == ROUTE_BYTES and self.route[0] == 0
+        return is_own(self.route)
+
+
+Noting: TypeAlias = Callable[[Origin, int, int], Origin]
+"""Told of each message its origin, its frames and their bytes; the origin, with its mark."""
+
+
+def is_own(route: bytes) -> bool:
+    """Whether we or libzmq chose it."""
+    return len(route) == ROUTE_BYTES and route[0] == 0
+
+
+def is_later(route: bytes, than: bytes) -> bool:
+    """Whether it was given after the other one: both count up, and begin anew at 2^32."""
+    return 0 < (int.from_bytes(route, "big") - int.from_bytes(than, "big")) % 2**32 < 2**31
 
 
 def mark_of(fd: int) -> int:

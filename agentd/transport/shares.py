@@ -13,7 +13,7 @@ __all__ = [
     "ALONE_S",
     "ALONE_SHARE",
     "DEAR_BYTES",
-    "IN_DEBT",
+    "DEBTOR_SHARE",
     "SHARE",
     "Attention",
     "Shares",
@@ -32,8 +32,8 @@ ALONE_S: Final = 0.05
 DEAR_BYTES: Final = 2_048
 """So many bytes of a header count as a message more: the longest ones take a thousand times as long
 to read as a usual one."""
-IN_DEBT: Final = 4
-"""What messages count times that of somebody in debt (see ``debts``)."""
+DEBTOR_SHARE: Final = 2
+"""Of somebody in debt (see ``debts``), whoever else speaks."""
 
 
 def cost(header_bytes: int) -> int:
@@ -51,12 +51,14 @@ class Attention:
         self._last: Hashable = None
         self._alone_from = 0.0
 
-    def share(self, peer: Hashable) -> int:
+    def share(self, peer: Hashable, *, in_debt: bool = False) -> int:
         """Of that peer, by whom something has come now."""
         now = self._clock()
         if peer != self._last:
             self._last = peer
             self._alone_from = now + ALONE_S
+        if in_debt:
+            return DEBTOR_SHARE
         return SHARE if now < self._alone_from else ALONE_SHARE
 
 
@@ -71,6 +73,5 @@ class Shares:
 
     def take(self, peer: Hashable, header_bytes: int, *, in_debt: bool = False) -> bool:
         """A message of that peer was taken; whether it has now had its share."""
-        had = self._had.get(peer, 0) + cost(header_bytes) * (IN_DEBT if in_debt else 1)
-        self._had[peer] = had
-        return had >= self._attention.share(peer)
+        had = self._had[peer] = self._had.get(peer, 0) + cost(header_bytes)
+        return had >= self._attention.share(peer, in_debt=in_debt)

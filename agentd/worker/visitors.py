@@ -48,7 +48,7 @@ from agentd.transport.backlog import CALL_BYTES, Backlog
 from agentd.transport.connections import Connection
 from agentd.transport.counted import Counted
 from agentd.transport.loop import Loop
-from agentd.transport.origin import Address, Origin, disconnect, mark_of
+from agentd.transport.origin import Address, Origin, disconnect
 from agentd.transport.process import give_memory_back
 from agentd.transport.unfinished import Unfinished
 from agentd.transport.unreachable import Unreachable
@@ -203,8 +203,7 @@ class Visitors:
         if address not in self._turned_away:
             self._turned_away.add(address)
             self._say_no(address, origin.who)
-            fd = origin.fd
-            self._loop.later(KICK_S, partial(self._kick, address, fd, mark_of(fd)))
+            self._loop.later(KICK_S, partial(self._kick, address, origin.fd, origin.mark))
 
     def _say_no(self, address: Address, who: str) -> None:
         refusal = AuthenticationFailed(
@@ -280,7 +279,7 @@ class Visitors:
 
     def _hello(self, address: Address, origin: Origin, hello: Hello) -> None:
         welcome = self._host.welcome(hello)
-        self._met[address] = (origin.who, origin.fd, mark_of(origin.fd))
+        self._met[address] = (origin.who, origin.fd, origin.mark)
         self.answer(
             address,
             welcome.changed(max_message=self._most, takes_code=self._checks.takes_code(origin.who)),

@@ -9,11 +9,12 @@ from agentd.protocol import HeaderLimits, pack
 from agentd.protocol.access import admin_grant
 from agentd.protocol.messages import Error, Ping
 from agentd.transport.faults import FIRST_S
-from agentd.transport.origin import Origin
+from agentd.transport.origin import Origin, mark_of
 from agentd.transport.shares import DEAR_BYTES
 
 KNOWN = "key:known"
 MOST = 6
+ROUTE = b"\0\0\0\0\1"
 
 
 class Unreadable:
@@ -52,8 +53,9 @@ class Door:
     def _charge(self):
         self.charged += 1
 
-    def comes(self, *frames, who=KNOWN, route=b"\0\0\0\0\1"):
-        origin = Origin(route, who, self.ours.fileno(), f"{who} 127.0.0.1")
+    def comes(self, *frames, who=KNOWN, route=ROUTE):
+        fd = self.ours.fileno()
+        origin = Origin(route, who, fd, f"{who} 127.0.0.1", mark_of(fd))
         return self.screening.read((0, route), [origin, *frames])
 
     @property
@@ -110,6 +112,13 @@ def test_who_sends_much_of_that_is_cut_off_and_not_read_for_a_while(door):
     assert len(door.answers) == MOST
     door.now += FIRST_S
     assert door.comes(*pack(Ping(1))) == Ping(1)
+
+
+def test_what_a_connection_that_has_gone_left_cuts_nobody_off(door):
+    for _ in range(MOST):
+        door.screening.read((0, ROUTE), [Origin(ROUTE, KNOWN, door.ours.fileno()), b"nonsense"])
+    assert door.screening.disconnected == 1
+    assert not door.is_cut_off
 
 
 def test_long_ones_count_as_several(door):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from agentd.transport.connections import Connections
-from agentd.transport.origin import Origin
+from agentd.transport.origin import Origin, mark_of
 
 
 class Descriptor:
@@ -61,7 +61,13 @@ def at(fd):
 
 
 def says(front, one, route):
-    front.on_message(Origin(route, "key:x", one.fd, "key:x 10.0.0.1"), 3, 100)
+    """The mark of what it says."""
+    return front.on_message(Origin(route, "key:x", one.fd, "key:x 10.0.0.1"), 3, 100).mark
+
+
+def route(number):
+    """As libzmq makes them."""
+    return b"\0" + (number % 2**32).to_bytes(4, "big")
 
 
 def routes(connections):
@@ -118,3 +124,45 @@ def test_it_may_be_told_of_a_moment_before_it_is_closed(connections, front, one,
     assert lost == []
     one.close()
     assert (len(connections), lost) == (0, [b"A"])
+
+
+# -- what a connection leaves unread when it goes --------------------------------------------------
+@pytest.mark.parametrize("first", [7, 2**32 - 1])
+@pytest.mark.parametrize("spoke", [True, False], ids=["it had spoken", "not a word was read"])
+def test_what_it_left_is_not_of_the_next_one(connections, front, one, lost, first, spoke):
+    front.on_accepted(at(one.fd))
+    if spoke:
+        assert says(front, one, route(first)) == mark_of(one.fd)
+    one.next()
+    front.on_lost(at(one.fd))
+    front.on_accepted(at(one.fd))
+    if spoke:
+        assert says(front, one, route(first)) == 0
+    for _ in range(3):
+        assert says(front, one, route(first + 1)) == mark_of(one.fd)
+        assert says(front, one, route(first)) == 0
+    [connection] = connections
+    assert (connection.route, connection.messages) == (route(first + 1), 3)
+    assert lost == [route(first) if spoke else b""]
+
+
+def test_what_it_left_is_nobodys_while_there_is_no_other(connections, front, one):
+    front.on_accepted(at(one.fd))
+    says(front, one, route(7))
+    front.on_lost(at(one.fd))
+    fd = one.fd
+    one.close()
+    assert len(connections) == 0
+    again = Origin(route(7), "key:x", fd, "key:x 10.0.0.1")
+    assert front.on_message(again, 3, 100) == again
+    assert again.mark == 0
+
+
+def test_one_that_chose_its_name_hides_nobody(connections, front, one):
+    front.on_accepted(at(one.fd))
+    says(front, one, b"\xff" * 5)
+    one.next()
+    front.on_lost(at(one.fd))
+    front.on_accepted(at(one.fd))
+    assert says(front, one, route(1)) == mark_of(one.fd)
+    assert routes(connections) == [route(1)]
