@@ -63,7 +63,7 @@ def test_a_client_that_is_killed(start):
         client.wait()
         wait_until(lambda: not maps(pid), "the worker to let go")
 
-    # The list of what is mapped is not read in one piece: one that is let go just now may be missed.
+    # What is mapped is not listed in one piece: a block that is let go just now may be missed.
     wait_until(lambda: shared_kib(pid) < MIB // 1024, "its memory to come back")
     wait_until(lambda: files_of(pid) <= before, "its descriptors to be closed")
     assert agent.add() == 1
