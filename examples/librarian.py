@@ -8,29 +8,24 @@ and builds a full-text index, runs in a worker of the daemon and never here. `Ad
 trained here, then moved with `.to_dist()`: what it has learned goes along, its `__init__` does not
 run again. A third, `Progress`, is handed to the librarian as an argument: an agent calls an agent.
 
-The three classes are in `__main__`, which no daemon can import. They travel by value.
+The three classes are in `__main__`, and what reads documentation is in `stdlib_docs.py` beside it:
+no daemon can import either. The classes travel by value, and the module along with them.
 """
 
 from __future__ import annotations
 
-import ast
-import functools
-import importlib
-import inspect
 import io
 import math
 import os
 import re
 import sqlite3
 import sys
-import sysconfig
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -39,6 +34,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
+from stdlib_docs import SMALL_WORDS, Entry, first_paragraph, readers, words_of
 
 import agentd
 
@@ -55,170 +51,6 @@ def note_init(log: Path, agent: object) -> None:
     """Each `__init__` here adds a line to a file, so that we can count afterwards."""
     with log.open("a") as file:
         file.write(f"{type(agent).__name__} {os.getpid()}\n")
-
-
-# -- what is read: the docstrings of the standard library -----------------------------------------
-
-
-class Entry(NamedTuple):
-    module: str
-    name: str  # within the module, empty for the module itself
-    kind: str
-    signature: str
-    doc: str
-
-
-# Read as source, never imported: that could open windows (tkinter), print (this) or start a
-# browser (antigravity). Left out are tests and programs that only happen to be there.
-NOT_LIBRARY = {"test", "tests", "idlelib", "lib2to3", "turtledemo", "site-packages", "__pycache__"}
-
-# Written in C, no source to read; importing these has no side effects. On the right, where people
-# import the names from.
-WRITTEN_IN_C = {
-    **{
-        name: name
-        for name in "array atexit binascii builtins cmath errno fcntl gc grp itertools marshal "
-        "math mmap pwd resource select sys syslog termios time unicodedata zlib".split()
-    },
-    "_asyncio": "asyncio",
-    "_bisect": "bisect",
-    "_bz2": "bz2",
-    "_codecs": "codecs",
-    "_collections": "collections",
-    "_contextvars": "contextvars",
-    "_csv": "csv",
-    "_ctypes": "ctypes",
-    "_datetime": "datetime",
-    "_decimal": "decimal",
-    "_elementtree": "xml.etree.ElementTree",
-    "_functools": "functools",
-    "_hashlib": "hashlib",
-    "_heapq": "heapq",
-    "_io": "io",
-    "_json": "json",
-    "_lzma": "lzma",
-    "_operator": "operator",
-    "_pickle": "pickle",
-    "_queue": "queue",
-    "_random": "random",
-    "_signal": "signal",
-    "_socket": "socket",
-    "_sqlite3": "sqlite3",
-    "_ssl": "ssl",
-    "_stat": "stat",
-    "_struct": "struct",
-    "_thread": "threading",
-    "_tracemalloc": "tracemalloc",
-    "_uuid": "uuid",
-    "_weakref": "weakref",
-    "posix": "os",
-}
-
-
-def source_files() -> list[tuple[str, Path]]:
-    """The modules of the standard library that are written in Python: `(name, file)`."""
-    root = Path(sysconfig.get_path("stdlib"))
-    found = []
-    for folder, below, files in os.walk(root):
-        below[:] = [d for d in below if d not in NOT_LIBRARY and d.isidentifier()]
-        for file in files:
-            path = Path(folder, file)
-            parts = path.relative_to(root).with_suffix("").parts
-            if path.suffix == ".py" and parts[0] in sys.stdlib_module_names:
-                name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-                found.append((name, path))
-    return sorted(found)
-
-
-def entries_of_source(module: str, path: Path) -> Iterator[Entry]:
-    """Every docstring of a file: of the module, its classes, functions and methods."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, OSError):  # a few files are broken on purpose
-        return
-    if doc := ast.get_docstring(tree):
-        yield Entry(module, "", "module", "", doc)
-    yield from _entries_in(tree, module, "")
-
-
-def _entries_in(parent: ast.Module | ast.ClassDef, module: str, prefix: str) -> Iterator[Entry]:
-    for node in parent.body:
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            continue
-        name = f"{prefix}{node.name}"
-        doc = ast.get_docstring(node)
-        if isinstance(node, ast.ClassDef):
-            if doc:
-                yield Entry(module, name, "class", _constructor(node), doc)
-            yield from _entries_in(node, module, f"{name}.")
-        elif doc:
-            kind = "method" if prefix else "function"
-            yield Entry(module, name, kind, f"({ast.unparse(node.args)})", doc)
-
-
-def _constructor(node: ast.ClassDef) -> str:
-    for child in node.body:
-        if isinstance(child, ast.FunctionDef) and child.name == "__init__":
-            return f"({ast.unparse(child.args)})"
-    return ""
-
-
-def entries_of_c_module(name: str, public: str) -> Iterator[Entry]:
-    try:
-        module = importlib.import_module(name)
-    except ImportError:  # not on this platform, or not built
-        return
-    if doc := inspect.getdoc(module):
-        yield Entry(public, "", "module", "", doc)
-    yield from _entries_of(module, public, "")
-
-
-def _entries_of(parent: ModuleType | type, module: str, prefix: str) -> Iterator[Entry]:
-    for short, value in list(vars(parent).items()):
-        if short.startswith("__") or not callable(value):
-            continue
-        is_class = isinstance(value, type)
-        name = f"{prefix}{short}"
-        if doc := inspect.getdoc(value):
-            kind = "class" if is_class else "method" if prefix else "function"
-            signature = _signature(value)
-            first, _, rest = doc.partition("\n\n")
-            if rest and f"{short}(" in first:  # much of C says there what it takes
-                start = first.index(f"{short}(") + len(short)
-                call = first[start : first.find(")", start) + 1]
-                signature, doc = signature or call, rest
-            yield Entry(module, name, kind, signature, doc)
-        if is_class and not prefix and not issubclass(value, BaseException):
-            yield from _entries_of(value, module, f"{name}.")
-
-
-def _signature(value: Callable[..., Any]) -> str:
-    try:
-        return str(inspect.signature(value))
-    except (ValueError, TypeError):  # not all of C says what it takes
-        return ""
-    except (AttributeError, NameError):  # or says it in words that do not resolve (select, 3.13)
-        return ""
-
-
-# -- words ----------------------------------------------------------------------------------------
-
-# What a question is made of, and says nothing about the answer.
-SMALL_WORDS = frozenset(
-    "a all an and any are as at be by can do does for from get has have how i if in into is it its "
-    "make may me my need not of on one or python should some that the their them then there this "
-    "to use using want what when where which will with would you your".split()
-)
-
-
-def words_of(text: str) -> list[str]:
-    """`readLine`, `read_line` and `read line` are the same two words."""
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
-    return re.findall(r"[a-z]+[0-9]*|[0-9]+", text.lower())
-
-
-def first_paragraph(doc: str) -> str:
-    return " ".join(doc.strip().split("\n\n")[0].split())
 
 
 # -- the agents -----------------------------------------------------------------------------------
@@ -273,20 +105,13 @@ class Librarian(agentd.Agent):
 
     def _read(self, progress: Progress) -> list[Entry]:
         entries: dict[tuple[str, str], Entry] = {}
-        jobs: list[tuple[str, Callable[[], Iterable[Entry]]]] = [
-            (name, functools.partial(entries_of_source, name, path))
-            for name, path in source_files()
-        ]
-        jobs += [
-            (name, functools.partial(entries_of_c_module, name, public))
-            for name, public in WRITTEN_IN_C.items()
-        ]
+        modules = readers()
         told = 0.0
-        for done, (name, job) in enumerate(jobs):
+        for done, (name, read) in enumerate(modules):
             if time.monotonic() - told > 0.1:  # each is a call to another agent: not too many
-                progress.update(done, len(jobs), name)
+                progress.update(done, len(modules), name)
                 told = time.monotonic()
-            for entry in job():
+            for entry in read():
                 entries.setdefault((entry.module, entry.name), entry)
         return list(entries.values())
 
