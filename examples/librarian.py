@@ -290,10 +290,10 @@ class Story:
         took = time.monotonic() - self.began
         ours = info["uptime_s"] < took + 0.1
         whose = f"started for this program in {ms(took)}" if ours else "running already"
-        workers = ", ".join(str(worker["pid"]) for worker in info["workers"])
+        pids = ", ".join(str(worker["pid"]) for worker in info["workers"] if worker["pid"])
         self.say(
             f"This program is process {os.getpid()}. The daemon is process {info['pid']}, {whose}; "
-            f"its workers are {workers}."
+            f"its workers so far: {pids or 'none yet'}."
         )
 
     def start_librarian(self, progress: Progress) -> Librarian:

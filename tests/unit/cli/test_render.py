@@ -77,6 +77,7 @@ def test_nothing_of_an_agent_reaches_the_terminal_raw(view, styled):
         ("max_memory_bytes", 2 << 30, "2 GiB"),
         ("open_bytes", 1536, "1.5 KiB"),
         ("open_bytes", 0, "0 B"),
+        ("refused_client_bytes", 2048, "2,048"),
         ("handshake_s", 0.5, "0.5 s"),
         ("connections", 4096, "4,096"),
         ("odd", "\x1b[2J", "\\x1b[2J"),
