@@ -115,6 +115,8 @@ def test_nonsense_is_answered_and_then_ends_the_connection(door, opened):
             codes.add(peer.answer().code)
     assert codes == {"ProtocolError"}
     wait_until(lambda: connections_to(site.place.port) <= 1, "it to be disconnected")
+    wait_until(lambda: counters(door.daemon)["disconnected_malformed"] == 1, "it to be counted")
+    assert counters(door.daemon)["malformed"] == 5
     again = site.meet(door.me.secret, greet=False)  # nothing of it is read for a second
     again.say(introduction())
     assert again.is_ended()

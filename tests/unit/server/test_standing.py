@@ -13,6 +13,8 @@ from agentd.protocol.delivery import Delivery
 from agentd.server.standing import LIMITS, standing
 from agentd.transport.connections import SPARE, Connections, most_connections
 from agentd.transport.counted import Counted
+from agentd.transport.local import listen
+from agentd.transport.localfront import LocalFront
 
 DOCS = (Path(__file__).parents[3] / "docs/limits.md").read_text()
 
@@ -63,6 +65,28 @@ def test_what_workers_count_counts_with_the_rest(stands):
     assert shown["counters"]["disconnected_unfinished"] == 6
     assert shown["counters"]["disconnected_unread"] == 3 + 7
     assert shown["counters"]["disconnected_backlog"] == 8
+
+
+def test_what_a_socket_without_zeromq_counts_counts_too(stands, tmp_path):
+    router, _shown = stands
+    front = LocalFront(
+        listen(str(tmp_path / "s")), uids=lambda _uid: False, most=10, most_queued=10
+    )
+    front.refused, front.cut_off = 2, 5
+    try:
+        shown = standing(
+            ServerConfig(),
+            router,
+            [front],
+            Connections(7, lambda: 0.0),
+            SimpleNamespace(disconnected=0),
+            SimpleNamespace(disconnected=0),
+            Counted(connections_refused=1),
+        )
+    finally:
+        front.close()
+    assert shown["counters"]["connections_refused"] == 2 + 1
+    assert shown["counters"]["disconnected_unread"] == 3 + 5
 
 
 def test_refusals_are_counted_by_setting(stands):

@@ -9,10 +9,11 @@ import time
 import pytest
 import zmq
 
+from agentd.transport.counted import Counted
 from agentd.transport.debts import CREDIT
 from agentd.transport.front import TURN, FrontPort, front_socket
 from agentd.transport.local import listen
-from agentd.transport.localrouter import NEWCOMERS, UNREAD, LocalRouter
+from agentd.transport.localrouter import MOST_FAULTS, NEWCOMERS, UNREAD, LocalRouter
 from agentd.transport.loop import BATCH, Loop
 from agentd.transport.monitor import AT_ONCE, MonitorPort
 from agentd.transport.shares import (
@@ -284,6 +285,17 @@ def test_who_does_not_read_is_not_read_from_and_what_it_said_is_not_lost(router,
         wire.receive(1, [])  # now it reads
         served += len(router.receive(BATCH)[0])
     assert served == ALONE_SHARE * 5
+
+
+def test_what_is_no_message_is_counted_and_so_is_who_is_cut_off_for_it(router, join):
+    wire = join()
+    wire.send([b"nonsense"])
+    [[route, _body]] = router.receive(BATCH)[0]
+    for number in range(1, MOST_FAULTS):
+        router.fault(route, 10)
+        assert router.counted() == Counted(malformed=number)
+    router.fault(route, 10)
+    assert router.counted() == Counted(malformed=MOST_FAULTS, disconnected_malformed=1)
 
 
 # -- both ------------------------------------------------------------------------------------------
