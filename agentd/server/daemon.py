@@ -41,11 +41,12 @@ from agentd.server.supervisor import EXIT_S, Place, Supervisor, Worker
 from agentd.server.trail import Trail
 from agentd.server.watchdog import Watchdog
 from agentd.transport import rundir
-from agentd.transport.backlog import CALL_BYTES, Backlog
+from agentd.transport.backlog import CALL_BYTES
 from agentd.transport.connections import SPARE, Connections, most_connections
 from agentd.transport.localfront import LocalFront
 from agentd.transport.loop import Loop
 from agentd.transport.process import collect_rarely, host_identity, raise_file_limit
+from agentd.transport.restraint import Restraint
 
 if TYPE_CHECKING:
     from agentd.transport.front import FrontPort
@@ -184,7 +185,7 @@ class Daemon:
         # A program that has a daemon of its own waits for one agent first.
         self.supervisor.fill(at_once=None if self._parent is None else 1)
         self._connections = self._limited()
-        self._backlog = Backlog(
+        self._restraint = Restraint(
             self.loop,
             self._connections,
             self.config.client_bytes + CALL_BYTES * self.config.client_calls,
@@ -275,7 +276,7 @@ class Daemon:
             return
         number = len(self._fronts.ports) - 1
         if front.kind == "tcp":
-            self._backlog.follow(number, front)
+            self._restraint.follow(number, front)
         self.loop.serve(self._connections.watch(front), partial(self._connections.events, number))
 
     def _limited(self) -> Connections:
@@ -300,7 +301,7 @@ class Daemon:
             self._fronts.ports,
             self._connections,
             self._watchdog,
-            self._backlog,
+            self._restraint,
             self.supervisor.counted(),
         )
 

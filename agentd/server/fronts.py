@@ -192,7 +192,6 @@ class Fronts:
             context,
             pair.secret,
             ipv6=":" in address.host,
-            max_frame=self._max_frame,
             handshake_s=self._handshake_s,
         )
         port = FrontPort(socket, "tcp")

@@ -85,7 +85,7 @@ class Relay:
         worker = self._supervisor.workers[agent.worker]
         route = bytes([address[0]]) + address[1]
         self._open.setdefault(worker.id, {})[route, call.id] = call
-        self._supervisor.relay(worker, route, pack(call, payload))
+        self._supervisor.relay(worker, route, pack(call, _unchanged(payload)))
         self.vigil.look_after()
 
     def note(self, address: Address, message: Cancel | Keep | Release | Credit | Detach) -> None:
@@ -110,7 +110,7 @@ class Relay:
         if message.kind != "chunk":  # there are more of them, and an end
             open_calls.pop(asked, None)
             self._budgets.give((address, asked[1]))
-        there = self._answers.send(address, frames)
+        there = self._answers.send(address, _unchanged(frames))
         if not there and message.kind == "chunk" and asked in open_calls:
             # The worker cannot see it: what it sends only goes as far as here.
             call = open_calls.pop(asked)
@@ -130,3 +130,8 @@ class Relay:
             if fate is not None:
                 told = self._gate.tells(self._sessions.who_at(address), fate)
                 self._answers.give(address, error_message(number, told))
+
+
+def _unchanged(frames: list[Any]) -> list[Any]:
+    """The same, which nobody changes until they have gone: so nobody copies them."""
+    return [frame.toreadonly() if type(frame) is memoryview else frame for frame in frames]

@@ -16,6 +16,7 @@ from agentd.errors import (
     AgentdError,
     CodecNotAllowed,
     NotAllowed,
+    Overloaded,
     PayloadTooLarge,
     ProtocolError,
     TooLate,
@@ -212,7 +213,7 @@ class Router:
             self._handle(address, session, checked, frames[2:])
         except AgentdError as error:
             if not isinstance(error, TooLate):  # we are behind: to serve it slowly would not help
-                self._charge(address, frames)
+                self._charge(address, frames, excused=isinstance(error, Overloaded))
             self._refuse(address, session, message, error)
         except Exception as error:  # a defect of ours: tell it, do not leave the asker alone
             log.exception("a defect: %s failed", message.kind, extra={"action": "defect"})
@@ -229,9 +230,9 @@ class Router:
                 return
         self.answers.give(address, error_message(getattr(message, "id", 0), error))
 
-    def _charge(self, address: Address, frames: list[Any]) -> None:
+    def _charge(self, address: Address, frames: list[Any], *, excused: bool = False) -> None:
         """What came made work that helps nobody: who sends much of that is served slowly."""
-        self._fronts[address[0]].charge(address[1], size_of(frames[1:]))
+        self._fronts[address[0]].charge(address[1], size_of(frames[1:]), excused=excused)
 
     def _is_due(self, address: Address, message: Message) -> bool:
         return isinstance(message, Ping) and self._beats.is_due(address)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final, TypedDict
 from agentd.config import ServerConfig
 from agentd.server.router import Router
 from agentd.server.watchdog import Watchdog
-from agentd.transport.backlog import Backlog
 from agentd.transport.connections import Connections
 from agentd.transport.counted import Counted
 from agentd.transport.localfront import LocalFront
 from agentd.transport.process import resident_bytes
+from agentd.transport.restraint import Restraint
 
 if TYPE_CHECKING:
     from agentd.transport.front import FrontPort
@@ -42,7 +42,7 @@ def standing(
     fronts: Sequence[FrontPort | LocalFront],
     connections: Connections,
     watchdog: Watchdog,
-    backlog: Backlog,
+    restraint: Restraint,
     workers: Counted,
 ) -> Standing:
     """Both, as plain data. ``workers``: what was counted at their own sockets, and counts, too."""
@@ -59,10 +59,8 @@ def standing(
         "undelivered": router.answers.undelivered,
     }
     mine = Counted.of_refused(router.budgets.refused, router.too_large).plus(
-        Counted(
-            disconnected_unread=router.answers.disconnected_unread,
-            disconnected_backlog=backlog.disconnected,
-        ),
+        Counted(disconnected_unread=router.answers.disconnected_unread),
+        restraint.counted(),
         connections.counted(),
         router.screening.counted(),
         *(front.counted() for front in fronts if isinstance(front, LocalFront)),

@@ -1,8 +1,9 @@
-"""Clients over TCP that send much more than is taken of them: they are disconnected.
+"""Clients over TCP that send much more than is taken of them: they are held up, or disconnected.
 
 ZeroMQ reads what they send without end, into this process. An honest program has no more waiting
 here than it may have open; somebody in debt (see ``debts``) is served slowly, so that what it sends
-piles up: it gets less room. Who is disconnected is not listened to for a while.
+piles up: it gets less room. From half of that on it is held up (see ``brake``). Who has more all
+the same is disconnected, and not listened to for a while.
 """
 
 from __future__ import annotations
@@ -43,16 +44,18 @@ class Backlog:
         most: int,
         most_together: int,
         shut_out: Callable[[str], float],
+        hold: Callable[[Connection, str], None],
     ) -> None:
         """``most``: bytes of memory for what waits of one connection; ``most_together``: of all.
 
-        ``shut_out``: not to listen to a peer for a while, seconds.
+        ``shut_out``: not to listen to a peer for a while, seconds; ``hold`` one up, and why.
         """
         self._loop = loop
         self._connections = connections
         self._most = most
         self._most_together = most_together
         self._shut_out = shut_out
+        self._hold = hold
         self._unread = Unread(connections.received)
         self._seen: dict[Connection, int] = {}
         self._fronts: dict[int, FrontPort] = {}
@@ -98,6 +101,8 @@ class Backlog:
             if size > limit:
                 del waiting[connection]
                 self._end(connection, size, limit)
+            elif size > limit // 2:
+                self._hold(connection, f"about {size >> 20} MiB of what it sent wait to be read")
         if sum(waiting.values()) > self._most_together:
             worst = max(waiting, key=waiting.__getitem__)
             self._end(worst, waiting[worst], self._most_together)

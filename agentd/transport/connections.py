@@ -25,6 +25,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from agentd.transport.counted import Counted
+from agentd.transport.filters import drop_all, drop_newcomers, drop_nothing
 from agentd.transport.origin import Origin, is_later, is_own, mark_of
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from agentd.transport.localfront import LocalFront
     from agentd.transport.sockets import Port
 
-__all__ = ["SPARE", "Connection", "Connections", "most_connections"]
+__all__ = ["QUIET_S", "SPARE", "Connection", "Connections", "most_connections"]
 
 log = logging.getLogger("agentd.transport")
 
@@ -42,7 +43,7 @@ some."""
 SHARE: Final = 0.8
 """Of the descriptors that the system allows, for connections; the rest is for workers and files."""
 QUIET_S: Final = 10.0
-"""Too many connections are told in the log once in this time."""
+"""What many connections do is told in the log once in this time."""
 _UCRED: Final = struct.Struct("3i")
 _BYTES_RECEIVED: Final = 128
 """Offset of ``tcpi_bytes_received`` in ``struct tcp_info`` (linux/tcp.h, since Linux 4.1)."""
@@ -102,7 +103,11 @@ class Connections:
         self._names: list[str | int] = []
         self._monitors: list[tuple[FrontPort, Port] | None] = []
         self._told_at: float | None = None
+        self._listeners: dict[int, int] = {}
+        """By socket: the descriptor by which it listens, where libzmq told it."""
         self.on_lost: Callable[[Connection], None] = lambda _connection: None
+        self.on_wasted: Callable[[int], None] = lambda _front: None
+        """Called with the number of its socket of each one by which no message had come."""
         self.shed = 0
         """Connections that were one too many."""
         self.handshakes_failed = 0
@@ -151,6 +156,8 @@ class Connections:
                 self._accepted(front, fd)
             elif kind == "lost":
                 self._lost(fd)
+            elif kind == "listening":
+                self._listeners[front] = fd
             else:
                 self.handshakes_failed += 1
 
@@ -188,6 +195,8 @@ class Connections:
             if is_own(lost.route):
                 self._gone[lost.front, lost.fd] = lost.route
             self.on_lost(lost)
+            if not lost.messages:
+                self.on_wasted(lost.front)
 
     def _shed(self, connection: Connection) -> None:
         self.shed += 1
@@ -261,9 +270,27 @@ class Connections:
             if found is None or not self._is_ours(found):
                 return False
             connection.ended = True
+            drop_nothing(found)  # else the kernel would keep it until its peer was heard
             with contextlib.suppress(OSError):
                 found.shutdown(socket.SHUT_RDWR)
             return True
+
+    def deafen(self, connection: Connection, *, deaf: bool) -> bool:
+        """Have the kernel drop what comes by it, or not any more; whether it could be done."""
+        with _borrowed(connection.fd) as found:
+            if found is None or not self._is_ours(found) or not _is_there(connection):
+                return False
+            return drop_all(found) if deaf else drop_nothing(found)
+
+    def thin_out(self, front: int, halvings: int) -> bool:
+        """Of new connections over TCP to a socket let in one of ``2 ** halvings``.
+
+        Whether it could be done.
+        """
+        with _borrowed(self._listeners.get(front, -1)) as found:
+            if found is None or found.family == socket.AF_UNIX or not self._is_ours(found):
+                return False
+            return drop_newcomers(found, halvings) if halvings else drop_nothing(found)
 
     def received(self, connection: Connection) -> int:
         """Bytes that have come by it over TCP; 0 for others, of which nobody keeps count."""

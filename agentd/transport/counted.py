@@ -19,6 +19,8 @@ class Counted(NamedTuple):
     disconnected_unread: int = 0
     disconnected_unfinished: int = 0
     disconnected_backlog: int = 0
+    held_up: int = 0
+    thinned_out: int = 0
     too_large: int = 0
     refused_client_calls: int = 0
     refused_client_bytes: int = 0

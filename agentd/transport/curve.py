@@ -14,11 +14,11 @@ from typing import Any, Final, NamedTuple
 import zmq
 
 from agentd.errors import AgentdError, AuthenticationFailed, ConfigError, DaemonNotFound
+from agentd.transport.pieces import PIECE, SEAL
 from agentd.transport.sockets import DealerPort, dealer
 
 __all__ = [
     "DOMAIN",
-    "MAX_FRAME",
     "CurvePort",
     "Keys",
     "bind_to",
@@ -31,9 +31,6 @@ __all__ = [
 ]
 
 DOMAIN: Final = "agentd"
-MAX_FRAME: Final = 16 * 1024 * 1024
-"""Bytes of a frame that comes over TCP, unless told otherwise; one that is longer ends the
-connection."""
 HANDSHAKE_S: Final = 2.0
 BEAT_MS: Final = 1_000
 SILENCE_MS: Final = 3_000
@@ -91,7 +88,6 @@ def server_socket(
     secret: bytes,
     *,
     ipv6: bool = False,
-    max_frame: int = MAX_FRAME,
     handshake_s: float = HANDSHAKE_S,
 ) -> Any:
     """A ROUTER for TCP, every option set before it is bound and read back."""
@@ -115,7 +111,7 @@ def server_socket(
         zmq.TCP_KEEPALIVE_INTVL: max(1, KEEPALIVE_S // 3),
         zmq.TCP_KEEPALIVE_CNT: 3,
         zmq.TCP_MAXRT: UNHEARD_MS,
-        zmq.MAXMSGSIZE: max_frame,
+        zmq.MAXMSGSIZE: PIECE + SEAL,  # who sends a longer frame is disconnected
         zmq.SNDHWM: SEND_HWM,
         zmq.BACKLOG: 4096,
     }
@@ -153,6 +149,8 @@ def bind_to(socket: Any, address: str) -> str:
 
 class CurvePort(DealerPort):
     """The client's end of a connection over TCP, which can tell why it came to nothing."""
+
+    in_pieces = True
 
     def __init__(
         self, context: zmq.Context[Any], address: str, keys: Keys, endpoint: str = ""

@@ -39,7 +39,6 @@ class Door:
         ports: tuple[int, int],
         decide: Decide,
         *,
-        max_frame: int,
         handshake_s: float,
         max_connections: int,
     ) -> None:
@@ -60,7 +59,7 @@ class Door:
         self._keeper = Keeper(self._context, decide, self._unkept)
         try:
             for host in hosts:
-                self._add(host, max_frame, handshake_s)
+                self._add(host, handshake_s)
             self._bind(*ports)
             here = [str(TcpEndpoint(host, self.port).here) for host in hosts]
             self._keeper.test(here, self.key)
@@ -68,12 +67,11 @@ class Door:
             self.close()
             raise
 
-    def _add(self, host: str, max_frame: int, handshake_s: float) -> None:
+    def _add(self, host: str, handshake_s: float) -> None:
         socket = server_socket(
             self._context,
             self._secret,
             ipv6=":" in host,
-            max_frame=max_frame,
             handshake_s=handshake_s,
         )
         front = FrontPort(socket, "tcp")

@@ -16,8 +16,9 @@ import zmq
 
 from agentd.transport.debts import REST_S, Debts
 from agentd.transport.origin import NOBODY, Noting, Origin
+from agentd.transport.pieces import join
 from agentd.transport.shares import Attention, Shares
-from agentd.transport.sockets import BIG, Port, notice, router, take_parts
+from agentd.transport.sockets import Port, contents, notice, router, take_parts
 from agentd.transport.unread import sealed_size
 
 __all__ = ["RECEIVE_HWM", "FrontPort", "front_socket"]
@@ -49,6 +50,7 @@ class FrontPort(Port):
         super().__init__(socket)
         self.kind = kind
         self._who = _user if kind == "ipc" else _holder
+        self.in_pieces = kind == "tcp"
         self._size = _plain_size if kind == "ipc" else sealed_size
         self._debts = Debts(time.monotonic)
         self._attention = Attention(time.monotonic)
@@ -62,6 +64,8 @@ class FrontPort(Port):
         self.on_message: Noting = lambda origin, _frames, _size: origin
         """Called of each message with its origin, its frames and their bytes (over TCP as they were
         sealed), before it is delivered: the origin, with the mark of its connection."""
+        self.on_debt: Callable[[bytes], None] = lambda _route: None
+        """Called when a peer in debt is charged, and is not excused."""
         self.drained = True
         """Whether libzmq had nothing left here when it was last asked."""
         self.on_left: Callable[[], None] = lambda: None
@@ -134,9 +138,14 @@ class FrontPort(Port):
         route = message[0].route
         return shares.take(route, header, in_debt=self._debts.owes(route))
 
-    def charge(self, route: bytes, size: int) -> None:
-        """A message of that peer made work that helps nobody."""
+    def charge(self, route: bytes, size: int, *, excused: bool = False) -> None:
+        """A message of that peer made work that helps nobody.
+
+        ``excused``: an honest program does so, too; nobody is held up for that.
+        """
         self._debts.charge(route, size)
+        if not excused and self._debts.owes(route):
+            self.on_debt(route)
 
     def owes(self, route: bytes) -> bool:
         """Whether that peer is served slowly now."""
@@ -162,11 +171,11 @@ class FrontPort(Port):
 
     def _message(self, parts: list[Any]) -> list[Any]:
         last = parts[-1]  # metadata of all parts is that of the connection; it is kept longest
-        message: list[Any] = [p.bytes if len(p) < BIG else p.buffer for p in parts]
+        route, *frames = contents(parts)
         who, peer = self._who(last)
-        origin = Origin(bytes(message[0]), who, _descriptor(last), peer)
-        message[0] = self.on_message(origin, len(message) - 1, self._size(message[1:]))
-        return message
+        origin = Origin(bytes(route), who, _descriptor(last), peer)
+        origin = self.on_message(origin, len(frames), self._size(frames))
+        return [origin, *(join(frames) if self.in_pieces else frames)]
 
 
 def _is_much(held: list[list[Any]]) -> bool:

@@ -209,8 +209,8 @@ class LocalRouter:
             self._ready.setdefault(fd, 0)
         return messages, bool(self._ready or self._resting or self._door_rests)
 
-    def charge(self, route: bytes, size: int = 0) -> None:
-        """A message of that peer made work that helps nobody."""
+    def charge(self, route: bytes, size: int = 0, *, excused: bool = False) -> None:
+        """A message of that peer made work that helps nobody. ``excused``: see ``FrontPort``."""
         peer = self._peers.get(route)
         if peer is not None:
             self._debts.charge(peer.owner, size)

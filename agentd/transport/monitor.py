@@ -23,7 +23,8 @@ _NOBLOCK: Final = int(zmq.NOBLOCK)
 AT_ONCE: Final = 200
 """Events in a turn of the loop: about a millisecond of its time."""
 _EVENTS: Final = (
-    zmq.EVENT_ACCEPTED
+    zmq.EVENT_LISTENING
+    | zmq.EVENT_ACCEPTED
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -32,6 +33,7 @@ _EVENTS: Final = (
 _EVENT: Final = struct.Struct("=HI")
 _ACCEPTED: Final = int(zmq.EVENT_ACCEPTED)
 _DISCONNECTED: Final = int(zmq.EVENT_DISCONNECTED)
+_LISTENING: Final = int(zmq.EVENT_LISTENING)
 
 
 class MonitorPort(Port):
@@ -60,9 +62,11 @@ def monitor_of(front: FrontPort) -> MonitorPort:
     return monitor
 
 
-def read(head: bytes) -> tuple[Literal["accepted", "lost", "failed"], int]:
-    """What happened, and the descriptor of the connection."""
+def read(head: bytes) -> tuple[Literal["accepted", "lost", "failed", "listening"], int]:
+    """What happened, and the descriptor of the connection, or of the socket that listens."""
     kind, fd = _EVENT.unpack(head)
     if kind == _ACCEPTED:
         return "accepted", fd
+    if kind == _LISTENING:
+        return "listening", fd
     return ("lost" if kind == _DISCONNECTED else "failed"), fd

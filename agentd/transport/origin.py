@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeAlias
 
+from agentd.transport.filters import drop_nothing
+
 __all__ = [
     "NOBODY",
     "ROUTE_BYTES",
@@ -85,6 +87,7 @@ def disconnect(fd: int, mark: int) -> bool:
             return False
         with socket.socket(fileno=own) as connection:
             own = -1
+            drop_nothing(connection)  # else the kernel would keep it until its peer was heard
             connection.shutdown(socket.SHUT_RDWR)
     except OSError:
         return False

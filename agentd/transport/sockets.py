@@ -16,6 +16,7 @@ from typing import Any, Final
 import zmq
 
 from agentd.errors import AgentdError
+from agentd.transport.pieces import cut, join
 from agentd.transport.unreachable import Unreachable
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "DealerPort",
     "Port",
     "admit_only",
+    "contents",
     "dealer",
     "new_context",
     "router",
@@ -62,8 +64,16 @@ def take_parts(socket: Any) -> list[Any]:
     return parts
 
 
+def contents(parts: Sequence[Any]) -> list[Any]:
+    """What is in them; of long ones a view."""
+    return [part.bytes if len(part) < BIG else part.buffer for part in parts]
+
+
 class Port:
     """One socket and the lock that protects it; any thread may call any method."""
+
+    in_pieces = False
+    """Whether long frames go in pieces, in both directions: see ``pieces``."""
 
     def __init__(self, socket: Any) -> None:
         self.socket = socket  # Any: pyzmq types each option as int or bytes, whichever it is
@@ -79,6 +89,8 @@ class Port:
     def send_locked(self, frames: Sequence[Any]) -> bool:
         """``send`` for a caller that holds the lock."""
         socket = self.socket
+        if self.in_pieces:
+            frames = cut(frames)
         last = len(frames) - 1
         try:
             for index, frame in enumerate(frames):
@@ -109,7 +121,8 @@ class Port:
         notice(socket)
         try:
             while len(messages) < most:
-                messages.append([p.bytes if len(p) < BIG else p.buffer for p in take_parts(socket)])
+                frames = contents(take_parts(socket))
+                messages.append(join(frames) if self.in_pieces else frames)
         except zmq.Again:  # it has looked for more, so that no signal is lost
             return messages, False
         return messages, True

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
 from agentd.transport.connections import Connection
+from agentd.transport.pieces import SEAL
 
 __all__ = ["FRAME_BYTES", "Unread", "sealed_size"]
 
@@ -19,9 +20,8 @@ FRAME_BYTES: Final = 128
 heap with its content."""
 _SHORT: Final = 222
 """Longer frames have their length in 8 bytes instead of 1."""
-_SEALED: Final = 35
-"""Bytes more that a frame has under CURVE (RFC 26, RFC 23): flags and length, ``\\x07MESSAGE``, a
-nonce of 8, an authenticator of 16, flags."""
+_SEALED: Final = SEAL + 2
+"""Bytes more that a frame has on its way: flags and length, too (RFC 23)."""
 
 
 def sealed_size(frames: list[bytes]) -> int:

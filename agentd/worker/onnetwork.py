@@ -29,7 +29,6 @@ def open_door(
             told.hosts,
             told.ports,
             book.who_has,
-            max_frame=settings.max_message_bytes,
             handshake_s=told.handshake_s,
             max_connections=told.max_connections,
         )

@@ -19,6 +19,7 @@ from agentd.errors import (
     CodecNotAllowed,
     Draining,
     NotAllowed,
+    Overloaded,
     ProtocolError,
     TooLate,
 )
@@ -44,12 +45,13 @@ from agentd.protocol.messages import (
     Read,
 )
 from agentd.protocol.sizes import size_of
-from agentd.transport.backlog import CALL_BYTES, Backlog
+from agentd.transport.backlog import CALL_BYTES
 from agentd.transport.connections import Connection
 from agentd.transport.counted import Counted
 from agentd.transport.loop import Loop
 from agentd.transport.origin import Address, Origin, disconnect
 from agentd.transport.process import give_memory_back
+from agentd.transport.restraint import Restraint
 from agentd.transport.unfinished import Unfinished
 from agentd.transport.unreachable import Unreachable
 from agentd.worker.questions import ASKING, Asking, open_already
@@ -144,9 +146,11 @@ class Visitors:
         together = settings.daemon_bytes
         self._unfinished = Unfinished(door.connections, most, together)
         self._looked_at = loop.clock()
-        self._backlog = Backlog(loop, door.connections, most, together, self._screening.shut_out)
+        self._restraint = Restraint(
+            loop, door.connections, most, together, self._screening.shut_out
+        )
         for number, front in enumerate(door.fronts):
-            self._backlog.follow(number, front)
+            self._restraint.follow(number, front)
         door.connections.on_lost = self._lost
         door.serve(self._from_peer)
         self._look()
@@ -156,8 +160,9 @@ class Visitors:
         return Counted(
             disconnected_unread=self.cut_off,
             disconnected_unfinished=self._unfinished.disconnected,
-            disconnected_backlog=self._backlog.disconnected,
-        ).plus(self._door.connections.counted(), self._screening.counted())
+        ).plus(
+            self._restraint.counted(), self._door.connections.counted(), self._screening.counted()
+        )
 
     def close(self, linger_ms: int) -> None:
         """Close the door; answers on their way are kept for so long at most."""
@@ -241,7 +246,7 @@ class Visitors:
             self._hear(address, origin, message, frames)
         except AgentdError as error:
             if not isinstance(error, TooLate):  # we are behind: to serve it slowly would not help
-                self._charge(address, frames)
+                self._charge(address, frames, excused=isinstance(error, Overloaded))
             self._refuse(address, origin.who, message, error)
         except Exception as error:  # a defect of ours: tell it, do not leave the asker alone
             log.exception("a defect: %s failed", message.kind)
@@ -293,9 +298,10 @@ class Visitors:
                 return
         self.answer(address, error_message(getattr(message, "id", 0), error))
 
-    def _charge(self, address: Address, frames: list[Any]) -> None:
+    def _charge(self, address: Address, frames: list[Any], *, excused: bool = False) -> None:
         """What came made work that helps nobody: who sends much of that is served slowly."""
-        self._door.fronts[address[0]].charge(address[1], size_of(frames[1:]))
+        front = self._door.fronts[address[0]]
+        front.charge(address[1], size_of(frames[1:]), excused=excused)
 
     # -- what is open ------------------------------------------------------------------------------
     def _admit(

@@ -12,6 +12,7 @@ from typing import Literal
 
 from agentd.protocol import MAX_HEADER_BYTES, pack
 from agentd.protocol.messages import Ask, Call, Ping
+from agentd.transport.pieces import cut
 from benchmarks.hostile.lines import CurveLine, Line, Target
 
 __all__ = ["KINDS", "Harm", "burn"]
@@ -79,9 +80,10 @@ def _dear(_harm: Harm) -> Iterator[list[bytes]]:
     return itertools.repeat([header])
 
 
-def _big(_harm: Harm) -> Iterator[list[bytes]]:
+def _big(harm: Harm) -> Iterator[list[bytes]]:
     payload = bytes(BIG)
-    return ([*pack(Ping(number)), payload] for number in itertools.count(10))
+    frames = cut([payload]) if harm.target.door == "curve" else [payload]
+    return ([*pack(Ping(number)), *frames] for number in itertools.count(10))
 
 
 def _tokens(harm: Harm) -> Iterator[list[bytes]]:

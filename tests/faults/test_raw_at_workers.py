@@ -12,11 +12,13 @@ import pytest
 import agentd
 from agentd import keys
 from agentd.keys import Role
+from agentd.protocol import pack
 from agentd.protocol.messages import Call, Error, Ping, Pong, Result, Welcome
+from agentd.transport.pieces import PIECE
 from benchmarks.hostile.curve import DEALER, metadata
 from tests.faults.harness import wait_until
 from tests.faults.test_hostile_peers import counters
-from tests.faults.test_raw_curve import CLAIMS, MIB, Peer
+from tests.faults.test_raw_curve import CLAIMS, MIB, PART, Peer
 from tests.faults.test_worker_doors import PORTS, AtWorker, connections_to, place
 from tests.faults.victims import Victim
 from tests.faults.zmtp import Polite, introduction
@@ -160,8 +162,8 @@ def test_who_stops_in_the_middle_of_a_message_holds_up_nobody(door, opened):
 
 @pytest.mark.parametrize(
     ("part", "times"),
-    [([bytes(MIB)], 400), ([b""] * 500, 8_000)],
-    ids=["of 1 MiB", "empty"],
+    [([bytes(PART)], 400 * MIB // PART), ([b""] * 500, 8_000)],
+    ids=["long", "empty"],
 )
 def test_who_never_finishes_a_message_is_disconnected(door, opened, part, times):
     site = opened(max_message_bytes=16 * MIB, client_bytes=16 * MIB, client_calls=1000)
@@ -178,7 +180,7 @@ def test_many_who_never_finish_are_not_more_together_than_one_may_have_open(door
     site = opened(max_message_bytes=16 * MIB, client_bytes=16 * MIB, daemon_bytes=32 * MIB)
     peers = [site.meet(door.me.secret) for _ in range(6)]
     for peer in peers:
-        peer.send_parts([bytes(MIB)], 10)
+        peer.send_parts([bytes(PART)], 10 * MIB // PART)
     wait_until(lambda: connections_to(site.place.port) <= 4, "some of them to be disconnected")
     assert site.agent.add() == 2
 
@@ -198,7 +200,7 @@ def test_what_is_too_long_is_refused(door, opened):
     peer.say(*site.call(3, "add"))
     assert isinstance(peer.answer(), Result)
     with contextlib.suppress(OSError):
-        peer.say(call, [bytes(2 * MIB)])
+        peer.socket.sendall(peer._curve.message([*pack(call), bytes(PIECE + 1)]))
     assert peer.is_ended()
     assert site.agent.add() == 3
 

@@ -6,7 +6,7 @@ import pytest
 
 from agentd.protocol import PROTOCOL, pack, unpack
 from agentd.protocol.access import admin_grant
-from agentd.protocol.messages import Ask, Hello, Ping
+from agentd.protocol.messages import Ask, Call, Hello, Ping
 from agentd.server.audit import silent
 from agentd.server.gate import Gate
 from agentd.server.router import Router
@@ -24,9 +24,10 @@ class Front:
 
     def __init__(self):
         self.charged = []
+        self.excused = []
 
-    def charge(self, route, _size):
-        self.charged.append(route)
+    def charge(self, route, _size, *, excused=False):
+        (self.excused if excused else self.charged).append(route)
 
 
 class Door:
@@ -58,6 +59,9 @@ class Door:
         """The answer to who comes by that connection."""
         self.deliver([Origin(number.to_bytes(5, "big"), ME, -1), *pack(message)])
         return unpack(self.loop.sent.pop()[1][1:])
+
+    def session(self, number):
+        return self.router._sessions.touch((0, number.to_bytes(5, "big")), ME)
 
     def meet(self, number):
         hello = Hello(1, PROTOCOL, "0", "3", number.to_bytes(16, "big"), 1, "here", "0")
@@ -92,6 +96,18 @@ def test_those_beyond_are_and_questions_are_each_time(door):
 def test_what_comes_too_late_is_refused_and_not_charged(door):
     door.meet(1)
     door.loop.now += 1000
-    door.router._sessions.touch((0, (1).to_bytes(5, "big")), ME)
+    door.session(1)
     assert door.gets(1, Ask(1, "info", at=1.0)).code == "TooLate"
     assert len(door.front.charged) == 1, "as a question"
+
+
+def test_who_meets_a_limit_is_excused(world):
+    """An honest program does so with all its calls at once."""
+    door = Door(world(client_calls=1))
+    door.meet(1)
+    agent = os.urandom(16)
+    assert door.gets(1, Call(1, agent, 1, "method", "add", "data")).code == "AgentNotFound"
+    assert (len(door.front.charged), len(door.front.excused)) == (1, 0)
+    door.router.budgets.take("another", door.router._client_of(door.session(1)), None, 1)
+    assert door.gets(1, Call(2, agent, 1, "method", "add", "data")).code == "Overloaded"
+    assert (len(door.front.charged), len(door.front.excused)) == (1, 1)

@@ -19,6 +19,10 @@ from agentd.transport.localfront import LocalFront
 DOCS = (Path(__file__).parents[3] / "docs/limits.md").read_text()
 
 
+def restraint(**counted):
+    return SimpleNamespace(counted=lambda: Counted(**counted))
+
+
 @pytest.fixture
 def stands():
     room = Room(1, 10)
@@ -35,7 +39,7 @@ def stands():
         [],
         connections,
         SimpleNamespace(disconnected=5),
-        SimpleNamespace(disconnected=8),
+        restraint(disconnected_backlog=8, held_up=9),
         Counted(malformed=10, disconnected_unfinished=6, disconnected_unread=7),
     )
 
@@ -65,6 +69,7 @@ def test_what_workers_count_counts_with_the_rest(stands):
     assert shown["counters"]["disconnected_unfinished"] == 6
     assert shown["counters"]["disconnected_unread"] == 3 + 7
     assert shown["counters"]["disconnected_backlog"] == 8
+    assert shown["counters"]["held_up"] == 9
 
 
 def test_what_a_socket_without_zeromq_counts_counts_too(stands, tmp_path):
@@ -80,7 +85,7 @@ def test_what_a_socket_without_zeromq_counts_counts_too(stands, tmp_path):
             [front],
             Connections(7, lambda: 0.0),
             SimpleNamespace(disconnected=0),
-            SimpleNamespace(disconnected=0),
+            restraint(),
             Counted(connections_refused=1),
         )
     finally:
@@ -102,7 +107,7 @@ def test_refusals_are_counted_by_setting(stands):
         [],
         connections,
         SimpleNamespace(disconnected=0),
-        SimpleNamespace(disconnected=0),
+        restraint(),
         Counted(),
     )
     assert again["counters"]["refused_client_calls"] == 1

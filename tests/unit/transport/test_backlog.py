@@ -61,8 +61,20 @@ def shut_out():
 
 
 @pytest.fixture
-def backlog(loop, book, front, shut_out):
-    made = Backlog(loop, book, MOST, 2 * MOST, lambda peer: shut_out.append(peer) or 1.0)
+def held():
+    return []
+
+
+@pytest.fixture
+def backlog(loop, book, front, shut_out, held):
+    made = Backlog(
+        loop,
+        book,
+        MOST,
+        2 * MOST,
+        lambda peer: shut_out.append(peer) or 1.0,
+        lambda connection, _why: held.append(connection.fd),
+    )
     made.follow(0, front)
     return made
 
@@ -91,6 +103,17 @@ def test_who_has_more_waiting_than_a_client_may_have_is_disconnected(
     assert shut_out == ["key:2 10.0.0.1"]
     assert backlog.disconnected == 1
     assert "wait to be read" in caplog.text
+
+
+def test_who_has_more_than_half_of_that_waiting_is_held_up(backlog, loop, book, front, held):
+    begin(loop, book, front)
+    front.owing.add(3)
+    book.sends(1, MOST // 2 - 10_000)
+    book.sends(2, MOST // 2 + 1000)
+    book.sends(3, MOST // 2 // DEBTOR_SHARE + 1000)
+    look(loop)
+    assert held == [2, 3]
+    assert book.ended == []
 
 
 def test_who_sends_much_that_is_taken_is_not(backlog, loop, book, front):

@@ -1,0 +1,72 @@
+"""Clients over TCP that send too much are held up by the kernel: libzmq reads whatever comes.
+
+The kernel drops what such a client sends, so that its own sends it again after 0.2, 0.4, 0.8 s, as
+any segment that was lost (RFC 6298). That takes nothing of this host's time, and the client waits.
+Nothing is lost, and what goes to the client goes on its way.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from agentd.transport.connections import QUIET_S, Connection, Connections
+from agentd.transport.loop import Loop
+from agentd.transport.origin import Address
+
+if TYPE_CHECKING:
+    from agentd.transport.front import FrontPort
+
+__all__ = ["HOLD_S", "Brake"]
+
+log = logging.getLogger("agentd.transport")
+
+HOLD_S: Final = 1.0
+"""By then most of a debt is paid back. By TCP's timer a client goes on up to half a second later;
+one of ours gives a connection up after 3 s of silence."""
+
+
+class Brake:
+    """In the loop's thread."""
+
+    def __init__(self, loop: Loop, connections: Connections) -> None:
+        self._loop = loop
+        self._connections = connections
+        self._held: set[Address] = set()
+        self._told_at = -QUIET_S
+        self.held_up = 0
+        """How often somebody was."""
+
+    def follow(self, number: int, front: FrontPort) -> None:
+        """Hold up who owes (see ``debts``) at that socket, which is the ``number``-th."""
+        front.on_debt = partial(self._owes, number)
+
+    def _owes(self, number: int, route: bytes) -> None:
+        if (number, route) in self._held:
+            return
+        connection = self._connections.find(number, route)
+        if connection is not None:
+            self.hold(connection, "it makes much work that helps nobody: refused calls, pings")
+
+    def hold(self, connection: Connection, why: str) -> None:
+        """Hold it up for a second, unless it is."""
+        address = (connection.front, connection.route)
+        if address in self._held or not self._connections.deafen(connection, deaf=True):
+            return
+        self.held_up += 1
+        self._held.add(address)
+        self._loop.later(HOLD_S, partial(self._release, connection))
+        now = self._loop.clock()
+        if now - self._told_at >= QUIET_S:
+            self._told_at = now
+            log.warning(
+                "%s is held up for a while: %s",
+                connection.peer,
+                why,
+                extra={"action": "held_up", "peer": connection.peer},
+            )
+
+    def _release(self, connection: Connection) -> None:
+        self._held.discard((connection.front, connection.route))
+        self._connections.deafen(connection, deaf=False)

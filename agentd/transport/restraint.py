@@ -1,0 +1,53 @@
+"""What holds back clients over TCP, of whom libzmq takes whatever they send.
+
+Who sends far more than is read, or owes, is held up, and at worst disconnected; where connections
+come to nothing by the hundred not all are let in. Bundled, as a daemon's doors and a worker's need
+all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from agentd.transport.backlog import Backlog
+from agentd.transport.brake import Brake
+from agentd.transport.connections import Connections
+from agentd.transport.counted import Counted
+from agentd.transport.loop import Loop
+from agentd.transport.newcomers import Newcomers
+
+if TYPE_CHECKING:
+    from agentd.transport.front import FrontPort
+
+__all__ = ["Restraint"]
+
+
+class Restraint:
+    """In the loop's thread."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        connections: Connections,
+        most: int,
+        most_together: int,
+        shut_out: Callable[[str], float],
+    ) -> None:
+        """See ``Backlog``."""
+        self._brake = Brake(loop, connections)
+        self._backlog = Backlog(loop, connections, most, most_together, shut_out, self._brake.hold)
+        self._newcomers = Newcomers(loop, connections)
+
+    def follow(self, number: int, front: FrontPort) -> None:
+        """Hold back who comes by that socket over TCP, which is the ``number``-th."""
+        self._backlog.follow(number, front)
+        self._brake.follow(number, front)
+
+    def counted(self) -> Counted:
+        """Who was disconnected, and how often others had to wait."""
+        return Counted(
+            disconnected_backlog=self._backlog.disconnected,
+            held_up=self._brake.held_up,
+            thinned_out=self._newcomers.thinned_out,
+        )

@@ -1,0 +1,131 @@
+"""Who is held up, and when newcomers are thinned out; on paper."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from agentd.transport.brake import HOLD_S, Brake
+from agentd.transport.connections import Connection
+from agentd.transport.debts import CREDIT, PAID_BACK
+from agentd.transport.newcomers import LOOK_S, MOST_HALVINGS, Newcomers
+from tests.unit.server.fakes import FakeLoop
+
+DOOR = 3
+
+
+class Book:
+    """Connections, and what was asked of the kernel."""
+
+    def __init__(self):
+        self.one = Connection(5, DOOR, route=b"one", peer="key:one 10.0.0.1")
+        self.able = True
+        self.asked = []
+
+    def find(self, front, route):
+        return self.one if (front, route) == (DOOR, b"one") else None
+
+    def deafen(self, connection, *, deaf):
+        assert connection is self.one
+        self.asked.append(deaf)
+        return self.able
+
+    def thin_out(self, front, halvings):
+        assert front == DOOR
+        self.asked.append(halvings)
+        return self.able
+
+
+@pytest.fixture
+def loop():
+    return FakeLoop()
+
+
+@pytest.fixture
+def book():
+    return Book()
+
+
+# -- who owes --------------------------------------------------------------------------------------
+@pytest.fixture
+def front():
+    return SimpleNamespace(on_debt=None)
+
+
+@pytest.fixture
+def brake(loop, book, front):
+    made = Brake(loop, book)
+    made.follow(DOOR, front)
+    return made
+
+
+def test_who_owes_is_held_up_for_a_while_once(brake, loop, book, front, caplog):
+    for _ in range(3):
+        front.on_debt(b"one")
+    assert book.asked == [True]
+    assert brake.held_up == 1
+    assert "key:one 10.0.0.1 is held up for a while: it makes much work" in caplog.text
+    loop.pass_time(HOLD_S)
+    assert book.asked == [True, False]
+
+
+def test_who_still_owes_then_is_held_up_again_and_told_of_seldom(brake, loop, book, front, caplog):
+    for _ in range(3):
+        front.on_debt(b"one")
+        loop.pass_time(HOLD_S)
+    assert book.asked == [True, False] * 3
+    assert brake.held_up == 3
+    assert caplog.text.count("is held up") == 1
+
+
+def test_who_has_gone_is_not_held_up(brake, loop, book, front):
+    front.on_debt(b"two")
+    book.able = False
+    front.on_debt(b"one")
+    assert brake.held_up == 0
+    assert loop.timers == []
+
+
+# -- who comes and goes ----------------------------------------------------------------------------
+@pytest.fixture
+def newcomers(loop, book):
+    return Newcomers(loop, book)
+
+
+def waste(book, count):
+    for _ in range(int(count)):
+        book.on_wasted(DOOR)
+
+
+def test_some_that_come_to_nothing_are_nobodys_concern(newcomers, loop, book):
+    waste(book, CREDIT)
+    assert book.asked == []
+    assert loop.timers == []
+
+
+def test_while_it_goes_on_ever_fewer_are_let_in_but_always_some(newcomers, loop, book, caplog):
+    waste(book, CREDIT + 1)
+    for _ in range(10 * (MOST_HALVINGS + 2)):
+        waste(book, PAID_BACK / 5)
+        loop.pass_time(LOOK_S / 10)
+    assert book.asked == [*range(1, MOST_HALVINGS + 1), MOST_HALVINGS, MOST_HALVINGS, MOST_HALVINGS]
+    assert newcomers.thinned_out == len(book.asked)
+    assert caplog.text.count("come to nothing") == 1
+
+
+def test_when_it_has_stopped_all_are_let_in_again_by_and_by(newcomers, loop, book):
+    waste(book, 2 * CREDIT)
+    loop.pass_time(LOOK_S / 2)
+    waste(book, CREDIT)
+    for _ in range(5):
+        loop.pass_time(LOOK_S)
+    assert book.asked == [1, 2, 1, 0]
+    assert newcomers.thinned_out == 3
+    assert loop.timers == []
+
+
+def test_where_the_kernel_cannot_nothing_is_tried_again_and_again(newcomers, loop, book):
+    book.able = False
+    waste(book, CREDIT + 1)
+    assert book.asked == [1]
+    assert loop.timers == []
+    assert newcomers.thinned_out == 0
