@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import Any, NamedTuple
 
 from benchmarks.child import command
@@ -28,12 +28,18 @@ class Outcome(NamedTuple):
 
     sent: int
     answered: int
-    refused: int
+    refused_by: dict[str, int]
+    """As an overload, by the setting that was met."""
     other: dict[str, int]
     """Errors that are none of an overload, by type."""
     began: float
     ended: float
     """The first call, and the last answer that was a result; monotonic, of this machine."""
+
+    @property
+    def refused(self) -> int:
+        """By any of them."""
+        return sum(self.refused_by.values())
 
     @property
     def goodput_per_s(self) -> float:
@@ -50,8 +56,9 @@ def client(endpoint: str, calls: int, window: int) -> None:
     agent.nap(0.0)
     print("READY", flush=True)
     sys.stdin.readline()
-    sent = answered = refused = 0
-    other: dict[str, int] = {}
+    sent = answered = 0
+    refused: Counter[str] = Counter()
+    other: Counter[str] = Counter()
     pending: deque[Any] = deque()
     began = ended = time.monotonic()
     go_on = began
@@ -65,10 +72,10 @@ def client(endpoint: str, calls: int, window: int) -> None:
         try:
             pending.popleft().result(READY_S)
         except Overloaded as error:
-            refused += 1
+            refused[error.setting or "mailbox"] += 1
             go_on = time.monotonic() + (error.retry_after or 0.0)
         except AgentdError as error:
-            other[error.code] = other.get(error.code, 0) + 1
+            other[error.code] += 1
         else:
             answered += 1
             ended = time.monotonic()
@@ -110,14 +117,15 @@ class Crowd:
         each = [Outcome(*json.loads(text)) for text in told if text]
         if len(each) < len(self._processes):
             raise RuntimeError("a client ended early")
-        other: dict[str, int] = {}
+        refused: Counter[str] = Counter()
+        other: Counter[str] = Counter()
         for one in each:
-            for code, count in one.other.items():
-                other[code] = other.get(code, 0) + count
+            refused.update(one.refused_by)
+            other.update(one.other)
         return Outcome(
             sum(one.sent for one in each),
             sum(one.answered for one in each),
-            sum(one.refused for one in each),
+            refused,
             other,
             min(one.began for one in each),
             max(one.ended for one in each),

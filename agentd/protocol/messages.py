@@ -413,7 +413,7 @@ class Result(Message):
 
 # -- daemon and worker -----------------------------------------------------------------------------
 class Enlist(Message):
-    """A worker reports for work."""
+    """A worker reports for work; and once more if its door to the network was shut."""
 
     worker: str
     pid: int

@@ -16,7 +16,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from agentd.config import ServerConfig
-from agentd.errors import AgentdError, ConfigError, TransportError
+from agentd.errors import AgentdError, ConfigError
 from agentd.keys.book import GrantBook
 from agentd.keys.files import config_folder
 from agentd.keys.reading import Reading
@@ -25,7 +25,6 @@ from agentd.server.audit import Audit, audit_path, silent
 from agentd.server.codestore import CodeStore
 from agentd.server.confine import to_be_read, worker_environment, worker_user
 from agentd.server.directory import Directory
-from agentd.server.doorkeeper import Doorkeeper
 from agentd.server.doors import Doors, door_settings
 from agentd.server.fronts import Fronts, split
 from agentd.server.gate import Gate
@@ -103,7 +102,6 @@ class Daemon:
         )
         self._door = door_settings(config, self._fronts.tcp)
         self._doors: Doors | None = None
-        self._doorkeeper: Doorkeeper | None = None
         self._grants: GrantWatch | None = None
         self._failure: AgentdError | None = None
         rundir.make_private(base)
@@ -206,15 +204,7 @@ class Daemon:
             else:
                 self._fronts.open_ipc(self._context, path)
         if self._fronts.has_tcp:
-            self._fronts.open_tcp(
-                self._context,
-                lambda: self._unkept(
-                    TransportError("the authenticator ended, and so did this daemon")
-                ),
-            )
-            self._doorkeeper = Doorkeeper(
-                partial(self._fronts.look_at_door, self._context), self._unkept
-            )
+            self._fronts.open_tcp(self._context, self._unkept)
         admin = Admin(
             self.loop,
             self.node,
@@ -368,8 +358,6 @@ class Daemon:
         if hasattr(self, "_connections"):
             self._connections.close()
         served = bool(self._fronts.ports)
-        if self._doorkeeper is not None:
-            self._doorkeeper.stop()
         if self._grants is not None:
             self._grants.stop()
         closed = self._fronts.close(linger_ms=200)

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from agentd.errors import ConfigError, EndpointInUse
+from agentd.errors import AgentdError, ConfigError, EndpointInUse
 from agentd.transport.local import listen
 from agentd.transport.localfront import LocalFront
 from agentd.transport.rundir import is_tcp
@@ -139,50 +139,22 @@ class Fronts:
             socket.bind(f"ipc://{path}")
         self.on_bound(path)
 
-    def open_tcp(self, context: Any, died: Callable[[], None]) -> None:
-        """Bind all of TCP and see that the door is kept.
+    def open_tcp(self, context: Any, unkept: Callable[[AgentdError], None]) -> None:
+        """Bind all of TCP and see that the door is kept, from now on every minute.
 
-        ``died`` is called, in some thread, should the authenticator end by itself. Raises
-        ``EndpointInUse``, ``ConfigError``.
+        ``unkept`` is called, in some thread, should it not be any more. Raises ``EndpointInUse``,
+        ``ConfigError``.
         """
         if not self._tcp:
             return
         assert self._pair is not None
         from agentd.transport.keeper import Keeper
 
-        self._keeper = Keeper(context, self._book.who_has, died)
+        self._keeper = Keeper(context, self._book.who_has, unkept)
         for address in self._tcp:
             self._bind(context, address, self._pair)
         here = [str(_parsed(endpoint).here) for endpoint in self.endpoints]
-        self._keeper.test(here, self._pair.public)
-
-    def look_at_door(self, context: Any, stopped: Callable[[], bool]) -> bool:
-        """Whether the door to TCP was seen to be kept; from a thread that is not the loop's.
-
-        The authenticator is asked here, past the door: no connection may be to be had while there
-        are as many as there may be. False: it did not answer in time. Raises ``ConfigError`` for
-        a wrong answer, or for a door that opens to a stranger.
-        """
-        from agentd.transport.curve import Keys, is_let_in, new_pair
-        from agentd.transport.endpoint import parse_tcp
-        from agentd.transport.keeper import TEST_S
-        from agentd.transport.zap import ask
-
-        assert self._pair is not None
-        assert self._keeper is not None
-        stranger = new_pair()
-        with self._keeper.probe() as known:
-            for (key, _), expected in ((known, True), (stranger, False)):
-                answer = ask(context, key, TEST_S, stopped)
-                if answer is None:
-                    return False
-                if answer is not expected:
-                    raise ConfigError("the authenticator does not tell a stranger from others")
-        for endpoint in self.endpoints:
-            here = str(parse_tcp(endpoint).here)
-            if is_let_in(context, here, Keys(*stranger, self._pair.public), TEST_S, stopped):
-                raise ConfigError(f"{endpoint} does not refuse strangers any more")
-        return True
+        self._keeper.watch(here, self._pair.public)
 
     def _bind(self, context: Any, address: TcpEndpoint, pair: Pair) -> None:
         from agentd.transport.curve import bind_to, server_socket
@@ -232,9 +204,11 @@ class Fronts:
 
     def close(self, linger_ms: int) -> bool:
         """All of it. False: the context must not be waited for, as one of its sockets is in use."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.look_no_more()
         for port in self.ports:
             port.close(linger_ms=linger_ms)
-        keeper, self._keeper = self._keeper, None
         return keeper is None or keeper.stop()
 
 

@@ -218,13 +218,15 @@ class Supervisor:
             log.debug("worker %s is unreachable; its end will be noticed", worker.id)
 
     def enlist(self, worker: Worker, message: Enlist) -> None:
-        """A worker reports for work."""
-        if worker.state != "starting":
+        """A worker reports for work; or, later, that its door to the network is shut."""
+        if worker.state not in ("starting", "ready"):
             return
-        worker.state = "ready"
+        was_ready, worker.state = worker.state == "ready", "ready"
         worker.versions = Versions(1, message.agentd, message.python, message.dill)
         worker.port, worker.key, worker.closed = message.port, message.key, message.closed
         self.on_enlisted(worker)
+        if was_ready:
+            return
         outbox, worker.outbox = worker.outbox, []
         for frames in outbox:
             self.relay(worker, frames[0], frames[1:])

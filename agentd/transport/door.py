@@ -6,7 +6,6 @@ refuse a stranger before anybody is told of it. Imported only where workers have
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,7 +13,7 @@ from typing import Any
 
 import zmq
 
-from agentd.errors import ConfigError
+from agentd.errors import AgentdError, ConfigError
 from agentd.transport.connections import Connections, most_connections
 from agentd.transport.curve import bind_to, check_library, new_pair, server_socket
 from agentd.transport.endpoint import TcpEndpoint
@@ -25,8 +24,6 @@ from agentd.transport.sockets import new_context
 from agentd.transport.zap import Decide
 
 __all__ = ["Door"]
-
-log = logging.getLogger("agentd.transport")
 
 
 class Door:
@@ -56,13 +53,15 @@ class Door:
         self.fronts: list[FrontPort] = []
         self._monitors: list[Any] = []
         self._context = new_context()
+        self.on_shut: Callable[[AgentdError], None] = lambda _why: None
+        """Called when nobody keeps it any more. Perhaps more than once."""
         self._keeper = Keeper(self._context, decide, self._unkept)
         try:
             for host in hosts:
                 self._add(host, handshake_s)
             self._bind(*ports)
             here = [str(TcpEndpoint(host, self.port).here) for host in hosts]
-            self._keeper.test(here, self.key)
+            self._keeper.watch(here, self.key)
         except BaseException:
             self.close()
             raise
@@ -108,13 +107,13 @@ class Door:
             self._loop.serve(self._monitors[number], events)
             self._loop.serve(front, partial(deliver, number))
 
-    def _unkept(self) -> None:
-        """The authenticator ended by itself. In its thread."""
-        self._loop.call_soon(self._shut)
+    def _unkept(self, why: AgentdError) -> None:
+        """In some thread."""
+        self._loop.call_soon(partial(self._shut, why))
 
-    def _shut(self) -> None:
+    def _shut(self, why: AgentdError) -> None:
         """Nobody keeps it any more: whoever is in must go."""
-        log.critical("the authenticator ended: this worker is not on the network any more")
+        self.on_shut(why)
         for front, endpoint in self._endpoints(self.port):
             with front.lock, suppress(zmq.ZMQError):
                 front.socket.unbind(endpoint)
@@ -123,6 +122,7 @@ class Door:
 
     def close(self, linger_ms: int = 0) -> None:
         """All of it; answers on their way are kept for so long at most."""
+        self._keeper.look_no_more()
         self.connections.close()
         for front in self.fronts:
             front.close(linger_ms)

@@ -53,6 +53,7 @@ class FrontPort(Port):
         self.in_pieces = kind == "tcp"
         self._size = _plain_size if kind == "ipc" else sealed_size
         self._debts = Debts(time.monotonic)
+        self._unexcused = Debts(time.monotonic)
         self._attention = Attention(time.monotonic)
         self._served: set[bytes] = set()
         """Whose messages were taken last."""
@@ -65,7 +66,7 @@ class FrontPort(Port):
         """Called of each message with its origin, its frames and their bytes (over TCP as they were
         sealed), before it is delivered: the origin, with the mark of its connection."""
         self.on_debt: Callable[[bytes], None] = lambda _route: None
-        """Called when a peer in debt is charged, and is not excused."""
+        """Called when a peer is charged that is in debt for what nobody excuses."""
         self.drained = True
         """Whether libzmq had nothing left here when it was last asked."""
         self.on_left: Callable[[], None] = lambda: None
@@ -144,8 +145,10 @@ class FrontPort(Port):
         ``excused``: an honest program does so, too; nobody is held up for that.
         """
         self._debts.charge(route, size)
-        if not excused and self._debts.owes(route):
-            self.on_debt(route)
+        if not excused:
+            self._unexcused.charge(route, size)
+            if self._unexcused.owes(route):
+                self.on_debt(route)
 
     def owes(self, route: bytes) -> bool:
         """Whether that peer is served slowly now."""
@@ -154,6 +157,7 @@ class FrontPort(Port):
     def forget(self, route: bytes) -> None:
         """That peer has gone."""
         self._debts.forget(route)
+        self._unexcused.forget(route)
 
     def rest_s(self) -> float:
         """See ``Port``: a while, if nobody has anything to say but those who owe.

@@ -34,6 +34,7 @@ def open_door(
         )
     except (AgentdError, OSError) as error:
         return None, enlist.changed(closed=str(error))
+    door.on_shut = lambda why: host.tell(enlist.changed(closed=str(why)))
     checks = Checks(host.subject, settings.daemon, book.grant_of, safe=settings.safe)
     visitors = Visitors(loop, door, settings, told, book, checks, host)
     host.on_admit = visitors.admit

@@ -250,7 +250,7 @@ def test_a_door_that_is_not_kept_any_more_ends_the_daemon(door, start, tmp_path,
     answer, said = LIES[lie]
     program = (
         "import os, time, agentd.transport.zap as zap\n"
-        "import agentd.server.doorkeeper as keeper\n"
+        "import agentd.transport.doorkeeper as keeper\n"
         "keeper.EVERY_S = 0.2\n"
         "honest = zap.Authenticator._reply\n"
         "zap.Authenticator._reply = lambda self, request: (\n"

@@ -490,6 +490,22 @@ def test_an_authenticator_that_ends_takes_the_door_with_it(door, start):
     assert links(door) == []
 
 
+def test_a_door_that_lets_strangers_in_is_found_out_within_a_minute(door, start):
+    agent = agentd.connect(opened(door, start)).create("tests.faults.test_worker_doors:Saboteur")
+    assert agent.add() == 1
+    found = place(door, agent)
+    assert connections_to(found.port) == 1
+    agent.lie_for_a_minute()
+    wait_until(lambda: connections_to(found.port) == 0, "all connections to end")
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", found.port), timeout=5)
+    assert agent.add() == 2  # by the daemon
+    wait_until(
+        lambda: "does not tell a stranger from others" in door.daemon.said(), "it to be told"
+    )
+    assert place(door, agent).port == 0, "nobody is sent there any more"
+
+
 def _is_shut(port, pair, found):
     """Whether nobody listens there any more; it is knocked so that it is found out."""
     from agentd.transport.curve import is_let_in
@@ -521,6 +537,18 @@ class Saboteur(agentd.Agent):
         import agentd.transport.zap as zap
 
         zap.Authenticator._reply = lambda _self, _request: [object()]
+
+    def lie_for_a_minute(self):
+        import threading
+
+        import agentd.transport.zap as zap
+
+        let_in = [b"200", b"OK", b"key:x", b""]
+        zap.Authenticator._reply = lambda _self, request: [*request[:2], *let_in]
+        [looks] = [t for t in threading.enumerate() if t.name == "agentd-doorkeeper"]
+        keeper = looks._target.__self__
+        keeper._wait = lambda _seconds: False  # minutes pass at once
+        threading.Thread(target=keeper._run).start()
 
 
 def test_a_drained_worker_ends_its_calls_and_takes_no_more(door, agent):

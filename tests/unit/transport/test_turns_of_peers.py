@@ -363,3 +363,15 @@ def test_a_monitor_is_read_many_events_at_a_time_and_leaves_time_for_messages(co
     assert port.receive(1) == ([], False)
     port.close()
     telling.close()
+
+
+# -- who is held up --------------------------------------------------------------------------------
+def test_who_owes_is_told_of_but_not_who_is_excused(front):
+    told = []
+    front.on_debt = told.append
+    for _ in range(int(CREDIT) + 10):
+        front.charge(b"honest", 100, excused=True)
+        front.charge(b"other", 100)
+    assert front.owes(b"honest")
+    front.charge(b"honest", 100)  # as any client's now and then
+    assert set(told) == {b"other"}

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from agentd.errors import ConfigError, TransportError
-from agentd.server.doorkeeper import EVERY_S, TRIES, Doorkeeper
+from agentd.transport.doorkeeper import EVERY_S, TRIES, Doorkeeper
 
 LONG_S = 30
 

@@ -16,7 +16,7 @@ from agentd.errors import AgentdError, ConfigError, TransportError
 
 __all__ = ["EVERY_S", "TRIES", "Doorkeeper", "Look"]
 
-log = logging.getLogger("agentd.server")
+log = logging.getLogger("agentd.transport")
 
 EVERY_S: Final = 60.0
 TRIES: Final = 2
