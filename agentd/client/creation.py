@@ -32,9 +32,10 @@ def construct(
 ) -> RpcObject:
     """Host ``cls(*args, **kwargs)``: its ``__init__`` runs in the daemon's worker, and only there.
 
-    Returns at once; with a name, as soon as the daemon has taken it. ``cls`` may be text,
-    ``"pkg.mod:Class"`` or the name of a registered agent, of which this process needs to know
-    nothing. A daemon that takes no code from this process makes registered agents only.
+    Returns at once, if not hundreds are on their way; with a name, as soon as the daemon has taken
+    it. ``cls`` may be text, ``"pkg.mod:Class"`` or the name of a registered agent, of which this
+    process needs to know nothing. A daemon that takes no code from this process makes registered
+    agents only.
     """
     if session is None and isinstance(cls, type):
         made = _as_before(cls, args, kwargs, conf)

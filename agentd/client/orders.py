@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from agentd.client.breaks import MOVES, backoff
 from agentd.client.link import Link
 from agentd.client.pending import LinkDown, Pending
 from agentd.client.shipping import Shipping
-from agentd.errors import ConnectionLost, ProtocolError, TooLate
+from agentd.errors import CallTimeout, ConnectionLost, ProtocolError, TooLate
 from agentd.protocol.messages import Create
 from agentd.serialization import Bundle, Encoded
 
@@ -29,12 +32,23 @@ class Creation(NamedTuple):
     """Send it again, as the connection broke: it makes no second agent."""
 
 
+EVERY: Final = 128
+"""Orders; twice as many may be open before somebody who gives more waits for the first of them. Of
+2,000 agents that were ordered at once each took 3.3 KiB of the servers, as what waits takes memory,
+too; so it is 1.8."""
+PATIENCE_S: Final = 0.1
+"""How long: agents may take long to be built, and nobody is to wait for that here."""
+
+
 class Orders:
     """Those that go to one daemon. From any thread."""
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
         self._shipping = Shipping(daemon)
+        self._count = itertools.count(1)
+        self._marks: deque[Creation] = deque()
+        """One of ``EVERY`` that were given."""
 
     def create(
         self, create: Callable[..., Create], encoded: Encoded, bundle: Bundle | None = None
@@ -56,7 +70,19 @@ class Orders:
                     time.sleep(backoff(attempt))
             raise broke_often(self._daemon.endpoint)
 
-        return send(anew=False)
+        creation = send(anew=False)
+        if next(self._count) % EVERY == 0:
+            self._keep_pace(creation)
+        return creation
+
+    def _keep_pace(self, creation: Creation) -> None:
+        """Wait for the last one but one that was marked, though not for long."""
+        self._marks.append(creation)
+        with suppress(IndexError, LinkDown, CallTimeout):
+            while len(self._marks) > 2:
+                link, pending, _again = self._marks.popleft()
+                if not pending.done:
+                    link.wait(pending, link.clock() + PATIENCE_S)
 
     def wait_accepted(self, creation: Creation) -> tuple[Creation, bytes, bool]:
         """Wait until the daemon took the agent: its id, and whether it existed already."""
