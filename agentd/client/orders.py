@@ -47,7 +47,7 @@ class Orders:
         self._daemon = daemon
         self._shipping = Shipping(daemon)
         self._count = itertools.count(1)
-        self._marks: deque[Creation] = deque()
+        self._marks: deque[tuple[Link, Pending]] = deque()
         """One of ``EVERY`` that were given."""
 
     def create(
@@ -72,17 +72,17 @@ class Orders:
 
         creation = send(anew=False)
         if next(self._count) % EVERY == 0:
-            self._keep_pace(creation)
+            self._keep_pace(creation.link, creation.pending)
         return creation
 
-    def _keep_pace(self, creation: Creation) -> None:
+    def _keep_pace(self, link: Link, pending: Pending) -> None:
         """Wait for the last one but one that was marked, though not for long."""
-        self._marks.append(creation)
+        self._marks.append((link, pending))
         with suppress(IndexError, LinkDown, CallTimeout):
             while len(self._marks) > 2:
-                link, pending, _again = self._marks.popleft()
-                if not pending.done:
-                    link.wait(pending, link.clock() + PATIENCE_S)
+                asked, first = self._marks.popleft()
+                if asked is link and not first.done:  # not of a connection that is no more
+                    link.wait(first, link.clock() + PATIENCE_S)
 
     def wait_accepted(self, creation: Creation) -> tuple[Creation, bytes, bool]:
         """Wait until the daemon took the agent: its id, and whether it existed already."""

@@ -221,12 +221,14 @@ class Supervisor:
         """A worker reports for work; or, later, that its door to the network is shut."""
         if worker.state not in ("starting", "ready"):
             return
-        was_ready, worker.state = worker.state == "ready", "ready"
+        if worker.state == "ready":  # nothing else is believed of one that runs agents' code
+            worker.port, worker.key, worker.closed = 0, b"", message.closed
+            self.on_enlisted(worker)
+            return
+        worker.state = "ready"
         worker.versions = Versions(1, message.agentd, message.python, message.dill)
         worker.port, worker.key, worker.closed = message.port, message.key, message.closed
         self.on_enlisted(worker)
-        if was_ready:
-            return
         outbox, worker.outbox = worker.outbox, []
         for frames in outbox:
             self.relay(worker, frames[0], frames[1:])

@@ -121,6 +121,20 @@ def test_a_client_over_tcp_is_told_the_door_of_that_worker(world, book):
     assert doors.told(gone) == gone
 
 
+def test_a_door_that_was_shut_is_told_to_nobody_and_no_other_is_believed(world, book, caplog):
+    one = world(workers=1, enlisted=False)
+    doors = Doors(one.supervisor, book)
+    [worker] = one.pool
+    enlist(one, worker, port=5600, key=b"w" * 32)
+    told = len(one.loop.told(worker))
+    enlist(one, worker, port=6666, key=b"x" * 32, closed="it lets strangers in")
+    assert "it lets strangers in" in caplog.text
+    ready = Ready(1, b"a" * 16, "m:C", worker.id, worker.address, 1, {})
+    assert doors.told(ready) == ready
+    doors.changed()
+    assert len(one.loop.told(worker)) == told
+
+
 def test_an_agent_with_limits_has_a_worker_without_a_door(world):
     one = world(workers=1)
     object.__setattr__(one.supervisor._place, "door", door_settings(config(), HERE))
