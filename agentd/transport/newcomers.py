@@ -33,6 +33,8 @@ class Newcomers:
         self._loop = loop
         self._connections = connections
         self._debts = Debts(loop.clock)
+        self._doors: set[int] = set()
+        """Those of TCP."""
         self._halvings: dict[int, int] = {}
         """By socket; of those where not all are let in."""
         self._told_at = -QUIET_S
@@ -40,8 +42,14 @@ class Newcomers:
         """How many seconds not all were let in."""
         connections.on_wasted = self._wasted
 
+    def follow(self, number: int) -> None:
+        """Thin out who comes to that socket of TCP, the ``number``-th."""
+        self._doors.add(number)
+
     def _wasted(self, number: int) -> None:
         """A connection to that socket ended by which nothing had come."""
+        if number not in self._doors:
+            return
         self._debts.charge(number)
         if number not in self._halvings and self._debts.owes(number):
             self._look(number)

@@ -43,6 +43,7 @@ class Restraint:
         """Hold back who comes by that socket over TCP, which is the ``number``-th."""
         self._backlog.follow(number, front)
         self._brake.follow(number, front)
+        self._newcomers.follow(number)
 
     def counted(self) -> Counted:
         """Who was disconnected, and how often others had to wait."""

@@ -88,12 +88,20 @@ def test_who_has_gone_is_not_held_up(brake, loop, book, front):
 # -- who comes and goes ----------------------------------------------------------------------------
 @pytest.fixture
 def newcomers(loop, book):
-    return Newcomers(loop, book)
+    made = Newcomers(loop, book)
+    made.follow(DOOR)
+    return made
 
 
 def waste(book, count):
     for _ in range(int(count)):
         book.on_wasted(DOOR)
+
+
+def test_of_a_socket_within_the_host_nobody_is_thinned_out(newcomers, loop, book):
+    for _ in range(1_000):
+        book.on_wasted(DOOR + 1)
+    assert book.asked == []
 
 
 def test_some_that_come_to_nothing_are_nobodys_concern(newcomers, loop, book):
