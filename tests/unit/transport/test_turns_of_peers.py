@@ -352,7 +352,7 @@ def test_a_monitor_is_read_many_events_at_a_time_and_leaves_time_for_messages(co
     told.rcvhwm = telling.sndhwm = 0
     told.bind("inproc://monitor")
     telling.connect("inproc://monitor")
-    heads = [b"%06d" % number for number in range(2 * AT_ONCE + 50)]
+    heads = [b"%06d" % number for number in range(2 * AT_ONCE + AT_ONCE // 2)]
     for head in heads:
         telling.send_multipart([head, b"ipc:///somewhere"])
     port = MonitorPort(told)
