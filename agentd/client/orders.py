@@ -32,10 +32,10 @@ class Creation(NamedTuple):
     """Send it again, as the connection broke: it makes no second agent."""
 
 
-EVERY: Final = 128
+EVERY: Final = 64
 """Orders; twice as many may be open before somebody who gives more waits for the first of them. Of
-2,000 agents that were ordered at once each took 3.3 KiB of the servers, as what waits takes memory,
-too; so it is 1.8."""
+2,000 agents that were ordered at once each took 3 to 4 KiB of the servers, as what waits takes
+memory, too; so it is 2. With half as many fewer are made in a second."""
 PATIENCE_S: Final = 0.1
 """How long: agents may take long to be built, and nobody is to wait for that here."""
 
