@@ -219,13 +219,24 @@ class Session:
 
     def ping(self, agent: bytes | None = None) -> float:
         """Seconds to the daemon, or to the worker of an agent, and back."""
-        link = self.daemon.connect() if agent is None else self.workers.link(self.places.of(agent))
-        started = time.perf_counter()
-        try:
-            link.wait(link.submit(Ping), time.monotonic() + CONNECT_TIMEOUT_S).outcome()
-        except LinkDown as error:
-            raise ConnectionLost(error.message, endpoint=link.endpoint) from None
+        for attempt in (1, 2):
+            link = self._way(agent)
+            started = time.perf_counter()
+            try:
+                link.wait(link.submit(Ping), time.monotonic() + CONNECT_TIMEOUT_S).outcome()
+            except LinkDown as error:
+                # One that broke unseen, while this process was suspended, say, is no answer yet.
+                if attempt == 2:
+                    raise ConnectionLost(error.message, endpoint=link.endpoint) from None
+            else:
+                break
         return time.perf_counter() - started
+
+    def _way(self, agent: bytes | None) -> Link:
+        """To the daemon, or to where an agent is."""
+        if agent is None:
+            return self.daemon.connect()
+        return self.workers.link(self.places.of(agent))
 
     # -- staying and leaving -----------------------------------------------------------------------
     def beat(self, now: float) -> None:

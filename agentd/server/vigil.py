@@ -25,8 +25,9 @@ log = logging.getLogger("agentd.server")
 
 VOUCH_S: Final = 0.25
 """How long a worker may take to show that it is well when somebody asks."""
-WORKING: Final = 0.1
-"""The share of a processor that makes a silent worker a busy one."""
+WORKING: Final = 0.3
+"""The share of a processor that makes a silent worker a busy one. Code that computes uses, or waits
+for, all of it; one that hangs waits for it now and then on a machine that is overloaded."""
 
 Tell = Callable[[str | AgentdError], None]
 
