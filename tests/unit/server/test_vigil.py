@@ -68,6 +68,16 @@ def test_a_worker_that_does_nothing_hangs(watched):
     assert "hangs" in str(told)
 
 
+def test_so_does_one_that_waits_for_a_processor_now_and_then(watched):
+    """As whatever wakes does on a machine that is overloaded."""
+
+    def noise():
+        watched.used += VOUCH_S / 4
+
+    (told,) = watched.vouch(noise)
+    assert isinstance(told, ConnectionLost)
+
+
 def test_a_stopped_worker_is_known_at_once(watched):
     watched.state = "T"
     told = []

@@ -1,11 +1,13 @@
 """Which connection a message came by, whatever is told first: that it came, or what it says."""
 
 import os
+import socket
 from types import SimpleNamespace
 
 import pytest
 
 from agentd.transport.connections import Connections
+from agentd.transport.filters import drop_nothing
 from agentd.transport.origin import Origin, mark_of
 
 
@@ -166,3 +168,46 @@ def test_one_that_chose_its_name_hides_nobody(connections, front, one):
     front.on_accepted(at(one.fd))
     assert says(front, one, route(1)) == mark_of(one.fd)
     assert routes(connections) == [route(1)]
+
+
+# -- held up, and ended ----------------------------------------------------------------------------
+@pytest.fixture
+def pair():
+    """Our end of a connection over TCP, and its peer's."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    with ours, peer:
+        peer.settimeout(30)
+        ours.settimeout(30)
+        yield ours, peer
+
+
+@pytest.fixture
+def held(connections, front, pair):
+    """That connection, known and deaf."""
+    ours, _peer = pair
+    connections.bound(ours.getsockname()[1])
+    front.on_accepted(at(ours.fileno()))
+    front.on_message(Origin(route(1), "key:x", ours.fileno(), "key:x 127.0.0.1"), 3, 100)
+    [connection] = connections
+    assert connections.deafen(connection, deaf=True)
+    return connection
+
+
+def test_what_comes_by_one_that_is_deaf_is_not_lost(connections, held, pair):
+    ours, peer = pair
+    peer.sendall(b"said")
+    ours.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        ours.recv(10)
+    assert connections.deafen(held, deaf=False)
+    ours.settimeout(30)
+    assert ours.recv(10) == b"said"
+
+
+def test_one_that_is_ended_is_not_deaf_any_more(connections, held, pair):
+    """Else the kernel would keep it until its peer was heard."""
+    assert connections.end(held)
+    assert pair[1].recv(10) == b""
+    assert not drop_nothing(pair[0])
