@@ -78,7 +78,8 @@ def test_it_has_no_descriptors_but_those_that_are_meant(hosted):
         r"|.*/d-[0-9a-f]+/w\d+\.run( \(deleted\))?$|/proc/\d+/fd$|pidfd:"
         r"|/memfd:agentd \(deleted\)$"
     )
-    found = hosted(Limited).descriptors()
+    # Alone: a cancelled call of an agent beside it may have left a file of its own open.
+    found = hosted(Limited, worker="dedicated").descriptors()
     assert [target for target in found.values() if not known.match(target)] == []
 
 
