@@ -12,14 +12,22 @@ from collections.abc import Callable
 from agentd.client.context import undisturbed
 from agentd.client.defects import log
 
-__all__ = ["leave", "say_all"]
+__all__ = ["leave", "roused_by", "say_all"]
 
 _notes: deque[Callable[[], None]] = deque()
+_rouse: Callable[[], None] = lambda: None  # noqa: E731
+
+
+def roused_by(rouse: Callable[[], None]) -> None:
+    """``rouse`` has ``say_all`` called soon; it may be called at any moment, as ``__del__`` is."""
+    global _rouse  # noqa: PLW0603 - of this process's runtime, of which there is one
+    _rouse = rouse
 
 
 def leave(note: Callable[[], None]) -> None:
     """Call ``note`` soon; from ``__del__``."""
     _notes.append(note)
+    _rouse()
 
 
 def say_all() -> None:

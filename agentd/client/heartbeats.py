@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from agentd.client.knocks import Knocks
 from agentd.client.link import Link
 from agentd.client.pending import LinkDown, Pending
+from agentd.client.pump import BEAT_S, IDLE_S
 from agentd.errors import AgentdError
 from agentd.protocol import QUIET_BEATS, patience
 from agentd.protocol.messages import Vouch, Vouched, Welcome
@@ -24,8 +26,8 @@ __all__ = ["Heartbeats"]
 
 RETURN_S = 2.0
 """How long a daemon elsewhere is left alone that could not be met, unless somebody needs it."""
-PAUSE_S = 1.0
-"""Beats this far apart tell that this process itself stood still, not its peers."""
+PAUSE_S = 0.75
+"""A beat that comes so late tells that this process itself stood still, not its peers."""
 
 
 class Heartbeats:
@@ -47,10 +49,35 @@ class Heartbeats:
         self._meetings = meetings
         self._clock = clock
         self._beaten = clock()
+        self.rest_s = BEAT_S
+        """How long after the last beat the next one is due."""
         self.knocks = Knocks()
 
     def beat(self, now: float) -> bool:
         """Look after the connections; whether the daemon's holds, as far as is known."""
+        late = now - self._beaten - self.rest_s
+        self._beaten = now
+        holds = self._look(now, paused=late > PAUSE_S)
+        self.rest_s = self._rest(now)
+        return holds
+
+    def _rest(self, now: float) -> float:
+        """Until the next ping, where nothing is awaited that could fail to come."""
+        link = self._daemon.link
+        if link is None or link.welcome is None:
+            return IDLE_S
+        rest = IDLE_S
+        for each in self._links(link):
+            each.calm = True  # first: what is asked from here on rouses the pump
+            if each.waiting or each.down is not None or each.pinged is not None:
+                return BEAT_S
+            rest = min(rest, each.heard + self._quiet(each, link.welcome) - now)
+        return max(BEAT_S, rest)
+
+    def _links(self, daemon: Link) -> list[Link]:
+        return [daemon, *(link for link in list(self._workers.links.values()) if link is not None)]
+
+    def _look(self, now: float, *, paused: bool) -> bool:
         link = self._daemon.link
         if link is None or link.welcome is None:
             return False
@@ -61,24 +88,28 @@ class Heartbeats:
                 self._return()
             return False
         self.knocks.heard()
-        paused = now - self._beaten > PAUSE_S
-        self._beaten = now
-        for each in [link, *list(self._workers.links.values())]:
-            if each is not None and each.down is None:
+        for each in self._links(link):
+            if each.down is None:
                 self._look_after(each, link.welcome, now, paused=paused)
         return True
 
     def _look_after(self, link: Link, told: Welcome, now: float, *, paused: bool) -> None:
         beat = told.heartbeat_s
         if link.pinged is None:
-            quiet = QUIET_BEATS * beat if link.waiting else min(told.grace_s / 3, 10 * beat)
-            if now - link.heard >= quiet:
+            if now - link.heard >= self._quiet(link, told):
                 link.ping()
         elif paused:
             link.excuse(now)
         elif now - link.pinged > patience(beat):
             # Counted from the ping: nothing had to come before it, however long that was.
             self._silent(link, now, beat)
+
+    def _quiet(self, link: Link, told: Welcome) -> float:
+        """Seconds after which it is asked for a sign of life; the lease is the daemon's."""
+        beat = told.heartbeat_s
+        if link.waiting:
+            return QUIET_BEATS * beat
+        return min(told.grace_s / 3, 10 * beat) if link is self._daemon.link else math.inf
 
     def _silent(self, link: Link, now: float, beat: float) -> None:
         since = now - link.heard

@@ -70,10 +70,11 @@ class Link:
         clock: Callable[[], float] = time.monotonic,
         *,
         watch: Callable[[Link], None] = lambda _link: None,
+        rouse: Callable[[], None] = lambda: None,
     ) -> None:
         """``arm`` asks the pump to read this link as nobody else does.
 
-        ``watch`` asks it to do so if nobody else does for a while.
+        ``watch`` asks it to do so if nobody else does for a while, ``rouse`` to look after it soon.
         """
         self.endpoint = endpoint
         self.reached = getattr(port, "endpoint", "")
@@ -85,6 +86,9 @@ class Link:
         """Pings of the peer that are to be answered."""
         self._arm = arm
         self._watch = watch
+        self._rouse = rouse
+        self.calm = True
+        """Nothing was asked here since it was last looked after."""
         self._watched = False
         self._lazy = 0
         """Open requests that are so."""
@@ -181,6 +185,9 @@ class Link:
             if self._most:  # the peer would end the connection, and not say why
                 check_size(message.kind, size_of(frames), self._most, self.endpoint)
             self._pending[pending.id] = pending
+            if self.calm:
+                self.calm = False
+                self._rouse()
             try:
                 waiting = self._port.send_locked(frames)
             except Unreachable as error:

@@ -59,7 +59,9 @@ class Meetings:
             try:
                 port = dial(max(0.0, deadline - time.monotonic()))
                 pump = self._runtime.pump
-                link = Link(port, endpoint, pump.arm, self._clock, watch=pump.watch)
+                link = Link(
+                    port, endpoint, pump.arm, self._clock, watch=pump.watch, rouse=pump.rouse
+                )
                 link.open(self._hello, max(0.0, deadline - time.monotonic()))
             except LinkDown as error:
                 pause = backoff(attempt)

@@ -14,8 +14,13 @@ from agentd.client.defects import log
 if TYPE_CHECKING:
     from agentd.client.link import Link
 
-__all__ = ["Pump"]
+__all__ = ["BEAT_S", "IDLE_S", "Pump"]
 
+BEAT_S = 0.25
+"""How often it is looked whether a heartbeat is due, while any answer is awaited."""
+IDLE_S = 5.0
+"""At least so often while none is, unless it is roused. To wake up costs a process that was idle
+twenty times what the look does: a thousand of them would use a whole processor."""
 LOOK_S = 0.01
 """How often it is looked whether somebody reads what is watched."""
 QUIET_LOOKS = 50
@@ -25,15 +30,18 @@ QUIET_LOOKS = 50
 class Pump:
     """Started with the first session; ends with the process, or with ``stop``."""
 
-    def __init__(self, tick_s: float, tick: Callable[[], None]) -> None:
-        """``tick`` is called every ``tick_s`` seconds; it must not block or raise."""
+    def __init__(self, tick: Callable[[], float]) -> None:
+        """``tick`` says in how many seconds it is to be called again; the first time is soon.
+
+        It must not block or raise.
+        """
         self._epoll = select.epoll()
         self._links: dict[int, weakref.ref[Link]] = {}
-        self._tick_s = tick_s
         self._tick = tick
         self._watched: dict[weakref.ref[Link], int] = {}
         """Links whose answers nobody waits for at the moment, and how often each was read."""
         self._asleep = False
+        self._resting = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake, select.EPOLLIN)
         self._stopped = False
@@ -70,14 +78,22 @@ class Pump:
         if self._asleep:
             os.eventfd_write(self._wake, 1)
 
+    def rouse(self) -> None:
+        """Have the next tick within ``BEAT_S``. From any thread, also from ``__del__``."""
+        if self._resting:
+            self._resting = False
+            if threading.get_ident() != self._thread.ident:
+                os.eventfd_write(self._wake, 1)
+
     def stop(self) -> None:
         """End the thread after its present turn."""
         self._stopped = True
+        os.eventfd_write(self._wake, 1)
 
     def _run(self) -> None:
         import time
 
-        due = time.monotonic() + self._tick_s
+        due = time.monotonic() + BEAT_S
         quiet = 0
         while not self._stopped:
             wait = max(0.0, due - time.monotonic())
@@ -93,7 +109,6 @@ class Pump:
             for fd, _events in events:
                 if fd == self._wake:
                     os.eventfd_read(fd)
-                    quiet = 0
                     continue
                 known = self._links.get(fd)
                 link = known() if known is not None else None
@@ -101,12 +116,19 @@ class Pump:
                     self.arm(link)
             if self._watched:
                 self._look()
-            if time.monotonic() >= due:
-                try:
-                    self._tick()
-                except Exception:  # out of descriptors, say: the next one may go well
-                    log.exception("a heartbeat failed")
-                due = time.monotonic() + self._tick_s
+            now = time.monotonic()
+            if now >= due:
+                self._resting = True  # who has something for it to look at from now on rouses it
+                due = now + self._ticked()
+            if not self._resting:
+                due = min(due, now + BEAT_S)
+
+    def _ticked(self) -> float:
+        try:
+            return self._tick()
+        except Exception:  # out of descriptors, say: the next one may go well
+            log.exception("a heartbeat failed")
+            return BEAT_S
 
     def _look(self) -> None:
         for known, reads in list(self._watched.items()):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from agentd.client.aside import Aside
 from agentd.client.defects import log
-from agentd.client.farewell import say_all
-from agentd.client.pump import Pump
+from agentd.client.farewell import roused_by, say_all
+from agentd.client.pump import BEAT_S, IDLE_S, Pump
 from agentd.errors import DaemonNotFound
 from agentd.ids import new_session_id
 from agentd.transport import rundir
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Runtime", "begin", "runtime"]
 
-BEAT_S = 0.25
-"""How often the pump looks whether a heartbeat is due."""
-
 
 class Runtime:
     """This process's own; made on first use, and anew in a forked child."""
@@ -37,7 +34,8 @@ class Runtime:
         self.pid = os.getpid()
         self.session = new_session_id()
         self.aside = Aside()
-        self.pump = Pump(BEAT_S, self._beat)
+        self.pump = Pump(self._beat)
+        roused_by(self.pump.rouse)
         self._lock = threading.RLock()  # protects the two below
         self._sessions: dict[tuple[str, bool], Session] = {}
         self._embedded: Embedded | None = None
@@ -122,14 +120,17 @@ class Runtime:
         if self._embedded is None and self._there() is None:
             self._own()
 
-    def _beat(self) -> None:
+    def _beat(self) -> float:
         say_all()
         now = time.monotonic()
+        rest = IDLE_S
         for session in list(self._sessions.values()):
             try:
-                session.beat(now)
+                rest = min(rest, session.beat(now))
             except Exception:  # out of descriptors, say: no reason to lose the other leases
                 log.exception("a heartbeat for %s failed", session.endpoint)
+                rest = BEAT_S
+        return rest
 
     def forget(self) -> None:
         """It belongs to the process that this one was forked from."""

@@ -20,6 +20,7 @@ from agentd.client.meeting import Meetings
 from agentd.client.orders import Orders
 from agentd.client.pending import LinkDown
 from agentd.client.places import Places
+from agentd.client.pump import BEAT_S
 from agentd.client.releases import Releases
 from agentd.client.workers import Workers
 from agentd.errors import (
@@ -239,12 +240,16 @@ class Session:
         return self.workers.link(self.places.of(agent))
 
     # -- staying and leaving -----------------------------------------------------------------------
-    def beat(self, now: float) -> None:
-        """Called by the pump: keep the lease, notice the silent. Does not block."""
+    def beat(self, now: float) -> float:
+        """Called by the pump: keep the lease, notice the silent. Does not block.
+
+        In how many seconds it is to be called again.
+        """
         for sending in list(self.limited):
             sending.expire(now)
         if self.heartbeats.beat(now):
             self.releases.tell()
+        return BEAT_S if self.limited else self.heartbeats.rest_s
 
     def close(self) -> None:
         """Say good-bye: agents that live as long as their client end."""

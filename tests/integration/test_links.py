@@ -22,7 +22,7 @@ MANY = 200
 @pytest.fixture
 def ends():
     ours, theirs = pair()
-    pump = Pump(60.0, lambda: None)
+    pump = Pump(lambda: 60.0)
     link = Link(LocalPort(ours), "unix:///peer", pump.arm, watch=pump.watch)
     peer = LocalPort(theirs)
     yield link, peer

@@ -9,12 +9,12 @@ import time
 from collections import deque
 from types import SimpleNamespace
 
+from agentd.client.pump import BEAT_S
 from agentd.client.session import Session
 from agentd.protocol import pack, unpack
 from agentd.protocol.messages import Hello, Locate, Ping, Pong, Ready, Vouch, Vouched, Welcome
 
 AGENT = bytes(range(16))
-BEAT_S = 0.25
 
 
 class Clock:
@@ -157,9 +157,14 @@ class World:
         self.aside = Aside()
         self.daemon = self.peer("daemon")
         self.worker = self.daemon.place = self.peer("worker")
+        self.roused = []
         self.runtime = SimpleNamespace(
             context=None,
-            pump=SimpleNamespace(arm=lambda _link: None, watch=lambda _link: None),
+            pump=SimpleNamespace(
+                arm=lambda _link: None,
+                watch=lambda _link: None,
+                rouse=lambda: self.roused.append(self.clock.now),
+            ),
             session=bytes(16),
             aside=self.aside,
         )
@@ -173,6 +178,7 @@ class World:
 
     def beats(self, session, seconds):
         """As the pump does it, for so long."""
-        for _ in range(round(seconds / BEAT_S)):
-            self.clock.now += BEAT_S
-            session.beat(self.clock.now)
+        until, rest = self.clock.now + seconds, BEAT_S
+        while self.clock.now + rest <= until:
+            self.clock.now += rest
+            rest = session.beat(self.clock.now)

@@ -15,6 +15,7 @@ from agentd.client.context import CurrentCall, running
 from agentd.client.farewell import leave, say_all
 from agentd.client.outgoing import Outgoing
 from agentd.client.proxy import make_proxy, session_of
+from agentd.client.pump import BEAT_S
 from agentd.client.results import AsyncResult
 from agentd.client.retry import Retry
 from agentd.client.runtime import Runtime
@@ -590,6 +591,53 @@ def test_that_no_connection_can_be_made_is_told_to_who_asked(world, submit, monk
         result.result(0)
 
 
+# -- how often -------------------------------------------------------------------------------------
+def at_rest(world):
+    """A session of which nothing is awaited."""
+    session = world.session()
+    session.daemon.connect()
+    world.beats(session, 1)
+    world.roused.clear()
+    return session
+
+
+def test_a_session_that_awaits_nothing_is_looked_after_when_the_next_ping_is_due(world):
+    session = at_rest(world)
+    before, looks, ends = len(world.daemon.of_kind("ping")), 0, world.clock.now + 60
+    while world.clock.now < ends:
+        world.clock.now += session.beat(world.clock.now)
+        looks += 1
+    assert 11 <= len(world.daemon.of_kind("ping")) - before <= 13  # a third of the lease
+    assert looks < 30
+
+
+def test_who_asks_for_something_rouses_the_pump_once(world, submit):
+    session = at_rest(world)
+    assert session.beat(world.clock.now) > BEAT_S
+    submit(session)
+    read(session, world)
+    assert world.roused
+    assert session.beat(world.clock.now) == BEAT_S
+    world.roused.clear()
+    submit(session)
+    first = len(world.roused)  # of each connection: it was looked after in between
+    submit(session)
+    assert len(world.roused) == first
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_rest_is_no_pause_but_what_comes_after_it_may_be(world, late):
+    """Who was stopped (ctrl-Z) has heard nobody meanwhile, and that was not their fault."""
+    session = at_rest(world)
+    link = session.daemon.link
+    rest = session.beat(world.clock.now)
+    assert rest > BEAT_S
+    link.pinged = world.clock.now  # asked for a sign of life just now, and none came
+    world.clock.now += rest + (3600.0 if late else 0.0)
+    session.beat(world.clock.now)
+    assert (link.down is None) == late
+
+
 def test_a_heartbeat_that_fails_keeps_no_other_session_from_its_own(caplog):
     beaten = []
 
@@ -598,9 +646,9 @@ def test_a_heartbeat_that_fails_keeps_no_other_session_from_its_own(caplog):
 
     sessions = {
         "one": SimpleNamespace(endpoint="ipc:///one", beat=fail),
-        "two": SimpleNamespace(endpoint="ipc:///two", beat=beaten.append),
+        "two": SimpleNamespace(endpoint="ipc:///two", beat=lambda now: beaten.append(now) or 5.0),
     }
-    Runtime._beat(SimpleNamespace(_sessions=sessions))
+    assert Runtime._beat(SimpleNamespace(_sessions=sessions)) == BEAT_S
     assert len(beaten) == 1
     assert "ipc:///one failed" in caplog.text
 
@@ -686,7 +734,7 @@ def test_who_looks_whether_it_is_done_reads(world, submit):
 def test_nobody_is_asked_to_read_what_nobody_waits_for(world, submit):
     session = world.session()
     armed, watched = [], []
-    world.runtime.pump = SimpleNamespace(arm=armed.append, watch=watched.append)
+    world.runtime.pump = SimpleNamespace(arm=armed.append, watch=watched.append, rouse=lambda: None)
     result = sent(session, world, submit)
     link = link_to(session, world)
     assert watched == [link]
