@@ -133,6 +133,17 @@ class LocalRouter:
         peer = self._peers.get(route)
         return "" if peer is None else peer.owner
 
+    def has_read(self, route: bytes) -> bool:
+        """Whether that peer has taken all that was sent to it so far."""
+        peer = self._peers.get(route)
+        if peer is None:
+            return False
+        with peer.lock:
+            try:
+                return not peer.wire.queued and not peer.wire.untaken()
+            except OSError:  # it was closed just now
+                return False
+
     def hold_back(self) -> None:
         """What this thread sends from now on waits for ``let_go``, and leaves together."""
         self._holder = threading.get_ident()

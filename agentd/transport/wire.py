@@ -15,8 +15,11 @@ waits in the *outbox*. Nothing here blocks, and nothing is thread-safe: see ``lo
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
+import sys
+import termios
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -216,6 +219,12 @@ class Wire:
                 return False
         self._offer()
         return True
+
+    def untaken(self) -> int:
+        """Bytes, about, that the kernel has and the other side has not read yet."""
+        return int.from_bytes(
+            fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder
+        )
 
     def _give(self, piece: bytes) -> bytes:
         """Give something short to the kernel; what it does not take."""

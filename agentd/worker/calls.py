@@ -20,6 +20,7 @@ from agentd.errors import AgentdError, CallCancelled, CallTimeout
 from agentd.ids import show
 from agentd.protocol import error_message
 from agentd.protocol.messages import Accepted, Call, Error, Message, Result
+from agentd.protocol.sizes import size_of
 from agentd.worker import coroutines
 from agentd.worker.hosted import Hosted
 from agentd.worker.interrupt import Interruptible
@@ -35,6 +36,7 @@ from agentd.worker.operations import (
 )
 from agentd.worker.output import flush
 from agentd.worker.phases import ANSWERED, CallEvent, CallState, call_after
+from agentd.worker.sent import LARGE_BYTES
 from agentd.worker.source import Source
 from agentd.worker.state import Watcher
 
@@ -343,13 +345,18 @@ class OpenCall:
             ):
                 message, frames = Result(message[0], held=True), []
         if not self.call.oneway:
-            self._source.answer(message, frames)
+            if self._source.answer(message, frames) and frames and self._source.own:
+                self._sent(frames)
         else:
             self._source.leave(self.call.id)
             if message.kind == "error":
                 self._report(message, started=started)
         self._desk.call_ended(self)
         return True
+
+    def _sent(self, frames: list[Any]) -> None:
+        if self.call.key and not self.call.hold and size_of(frames) >= LARGE_BYTES:
+            self._desk.sent.note(self._source.who[1], self.call.key)
 
     def _report(self, message: Message, *, started: bool) -> None:
         """Nobody waits for a one-way call: what went wrong goes to the agent's log."""

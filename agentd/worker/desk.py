@@ -13,6 +13,7 @@ from agentd.ids import show
 from agentd.protocol import Lateness, error_message
 from agentd.protocol.messages import Call, Cancel, Fetch, Keep, Release
 from agentd.transport.localport import LocalPort
+from agentd.transport.localrouter import LocalRouter
 from agentd.transport.loop import Loop
 from agentd.transport.recorder import Recorder
 from agentd.worker.calls import OpenCall, OpenWatch
@@ -20,6 +21,7 @@ from agentd.worker.executor import Executor
 from agentd.worker.hosted import Hosted
 from agentd.worker.outcomes import Outcomes
 from agentd.worker.references import HostReferences
+from agentd.worker.sent import Sent
 from agentd.worker.settings import Settings
 from agentd.worker.source import Source
 from agentd.worker.streams import KEEP_S, OpenStream, Streams
@@ -42,6 +44,7 @@ class Desk:
         self,
         settings: Settings,
         loop: Loop,
+        front: LocalRouter,
         back: LocalPort,
         recorder: Recorder,
         executor: Executor,
@@ -59,6 +62,7 @@ class Desk:
         self.references = references
         self.gives_way = gives_way
         self.outcomes = Outcomes(later)
+        self.sent = Sent(front.has_read, self.outcomes.arrived)
         self.streams = Streams(later)
         self.grace_s = min(settings.grace_s, KEEP_S)
         """For so long a stream keeps its turn though nobody reads it: a reader may come back."""

@@ -94,7 +94,7 @@ class Host:
         self._agents = Agents()
         self.questions = Questions(settings, loop.clock)
         self._daemon = Source(loop, back, self.questions, (RELAYED, b""), b"")
-        front.on_lost = lambda peer: self.questions.lost((OWN, peer.route))
+        front.on_lost = lambda peer: self._lost(peer.route)
         self._references = HostReferences(settings.daemon, self._agents)
         install(self._references)
         self.on_admit: Callable[[list[Any]], None] = lambda _payload: None
@@ -102,6 +102,7 @@ class Host:
         self._desk = Desk(
             settings,
             loop,
+            front,
             back,
             recorder,
             executor,
@@ -132,9 +133,14 @@ class Host:
 
         self._loop.call_soon(start)
 
+    def _lost(self, route: bytes) -> None:
+        self.questions.lost((OWN, route))
+        self._desk.sent.lost(route)
+
     # -- frames ------------------------------------------------------------------------------------
     def _from_client(self, frames: list[Any]) -> None:
         route = frames[0]
+        self._desk.sent.look(route)
         source = Source(self._loop, self._front, self.questions, (OWN, route), route)
         self._take(source, frames[1:])
 

@@ -114,6 +114,11 @@ class Outcomes:
         with self._lock:
             self._recent.remember(key, outcome, size)
 
+    def arrived(self, key: bytes) -> None:
+        """The answer that was kept in case it does not arrive has done so."""
+        with self._lock:
+            self._recent.arrived(key)
+
     def recall(self, key: bytes) -> Outcome | OutcomeUnknown | None:
         """What became of a call that is asked for again; ``None``: it never came here."""
         with self._lock:

@@ -79,6 +79,11 @@ class Recent:
         if not theirs:
             del self._of[client]
 
+    def arrived(self, key: bytes) -> None:
+        """Its client has the answer: nobody will ask for it again."""
+        if key in self._answers:
+            self._drop(key)
+
     def came(self, key: bytes) -> None:
         """The call came: asked for again, it must not be run again."""
         self._came[key] = None

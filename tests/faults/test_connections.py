@@ -57,42 +57,53 @@ def test_a_submitted_call_survives_a_broken_connection(tally):
     assert [result.result(30) for result in results] == [2, 3, 4]
 
 
-def test_calls_under_endless_cuts_run_once_each_and_in_order(tally):
-    # Given
-    chance, over, answered = dice(), threading.Event(), threading.Event()
+class Cuts:
+    """Breaks the connections again and again while work is done."""
 
-    def cutter(most):
-        # After an answer each: a call gives up when nothing else than breaks has come for long.
-        while most > 0 and answered.wait(LONG_S) and not over.is_set():
-            answered.clear()
-            over.wait(chance.uniform(0, 0.005))
-            cut()
-            most -= 1
+    def __init__(self):
+        self._chance, self._over, self._answered = dice(), threading.Event(), threading.Event()
 
-    def under_cuts(most, work):
-        thread = Thread(lambda: cutter(most))
+    def answered(self, _result=None):
+        """After each answer: a call gives up when nothing but breaks comes for long."""
+        self._answered.set()
+
+    def under(self, most, work):
+        """What ``work`` gives, under so many cuts at most."""
+        thread = Thread(lambda: self._cut(most))
         try:
             return work()
         finally:
-            over.set()
-            answered.set()
+            self._over.set()
+            self._answered.set()
             thread.done()
-            over.clear()
+            self._over.clear()
+
+    def _cut(self, most):
+        while most > 0 and self._answered.wait(LONG_S) and not self._over.is_set():
+            self._answered.clear()
+            self._over.wait(self._chance.uniform(0, 0.005))
+            cut()
+            most -= 1
+
+
+def test_calls_under_endless_cuts_run_once_each_and_in_order(tally):
+    # Given
+    cuts = Cuts()
 
     def add():
         value = tally.add()
-        answered.set()
+        cuts.answered()
         return value
 
     def submit():
         result = tally.add.submit()
-        result.add_done_callback(lambda _: answered.set())
+        result.add_done_callback(cuts.answered)
         return result
 
     # When
-    found = under_cuts(200, lambda: [add() for _ in range(200)])
+    found = cuts.under(200, lambda: [add() for _ in range(200)])
     for _ in range(5):
-        found += under_cuts(
+        found += cuts.under(
             3, lambda: [each.result(LONG_S) for each in [submit() for _ in range(20)]]
         )
     # Then
@@ -100,8 +111,27 @@ def test_calls_under_endless_cuts_run_once_each_and_in_order(tally):
     assert sorted(found) == list(range(1, 301))
 
 
+def test_large_answers_come_under_endless_cuts_though_they_are_not_kept_once_read(tally):
+    # Given
+    cuts = Cuts()
+
+    def big():
+        value = tally.big()
+        cuts.answered()
+        return len(value)
+
+    # When
+    found = cuts.under(100, lambda: [big() for _ in range(100)])
+    # Then
+    assert found == [1024 * 1024] * 100
+    assert tally.count == 100
+
+
 def test_an_answer_that_is_not_kept_any_more_is_outcome_unknown(tally, monkeypatch):
-    """The answers to ask again for are bounded: a forgotten one is told, and not run again."""
+    """The answers to ask again for are bounded: a forgotten one is told, and not run again.
+
+    A large one that went straight has gone as soon as it was read.
+    """
     # Given
     calls = []
     compose = calling.compose
@@ -111,7 +141,7 @@ def test_an_answer_that_is_not_kept_any_more_is_outcome_unknown(tally, monkeypat
         return calls[-1]
 
     monkeypatch.setattr(calling, "compose", remembered)
-    tally.add()
+    tally.big()
     monkeypatch.undo()
     for _ in range(18):  # answers of 1 MiB push the first one out
         tally.big()

@@ -165,6 +165,37 @@ def meet(tmp_path_factory, request):
         one.close()
 
 
+@pytest.mark.parametrize("size", [1, 40_000, 4_000_000])
+def test_a_router_knows_who_has_read_all_that_was_sent(meet, size):
+    router, port = meet()
+    other = local.connect(router._listener.getsockname(), 5)
+    port.send([b"one"])
+    came, _more = router.receive(100)
+    while not came:
+        came += router.receive(100)[0]
+    [[route, _text]] = came
+    other.send([b"two"])
+    assert router.has_read(route)
+
+    router.send([route, bytes(size)])
+    assert not router.has_read(route)
+    answers = []
+    while not answers:
+        answers += port.receive(1)[0]
+        came += router.receive(100)[0]  # it sends what the socket did not take at once, too
+    assert len(answers[0][0]) == size
+    for _ in range(3):  # what the two say to each other of shared memory
+        router.receive(100)
+        port.receive(1)
+    assert router.has_read(route)
+
+    port.close()
+    while route in router._peers:
+        router.receive(100)
+    assert not router.has_read(route)
+    other.close()
+
+
 def test_a_router_answers_whoever_asked(meet):
     router, port = meet()
     other = local.connect(router._listener.getsockname(), 5)

@@ -167,6 +167,8 @@ class Gate:
 class Source:
     """Where answers go; ``gone``: nobody is there any more."""
 
+    own = False
+
     def __init__(self, who="one"):
         self.who = who
         self.sent = []

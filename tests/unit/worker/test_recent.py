@@ -118,3 +118,16 @@ def test_the_same_one_again_takes_the_place_of_the_first(recent):
     assert recent.recall(key(1, 0)) is last
     assert recent._bytes == 20
     check(recent)
+
+
+def test_what_has_arrived_takes_no_room_and_is_not_run_again(recent):
+    answer(recent, 1, 1, size=1000)
+    last = answer(recent, 1, 2)
+    recent.arrived(key(1, 1))
+    recent.arrived(key(1, 3))  # not kept any more, or never was
+    gone = recent.recall(key(1, 1))
+    assert isinstance(gone, OutcomeUnknown)
+    assert gone.started
+    assert recent.recall(key(1, 2)) is last
+    assert recent._bytes == 1
+    check(recent)
