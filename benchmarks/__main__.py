@@ -58,9 +58,8 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("--out", type=Path, help="the JSON file; default: build/bench/REV.json")
 
     profiles = commands.add_parser("profile", help="where a call's microseconds go")
-    profiles.add_argument(
-        "--rows", default="call,pipelined", help="some of: %(default)s,aio,create"
-    )
+    some = "some of: %(default)s,aio,create,kib,mib,array,naps,delete"
+    profiles.add_argument("--rows", default="call,pipelined", help=some)
     profiles.add_argument("--seconds", type=float, default=5.0, help="default: %(default)s")
     profiles.add_argument("--cprofile", action="store_true", help="not py-spy")
     profiles.set_defaults(action=_profile)

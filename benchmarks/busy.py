@@ -7,15 +7,20 @@ import cProfile
 import json
 import os
 import pstats
+import random
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from benchmarks.contestants import Agentd
 from benchmarks.rows.calls import WINDOW, timed_calls
+from benchmarks.rows.payload import KIB, MIB
 
 __all__ = ["WORK", "run"]
+
+Work: TypeAlias = Callable[[Agentd, Any, float], int]
+"""Do it for so many seconds, to that agent; how often it was done."""
 
 
 def _blocking(_one: Agentd, agent: Any, seconds: float) -> int:
@@ -63,13 +68,53 @@ def _create(_one: Agentd, _agent: Any, seconds: float) -> int:
     return count
 
 
-WORK: dict[str, Callable[[Agentd, Any, float], int]] = {
+def _echoes(value: Callable[[], Any]) -> Work:
+    def work(_one: Agentd, agent: Any, seconds: float) -> int:
+        sent, ends, count = value(), time.perf_counter() + seconds, 0
+        while time.perf_counter() < ends:
+            agent.echo(sent)
+            count += 1
+        return count
+
+    return work
+
+
+def _array() -> Any:
+    import numpy as np
+
+    return np.random.default_rng(7).random(64 * MIB // 8)
+
+
+def _naps(one: Agentd, _agent: Any, seconds: float) -> int:
+    agents = one.create(100, max_concurrency=10)
+    calls = [(agents[i % 100], "nap", (0.2,)) for i in range(1000)]
+    ends, count = time.perf_counter() + seconds, 0
+    while time.perf_counter() < ends:
+        count += len(list(one.call_many(calls, len(calls))))
+    one.delete(agents)
+    return count
+
+
+def _delete(one: Agentd, _agent: Any, seconds: float) -> int:
+    ends, count = time.perf_counter() + seconds, 0
+    while time.perf_counter() < ends:
+        one.delete(one.create(10))
+        count += 10
+    return count
+
+
+WORK: dict[str, Work] = {
     "call": _blocking,
     "pipelined": _pipelined,
     "aio": _aio,
     "create": _create,
+    "kib": _echoes(lambda: random.Random(7).randbytes(KIB)),  # noqa: S311 - only incompressible
+    "mib": _echoes(lambda: random.Random(7).randbytes(MIB)),  # noqa: S311
+    "array": _echoes(_array),
+    "naps": _naps,
+    "delete": _delete,
 }
-"""What can be profiled: by the names of the rows."""
+"""What can be profiled: by the names of the rows, or of a figure of theirs."""
 
 
 def run(row: str, seconds: float, *, trace: bool = False) -> None:

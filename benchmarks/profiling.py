@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.child import command, home, private_environment
-from benchmarks.system import Usage, threads
+from benchmarks.system import Usage, kernel_s, threads
 
 __all__ = ["Costs", "costs", "profile", "py_spy", "report"]
 
 SAMPLES_PER_S = 500
 TOP = 30
+FILES = 12
 
 
 class Costs(NamedTuple):
@@ -76,6 +77,13 @@ def report(title: str, found: Costs, us_per_call: float) -> Iterator[str]:
         yield (
             f"  {own * us_per_call:6.1f} {own:5.1%}  {all_ * us_per_call:6.1f} {all_:5.1%}  {name}"
         )
+    files: Counter[str] = Counter()
+    for name, count in found.alone.items():
+        files[name.partition(" (")[2].rstrip(")") or name] += count
+    yield "  by file:"
+    for name, count in files.most_common(FILES):
+        own = count / found.total
+        yield f"  {own * us_per_call:6.1f} {own:5.1%}  {name}"
     yield "  the most with callees:"
     for name, count in found.inclusive.most_common(TOP):
         all_ = count / found.total
@@ -102,6 +110,7 @@ def profile(row: str, seconds: float, sampler: str | None) -> Iterator[str]:
         pids = busy.pids
         spies = {who: _spy(sampler, pid, seconds, Path(out) / who) for who, pid in pids.items()}
         before = {who: threads(pid) for who, pid in pids.items()}
+        in_kernel = {who: kernel_s(pid) for who, pid in pids.items()}
         found = busy.work()
         calls = found["calls"]
         spent = {who: _spent(before[who], threads(pid)) for who, pid in pids.items()}
@@ -109,8 +118,9 @@ def profile(row: str, seconds: float, sampler: str | None) -> Iterator[str]:
             f"{row}: {calls:,} calls in {found['seconds']:.1f} s, "
             f"{found['seconds'] / calls * 1e6:.1f} µs each (being watched)"
         )
-        for who in pids:
-            yield from _threads(who, spent[who], calls)
+        for who, pid in pids.items():
+            kernel = (kernel_s(pid) - in_kernel[who]) / calls
+            yield from _threads(who, spent[who], calls, kernel)
         for who, spy in spies.items():
             spy.wait()
             file = Path(out) / who
@@ -125,10 +135,10 @@ def _spent(before: dict[str, Usage], after: dict[str, Usage]) -> dict[str, Usage
     return {thread: used.since(before.get(thread, nothing)) for thread, used in after.items()}
 
 
-def _threads(who: str, spent: dict[str, Usage], calls: int) -> Iterator[str]:
-    """What each thread used."""
+def _threads(who: str, spent: dict[str, Usage], calls: int, kernel_s: float) -> Iterator[str]:
+    """What each thread used. ``kernel_s``: of all of them, a call."""
     total = Usage(sum(u.cpu_s for u in spent.values()), sum(u.wakeups for u in spent.values()))
-    yield f"  {_per_call(total, calls)}  {who}"
+    yield f"  {_per_call(total, calls)}  {who}, {kernel_s * 1e6:.1f} µs of it in the kernel"
     for thread, used in sorted(spent.items()):
         if used.cpu_s / calls >= 1e-7:
             yield f"    {_per_call(used, calls)}  {thread}"

@@ -16,6 +16,7 @@ __all__ = [
     "Usage",
     "below",
     "end_all",
+    "kernel_s",
     "machine",
     "marked",
     "probe_ms",
@@ -87,6 +88,12 @@ def _cpu_s(pid: int) -> float:
         return time.clock_gettime((~pid << 3) | 2)
     except OSError:  # it ended
         return 0.0
+
+
+def kernel_s(pid: int) -> float:
+    """Processor time that a process has spent in the kernel, to the hundredth of a second."""
+    fields = _read(PROC / str(pid) / "stat").rpartition(")")[2].split()
+    return int(fields[12]) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def _tasks(pid: int) -> dict[int, Path]:

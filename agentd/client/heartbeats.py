@@ -66,12 +66,16 @@ class Heartbeats:
         link = self._daemon.link
         if link is None or link.welcome is None:
             return IDLE_S
+        links = self._links(link)
         rest = IDLE_S
-        for each in self._links(link):
+        for each in links:
             each.calm = True  # first: what is asked from here on rouses the pump
             if each.waiting or each.down is not None or each.pinged is not None:
                 return BEAT_S
             rest = min(rest, each.heard + self._quiet(each, link.welcome) - now)
+        if rest > BEAT_S:
+            for each in links:
+                each.listen()
         return max(BEAT_S, rest)
 
     def _links(self, daemon: Link) -> list[Link]:

@@ -276,6 +276,12 @@ class Link:
             self._lazy -= 1
         return known
 
+    def listen(self) -> None:
+        """Nobody awaits anything: have the pump notice whatever comes, also that it breaks."""
+        with self._lock:
+            if self.down is None and self._readers.leader is None:
+                self._ask_pump()
+
     def _ask_pump(self) -> None:
         if not self._armed:
             self._armed = True
@@ -489,6 +495,7 @@ class Link:
 
     def _break(self, why: str, settled: Calls, *, for_good: bool = False) -> None:
         self.down = LinkDown(why, endpoint=self.endpoint)
+        self._rouse()
         self.stop_attending()
         pending, self._pending = self._pending, {}
         self._lazy = 0

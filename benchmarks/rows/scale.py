@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from benchmarks import crowd
@@ -11,7 +13,7 @@ from benchmarks.contestants import Contestant
 from benchmarks.goals import at_most
 from benchmarks.rows.calls import check, latencies
 from benchmarks.rows.row import Plan, Row, Values, less, more
-from benchmarks.served import START_S, served
+from benchmarks.served import START_S, Served, served
 from benchmarks.stats import percentile
 from benchmarks.system import usage
 
@@ -27,62 +29,76 @@ def p50_us(one: Contestant, agent: Any, plan: Plan) -> float:
     return percentile(latencies(one, agent, plan.of(100, 3000)), 0.5) * 1e6
 
 
-def _median_ms(actions: list[Any]) -> float:
-    took = []
-    for action in actions:
-        began = time.perf_counter()
-        action()
-        took.append(time.perf_counter() - began)
-    return percentile(took, 0.5) * 1e3
-
-
 def _agents(one: Contestant, plan: Plan) -> Values:
+    """Two daemons in turns, one with few agents, so that both have the same minutes."""
     count = plan.of(200, 10_000, 100_000)
     # More than a daemon hosts unless it is told to: an embedded one is not.
-    with served(f"max_agents = {2 * count + 1000}\n") as daemon:
-        os.environ["AGENTD_ENDPOINT"] = daemon.ipc
-        return _with_many(one, plan, count)
+    with served(f"max_agents = {count + 1000}\n") as large, served("") as small:
+        few = _make(one, small, FEW)
+        began = time.perf_counter()
+        many: list[Any] = []
+        while len(many) < count:
+            many += _make(one, large, min(CHUNK, count - len(many)))
+        made_s = time.perf_counter() - began
+        return {
+            "agents": count,
+            "per_s": count / made_s,
+            **_calls(one, few, many, plan),
+            **_listed(large, many),
+            **_found_and_deleted(one, small, large, plan.of(5, 100)),
+        }
 
 
-def _with_many(one: Contestant, plan: Plan, count: int) -> Values:
+def _make(one: Contestant, daemon: Served, count: int) -> list[Any]:
+    os.environ["AGENTD_ENDPOINT"] = daemon.ipc
+    return one.create(count)
+
+
+def _calls(one: Contestant, few: list[Any], many: list[Any], plan: Plan) -> Values:
+    took = {"few": 0.0, "many": 0.0}
+    for agents in (many, many[len(many) // 2 :]):
+        took["few"] += p50_us(one, few[0], plan)
+        took["many"] += p50_us(one, agents[0], plan)
+    check(one.call(many[-1], "add", 1) == 1, "one of many agents")
+    return {"p50_ratio": took["many"] / took["few"]}
+
+
+def _listed(daemon: Served, agents: list[Any]) -> Values:
     import agentd
 
-    daemon = agentd.connect()
-    samples = plan.of(5, 50)
-    agents = one.create(FEW + samples)
-
-    def find_and_delete() -> tuple[float, float]:
-        some = [agentd.handle(agents.pop()) for _ in range(samples)]
-        ids = [handle.id for handle in some]
-        return (
-            _median_ms([lambda i=i: daemon.inspect(i) for i in ids]),
-            _median_ms([handle.delete for handle in some]),
-        )
-
-    find_few, delete_few = find_and_delete()
-    few = p50_us(one, agents[0], plan)
+    client = agentd.connect(daemon.ipc)
     began = time.perf_counter()
-    while len(agents) < count + samples:
-        agents += one.create(min(CHUNK, count + samples - len(agents)))
-    made_s = time.perf_counter() - began
-    find_many, delete_many = find_and_delete()
-    began = time.perf_counter()
-    listed = daemon.agents()
-    list_s = time.perf_counter() - began
+    listed = client.agents()
+    took = time.perf_counter() - began
     check(len(listed) == len(agents), "the list of agents")
-    middle = agents[len(agents) // 2]
-    few_again, many = p50_us(one, agents[0], plan), p50_us(one, middle, plan)
-    check(one.call(middle, "add", 1) == 1, "one of many agents")
+    return {"list_us_each": took / len(listed) * 1e6}
+
+
+def _found_and_deleted(one: Contestant, small: Served, large: Served, samples: int) -> Values:
+    import agentd
+
+    found: dict[str, list[float]] = {small.ipc: [], large.ipc: []}
+    deleted: dict[str, list[float]] = {small.ipc: [], large.ipc: []}
+    for _ in range(samples):
+        for daemon in (small, large):
+            handle = agentd.handle(*_make(one, daemon, 1))
+            client = agentd.connect(daemon.ipc)
+            found[daemon.ipc].append(_seconds(partial(client.inspect, handle.id)))
+            deleted[daemon.ipc].append(_seconds(handle.delete))
+    few_find, find = (percentile(found[daemon.ipc], 0.5) for daemon in (small, large))
+    few_delete, delete = (percentile(deleted[daemon.ipc], 0.5) for daemon in (small, large))
     return {
-        "agents": count,
-        "per_s": count / made_s,
-        "p50_ratio": (few_again + many) / 2 / few,
-        "list_us_each": list_s / len(listed) * 1e6,
-        "find_ratio": find_many / find_few,
-        "delete_ratio": delete_many / delete_few,
-        "find_ms": find_many,
-        "delete_ms": delete_many,
+        "find_ms": find * 1e3,
+        "find_ratio": find / few_find,
+        "delete_ms": delete * 1e3,
+        "delete_ratio": delete / few_delete,
     }
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
 
 
 AGENTS = Row(

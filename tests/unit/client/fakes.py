@@ -158,10 +158,11 @@ class World:
         self.daemon = self.peer("daemon")
         self.worker = self.daemon.place = self.peer("worker")
         self.roused = []
+        self.armed = []
         self.runtime = SimpleNamespace(
             context=None,
             pump=SimpleNamespace(
-                arm=lambda _link: None,
+                arm=lambda link: self.armed.append(link),
                 watch=lambda _link: None,
                 rouse=lambda: self.roused.append(self.clock.now),
             ),

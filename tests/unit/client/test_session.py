@@ -625,6 +625,26 @@ def test_who_asks_for_something_rouses_the_pump_once(world, submit):
     assert len(world.roused) == first
 
 
+def test_a_connection_that_breaks_while_nothing_is_awaited_is_noticed(world, submit):
+    """Its shared memory goes, and the daemon is looked for: at once, not with the next ping."""
+    session = world.session()
+    submit(session)
+    read(session, world)
+    answer(world.worker)
+    read(session, world)
+    world.armed.clear()
+    world.beats(session, 1)
+    links = [session.daemon.link, *session.workers.links.values()]
+    assert set(world.armed) == set(links), "the pump reads them, should anything come"
+
+    for link in links:
+        world.roused.clear()
+        link._port.break_off()
+        link.pump()
+        assert link.down is not None
+        assert world.roused
+
+
 @pytest.mark.parametrize("late", [True, False])
 def test_a_rest_is_no_pause_but_what_comes_after_it_may_be(world, late):
     """Who was stopped (ctrl-Z) has heard nobody meanwhile, and that was not their fault."""
