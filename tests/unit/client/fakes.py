@@ -162,7 +162,7 @@ class World:
         self.runtime = SimpleNamespace(
             context=None,
             pump=SimpleNamespace(
-                arm=lambda link: self.armed.append(link),
+                arm=self.armed.append,
                 watch=lambda _link: None,
                 rouse=lambda: self.roused.append(self.clock.now),
             ),
