@@ -3,6 +3,7 @@
 Counted, not timed: each of those takes as long as a message takes.
 """
 
+import math
 import socket
 import time
 
@@ -10,7 +11,7 @@ import pytest
 import zmq
 
 from agentd.transport.counted import Counted
-from agentd.transport.debts import CREDIT
+from agentd.transport.debts import CREDIT, Debts
 from agentd.transport.front import TURN, FrontPort, front_socket
 from agentd.transport.local import listen
 from agentd.transport.localrouter import MOST_FAULTS, NEWCOMERS, UNREAD, LocalRouter
@@ -140,12 +141,14 @@ def charged(front, route):
 
 
 def test_who_owes_rests_while_the_others_are_served(front, connect):
+    front._debts = Debts(lambda: 1.0)  # nothing is paid back by time
     flooder, polite = connect(), connect()
     for _ in range(FLOOD):
         flooder.send(b"flood")
     came, _more = front.receive(BATCH)
     charged(front, came[0][0].route)
     assert front.rest_s() == 0.0  # it looks for others first
+    front._rest_until = math.inf  # and then rests, for as long as this takes
     served = []
     for number in range(10):
         polite.send(b"polite %d" % number)
