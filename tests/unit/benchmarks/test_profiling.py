@@ -28,5 +28,16 @@ def test_the_report_is_in_microseconds_a_call_the_dearest_first():
     assert any(line.split() == ["50.0", "100.0%", "main", "(benchmarks/busy.py)"] for line in told)
 
 
+def test_the_report_tells_it_by_file_too():
+    told = list(report("client", costs([*STACKS, "a (/x/agentd/ids.py:1) 100"]), us_per_call=50.0))
+    files = told[told.index("  by file:") + 1 : told.index("  the most with callees:")]
+    assert [line.split() for line in files] == [
+        ["25.0", "50.0%", "agentd/ids.py"],
+        ["15.0", "30.0%", "zmq/sugar/socket.py"],
+        ["7.5", "15.0%", "agentd/client/calling.py"],
+        ["2.5", "5.0%", "benchmarks/busy.py"],
+    ]
+
+
 def test_no_samples_no_table():
     assert len(list(report("client", costs([]), us_per_call=1.0))) == 1

@@ -3,7 +3,16 @@ import sys
 import threading
 import time
 
-from benchmarks.system import Snapshot, Usage, below, machine, pss_kib, threads, usage
+from benchmarks.system import (
+    Snapshot,
+    Usage,
+    below,
+    kernel_s,
+    machine,
+    pss_kib,
+    threads,
+    usage,
+)
 
 
 def test_this_process_has_memory_time_and_threads():
@@ -16,6 +25,15 @@ def test_this_process_has_memory_time_and_threads():
 def test_a_process_that_is_gone_has_nothing():
     gone = 2**22 + 1  # above the kernel's limit
     assert (pss_kib([gone]), usage([gone]), below(gone)) == (0, Snapshot(0.0, {}), [])
+    assert kernel_s(gone) == 0.0
+
+
+def test_what_was_spent_in_the_kernel_is_part_of_it():
+    before, began = kernel_s(os.getpid()), time.process_time()
+    while time.process_time() < began + 0.2:
+        os.urandom(1 << 20)  # the kernel makes them
+    after = kernel_s(os.getpid())
+    assert 0.05 < after - before <= time.process_time() - began + 0.02
 
 
 def test_usage_is_what_was_added():
