@@ -135,6 +135,8 @@ class Vigil:
         state, used = self._activity(worker)
         if state == "R" or used - asked.used >= WORKING * passed:
             return "busy"
+        if worker.channel is not None and self._loop.is_behind(worker.channel):
+            return "busy"  # it may have answered: it is we who are late
         return ConnectionLost(
             f"worker {worker.id} hangs: it neither answers nor works; whether its calls ran is "
             "not known"

@@ -7,7 +7,7 @@ keep a single call of somebody else waiting behind all of them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Any, Generic, TypeVar
 
 __all__ = ["Lines", "by_route"]
@@ -50,6 +50,12 @@ class Lines(Generic[T]):
             line = last.lines[whose] = deque()
             last.order.append(whose)
         line.append(item)
+
+    def __iter__(self) -> Iterator[T]:
+        """All that wait, in no order."""
+        for each in self._rounds:
+            for line in each.lines.values():
+                yield from line
 
     def take(self) -> T:
         """The next one; ``IndexError`` if there is none."""

@@ -302,6 +302,13 @@ class Loop:
         """How many messages have come and wait."""
         return len(self._inbox) + self._lines.count
 
+    def is_behind(self, port: AnyPort) -> bool:
+        """Whether something may have come by that port that was not delivered yet."""
+        if port.fd in self._hot:
+            return True
+        served = self._ports.get(port.fd)
+        return any(each[0] is served for each in itertools.chain(self._inbox, self._lines))
+
     def _go_on(self, fd: int, rest_s: float) -> None:
         """More is waiting at a port: have it in the next turn, or after a rest."""
         before = self._resting.pop(fd, None)

@@ -27,6 +27,10 @@ class FakeLoop:
         self.watched: dict[int, Any] = {}
         self.served: list[Any] = []
         self.sent: list[tuple[Any, list[Any]]] = []
+        self.behind: list[Any] = []
+
+    def is_behind(self, port: Any) -> bool:
+        return port in self.behind
 
     def clock(self) -> float:
         return self.now

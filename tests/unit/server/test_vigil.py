@@ -105,6 +105,17 @@ def test_a_silent_worker_with_relayed_calls_is_told_within_three_heartbeats(watc
     assert "hangs" in str(error)
 
 
+def test_a_worker_is_not_silent_whose_words_have_come_and_were_not_read_yet(watched):
+    watched.relayed = True
+    watched.loop.behind.append(watched.worker.channel)
+    watched.vigil.look_after()
+    watched.loop.pass_time(10.0)
+    assert watched.silent == []
+    watched.loop.behind.clear()
+    watched.loop.pass_time(3.0)
+    assert watched.silent
+
+
 def test_the_looking_ends_with_the_relayed_calls(watched):
     watched.relayed = True
     watched.vigil.look_after()

@@ -51,6 +51,7 @@ def test_all_are_taken_each_line_in_order_and_nobody_passes_what_is_nobodys(step
             put.append((step, number))
             lines.put(step, (step, number))
         assert lines.count == len(put) - len(out)
+        assert sorted(n for _who, n in lines) == sorted({n for _, n in put} - {n for _, n in out})
     out += taken(lines)
     assert sorted(out, key=lambda each: each[1]) == put
     for whose in ("a", "b", "c"):

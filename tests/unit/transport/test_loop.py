@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from agentd.transport import local
+from agentd.transport.lines import by_route
 from agentd.transport.localport import LocalPort
 from agentd.transport.loop import Loop
 from tests.clocks import Clock
@@ -214,3 +215,27 @@ def test_it_looks_for_nothing_while_there_is_something_to_do(loop):
     loop.lookout = noticing = Noticing()
     turn(loop)
     assert noticing.found == []
+
+
+@pytest.mark.parametrize("whose", [None, by_route])
+def test_it_is_known_of_whom_something_waits_to_be_delivered(loop, clock, whose):
+    port, peer, other, another = (LocalPort(end) for _ in range(2) for end in local.pair())
+    seen = []
+
+    def deliver(frames):
+        seen.append((bytes(frames[1]), loop.is_behind(port), loop.is_behind(other)))
+        clock.now += 1.0  # long enough for this turn to end
+
+    loop.serve(port, deliver, whose)
+    loop.serve(other, lambda _frames: None)
+    turn(loop)
+    assert not loop.is_behind(port)
+    for number in range(3):
+        peer.send([b"", b"%d" % number])
+    while len(seen) < 3:
+        turn(loop)
+    assert [behind for _text, behind, _other in seen] == [True, True, False]
+    assert not any(behind for _text, _behind, behind in seen)
+    assert not loop.is_behind(port)
+    for each in (port, peer, other, another):
+        each.close()
