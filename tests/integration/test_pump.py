@@ -1,11 +1,11 @@
 """The pump's clock: how often it calls, and who may have it call sooner."""
 
 import threading
-import time
 
 import pytest
 
 from agentd.client.pump import BEAT_S, Pump
+from tests.integration.conftest import wait_until
 
 LONG_S = 20.0
 
@@ -35,8 +35,7 @@ def pump():
 def test_it_rests_until_it_is_roused_and_then_calls_soon(pump):
     one = pump(lambda: 3600.0)
     assert one.ticked.acquire(timeout=LONG_S)
-    while not one._resting:
-        time.sleep(0.001)
+    wait_until(lambda: one._resting, "it to rest")
     assert not one.ticked.acquire(timeout=2 * BEAT_S)
     one.rouse()
     assert one.ticked.acquire(timeout=LONG_S)
