@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,8 @@ __all__ = ["dial_daemon", "dial_worker"]
 
 LOOK_S = 0.25
 """How often somebody who waits for a connection looks whether there is still a listener."""
-AGAIN_S = 0.02
-"""Before another try."""
+AGAIN_S = 0.01
+"""Before another try, at most: by chance, so as not to come always when the door is shut."""
 
 
 def dial_daemon(runtime: Runtime, endpoint: str, timeout: float) -> DealerPort | LocalPort:
@@ -50,19 +51,27 @@ def dial_daemon(runtime: Runtime, endpoint: str, timeout: float) -> DealerPort |
                 continue
             if not port.was_taken:  # more wait to be accepted than may
                 port.close()
-                time.sleep(AGAIN_S)
+                time.sleep(random.uniform(0, AGAIN_S))  # noqa: S311 - only to differ
                 port = DealerPort(runtime.context, endpoint)
                 continue
         port.close()
         if broke and port.was_taken:
             raise LinkDown(f"the connection to {endpoint} broke", endpoint=endpoint)
         if listening:
-            raise no_answer(endpoint)
+            raise _crowded(endpoint) if broke else no_answer(endpoint)
         raise DaemonNotFound(
             f"nobody answers at {endpoint}; is the daemon running? Start one with: agentd serve",
             endpoint=endpoint,
         )
     return port
+
+
+def _crowded(endpoint: str) -> DaemonNotFound:
+    return DaemonNotFound(
+        f"so many wait to be let in by {endpoint} that there is no room for one more; try again in "
+        "a moment",
+        endpoint=endpoint,
+    )
 
 
 def dial_worker(address: str, timeout: float) -> LocalPort:

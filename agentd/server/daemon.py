@@ -265,8 +265,7 @@ class Daemon:
             self._connections.follow(front)
             return
         number = len(self._fronts.ports) - 1
-        if front.kind == "tcp":
-            self._restraint.follow(number, front)
+        self._restraint.follow(number, front)
         self.loop.serve(self._connections.watch(front), partial(self._connections.events, number))
 
     def _limited(self) -> Connections:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from agentd.transport.acceptance import Acceptance
 from agentd.transport.counted import Counted
 from agentd.transport.filters import drop_all, drop_newcomers, drop_nothing
 from agentd.transport.origin import Origin, is_later, is_own, mark_of
@@ -105,6 +106,8 @@ class Connections:
         self._told_at: float | None = None
         self._listeners: dict[int, int] = {}
         """By socket: the descriptor by which it listens, where libzmq told it."""
+        self._acceptance: dict[int, Acceptance | None] = {}
+        """By socket; of those where somebody was to wait. ``None``: it cannot be done there."""
         self.on_lost: Callable[[Connection], None] = lambda _connection: None
         self.on_wasted: Callable[[int], None] = lambda _front: None
         """Called with the number of its socket of each one by which no message had come."""
@@ -292,6 +295,22 @@ class Connections:
                 return False
             return drop_newcomers(found, halvings) if halvings else drop_nothing(found)
 
+    def rest(self, front: int, *, rests: bool) -> bool:
+        """Have nobody accepted by a socket within the host, or everybody again.
+
+        Whether it could be done.
+        """
+        listener = self._listeners.get(front, -1)
+        with _borrowed(listener) as found:
+            if found is None or found.family != socket.AF_UNIX or not self._is_ours(found):
+                return False
+            if front not in self._acceptance:
+                self._acceptance[front] = Acceptance.of(listener)
+            acceptance = self._acceptance[front]
+            if acceptance is None:
+                return False
+            return acceptance.pause() if rests else acceptance.resume()
+
     def received(self, connection: Connection) -> int:
         """Bytes that have come by it over TCP; 0 for others, of which nobody keeps count."""
         return _received(connection.fd)
@@ -330,6 +349,7 @@ class Connections:
 
     def close(self) -> None:
         """Before the watched sockets are closed."""
+        self._listeners.clear()
         for front, monitor in filter(None, self._monitors):
             with front.lock:
                 if not front.closed:  # that of TCP is closed as soon as its door is not kept

@@ -27,8 +27,10 @@ CROWD: Final = 1_000
 class Debts:
     """What each peer owes."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], paid_back: float = PAID_BACK) -> None:
+        """``paid_back``: in a second."""
         self._clock = clock
+        self._paid_back = paid_back
         self._owed: dict[Hashable, tuple[float, float]] = {}
         """How much, and when that was so."""
 
@@ -50,6 +52,5 @@ class Debts:
         """It has gone."""
         self._owed.pop(peer, None)
 
-    @staticmethod
-    def _left(owed: tuple[float, float], now: float) -> float:
-        return max(0.0, owed[0] - (now - owed[1]) * PAID_BACK)
+    def _left(self, owed: tuple[float, float], now: float) -> float:
+        return max(0.0, owed[0] - (now - owed[1]) * self._paid_back)

@@ -26,6 +26,11 @@ __all__ = ["RECEIVE_HWM", "FrontPort", "front_socket"]
 RECEIVE_HWM: Final = 64
 """Messages of one client that wait here to be read; the others wait on its side."""
 
+WAITING: Final = 64
+"""Connections within the host that wait to be accepted; more are told so, and try again. They are
+accepted in the order of their coming, and slowly where too many come to nothing: with 4,096 no
+client had the patience."""
+
 TURN: Final = 64
 """Messages taken in a turn: many clients together hold up each other no longer than that."""
 MOST_HELD: Final = 64
@@ -40,6 +45,7 @@ def front_socket(context: zmq.Context[Any], *, max_frame: int, handshake_s: floa
     socket.setsockopt(zmq.MAXMSGSIZE, max_frame)
     socket.setsockopt(zmq.HANDSHAKE_IVL, max(1, int(handshake_s * 1000)))
     socket.setsockopt(zmq.RCVHWM, RECEIVE_HWM)
+    socket.setsockopt(zmq.BACKLOG, WAITING)
     return socket
 
 

@@ -1,8 +1,8 @@
-"""What holds back clients over TCP, of whom libzmq takes whatever they send.
+"""What holds back clients of whom libzmq takes whatever comes.
 
-Who sends far more than is read, or owes, is held up, and at worst disconnected; where connections
-come to nothing by the hundred not all are let in. Bundled, as a daemon's doors and a worker's need
-all of it.
+Where connections come to nothing by the hundred not all are let in. Who sends far more over TCP
+than is read, or owes, is held up, and at worst disconnected; within the host libzmq stops reading
+by itself. Bundled, as a daemon's doors and a worker's need all of it.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ class Restraint:
         self._newcomers = Newcomers(loop, connections)
 
     def follow(self, number: int, front: FrontPort) -> None:
-        """Hold back who comes by that socket over TCP, which is the ``number``-th."""
-        self._backlog.follow(number, front)
-        self._brake.follow(number, front)
-        self._newcomers.follow(number)
+        """Hold back who comes by that socket, which is the ``number``-th."""
+        self._newcomers.follow(number, front.kind)
+        if front.kind == "tcp":
+            self._backlog.follow(number, front)
+            self._brake.follow(number, front)
 
     def counted(self) -> Counted:
         """Who was disconnected, and how often others had to wait."""

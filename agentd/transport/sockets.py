@@ -150,7 +150,6 @@ def router(context: zmq.Context[Any]) -> Any:
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 0)
-    socket.setsockopt(zmq.BACKLOG, 4096)
     socket.setsockopt(zmq.HANDSHAKE_IVL, 2000)
     return socket
 

@@ -6,6 +6,8 @@ Beside each of them a polite client goes on; `pytest -s` shows how it fared.
 import contextlib
 import resource
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -141,6 +143,8 @@ def all_closed():
             peer.close()
 
 
+PING = "import agentd, sys; agentd.connect(sys.argv[1]).ping()"
+"""A program that is new to the daemon."""
 FILES = 2_600
 FLOOD = 3_500
 
@@ -187,6 +191,29 @@ def test_a_flood_of_connections_up_to_the_limit_of_files(crowded):
     wait_until(lambda: counters(daemon)["connections"] < 10, "them to go")
     assert agent.add() == 2
     assert Victim(to_dist=daemon.endpoint).add() == 1  # a new one is let in
+
+
+def test_where_connections_come_to_nothing_nobody_is_let_in_for_a_while(start):
+    """Who is in does not notice, and who waits gets in."""
+    daemon = start()
+    agent = Victim(to_dist=daemon.endpoint)
+    assert agent.add() == 1
+    made, told = 0, None
+    with beside(daemon, "connections that come to nothing"):
+        until = time.monotonic() + 3.0
+        while told is None or told.poll() is None:
+            try:
+                RawPeer(daemon.endpoint, greet=False).close()
+                made += 1
+            except OSError:  # as many as may wait
+                time.sleep(0.001)
+            if told is None and time.monotonic() > until:
+                fewer = made
+                told = subprocess.Popen([sys.executable, "-c", PING, daemon.endpoint])
+        assert told.returncode == 0
+    assert counters(daemon)["thinned_out"] >= 1
+    assert 200 <= fewer < 5_000
+    assert agent.add() == 2
 
 
 def test_a_setting_bounds_connections(start):

@@ -7,10 +7,11 @@ import pytest
 from agentd.transport.brake import HOLD_S, Brake
 from agentd.transport.connections import Connection
 from agentd.transport.debts import CREDIT, PAID_BACK
-from agentd.transport.newcomers import LOOK_S, MOST_HALVINGS, Newcomers
+from agentd.transport.newcomers import FORGIVEN, LOOK_S, MOST_HALVINGS, REST_S, Newcomers
 from tests.unit.server.fakes import FakeLoop
 
 DOOR = 3
+IPC = 5
 
 
 class Book:
@@ -32,6 +33,11 @@ class Book:
     def thin_out(self, front, halvings):
         assert front == DOOR
         self.asked.append(halvings)
+        return self.able
+
+    def rest(self, front, *, rests):
+        assert front == IPC
+        self.asked.append("rest" if rests else "go on")
         return self.able
 
 
@@ -89,23 +95,24 @@ def test_who_has_gone_is_not_held_up(brake, loop, book, front):
 @pytest.fixture
 def newcomers(loop, book):
     made = Newcomers(loop, book)
-    made.follow(DOOR)
+    made.follow(DOOR, "tcp")
+    made.follow(IPC, "ipc")
     return made
 
 
-def waste(book, count):
+def waste(book, count, door=DOOR):
     for _ in range(int(count)):
-        book.on_wasted(DOOR)
+        book.on_wasted(door)
 
 
-def test_of_a_socket_within_the_host_nobody_is_thinned_out(newcomers, loop, book):
-    for _ in range(1_000):
-        book.on_wasted(DOOR + 1)
+def test_at_a_socket_that_accepts_in_shares_by_itself_nobody_is_held_back(newcomers, loop, book):
+    waste(book, 1_000, DOOR + 1)
     assert book.asked == []
 
 
-def test_some_that_come_to_nothing_are_nobodys_concern(newcomers, loop, book):
-    waste(book, CREDIT)
+@pytest.mark.parametrize("door", [DOOR, IPC])
+def test_some_that_come_to_nothing_are_nobodys_concern(newcomers, loop, book, door):
+    waste(book, CREDIT, door)
     assert book.asked == []
     assert loop.timers == []
 
@@ -137,3 +144,41 @@ def test_where_the_kernel_cannot_nothing_is_tried_again_and_again(newcomers, loo
     assert book.asked == [1]
     assert loop.timers == []
     assert newcomers.thinned_out == 0
+
+
+def test_within_the_host_nobody_is_accepted_until_the_debt_is_paid_back(newcomers, loop, book):
+    waste(book, CREDIT + 20, IPC)  # more may be told of when it rests
+    assert book.asked == ["rest"]
+    loop.pass_time(19 / FORGIVEN)
+    assert book.asked == ["rest"]
+    loop.pass_time(1 / FORGIVEN + REST_S)
+    assert book.asked == ["rest", "go on"]
+    assert newcomers.thinned_out == 1
+    assert loop.timers == []
+
+
+def test_within_the_host_who_goes_on_is_made_to_wait_again_and_told_of_seldom(
+    newcomers, loop, book, caplog
+):
+    waste(book, CREDIT, IPC)
+    for _ in range(5):
+        waste(book, 60, IPC)
+        loop.pass_time(60 / FORGIVEN + REST_S)
+    assert book.asked == ["rest", "go on"] * 5
+    assert newcomers.thinned_out == 5
+    assert caplog.text.count("come to nothing") == 1
+
+
+def test_a_socket_that_rests_and_cannot_be_reached_for_a_moment_is_tried_again(
+    newcomers, loop, book
+):
+    """There may be no descriptor left just then: it must not rest for ever."""
+    waste(book, CREDIT + 1, IPC)
+    book.able = False
+    for _ in range(3):
+        loop.pass_time(REST_S)
+    book.able = True
+    loop.pass_time(REST_S)
+    assert book.asked[0] == "rest"
+    assert set(book.asked[1:]) == {"go on"}
+    assert loop.timers == []
