@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import cProfile
 import json
 import os
@@ -10,12 +11,14 @@ import pstats
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from benchmarks.contestants import Agentd
-from benchmarks.rows.calls import WINDOW, timed_calls
+from benchmarks.crowd import Processes
+from benchmarks.rows.calls import WINDOW, Clients, timed_calls
 from benchmarks.rows.payload import KIB, MIB
+from benchmarks.system import usage
 
 __all__ = ["WORK", "run"]
 
@@ -95,6 +98,16 @@ def _naps(one: Agentd, _agent: Any, seconds: float) -> int:
     return count
 
 
+def _cpu(one: Agentd, _agent: Any, seconds: float) -> int:
+    agents = one.create(4)
+    calls = [(agent, "burn", (1_000_000,)) for agent in agents]
+    ends, count = time.perf_counter() + seconds, 0
+    while time.perf_counter() < ends:
+        count += len(list(one.call_many(calls, len(calls))))
+    one.delete(agents)
+    return count
+
+
 def _delete(one: Agentd, _agent: Any, seconds: float) -> int:
     ends, count = time.perf_counter() + seconds, 0
     while time.perf_counter() < ends:
@@ -113,33 +126,66 @@ WORK: dict[str, Work] = {
     "array": _echoes(_array),
     "naps": _naps,
     "delete": _delete,
+    "clients": _pipelined,
+    "cpu": _cpu,
+    "processes": _blocking,
 }
 """What can be profiled: by the names of the rows, or of a figure of theirs."""
+ON_ALL_WORKERS = ("clients", "cpu", "processes")
+
+
+@contextlib.contextmanager
+def _company(row: str, one: Agentd, seconds: float) -> Iterator[Clients | Processes | None]:
+    """The other client processes of that row."""
+    if row == "clients":
+        with Clients(one, one.spread(3), seconds) as others:
+            yield others
+    elif row == "processes":
+        with Processes(one.spread(8), 1000) as others:
+            yield others
+    else:
+        yield None
+
+
+def _pids(row: str, agent: Any) -> dict[str, int]:
+    import agentd
+
+    info, worker = agentd.connect().info(), agent.pid()
+    pids = {"client": os.getpid(), "worker": worker}
+    if row in ON_ALL_WORKERS:
+        others = (each["pid"] for each in info["workers"] if each["pid"] != worker)
+        pids |= {f"worker {number}": pid for number, pid in enumerate(others, 2)}
+    return {**pids, "daemon": int(info["pid"])}
 
 
 def run(row: str, seconds: float, *, trace: bool = False) -> None:
     """Tell ``{"client", "worker", "daemon"}`` (process ids), wait for a line, work, tell counts.
 
+    Of its own calls and of all, and how many cores other client processes used meanwhile.
     ``trace``: by cProfile, whose table follows.
     """
-    import agentd
-
     one = Agentd()
     one.start()
     [agent] = one.create(1)
     WORK[row](one, agent, min(1.0, seconds))
-    daemon = int(agentd.connect().info()["pid"])
-    print(json.dumps({"client": os.getpid(), "worker": agent.pid(), "daemon": daemon}), flush=True)
-    sys.stdin.readline()
-    tracer = cProfile.Profile()
-    if trace:
-        tracer.enable()
-    began = time.perf_counter()
-    count = WORK[row](one, agent, seconds)
-    took = time.perf_counter() - began
-    tracer.disable()
-    print(json.dumps({"calls": count, "seconds": took}), flush=True)
-    if trace:
-        pstats.Stats(tracer).sort_stats("tottime").print_stats(40)
-    sys.stdin.readline()  # threads are looked at before they end
+    with _company(row, one, seconds) as company:
+        print(json.dumps(_pids(row, agent)), flush=True)
+        sys.stdin.readline()
+        tracer = cProfile.Profile()
+        if trace:
+            tracer.enable()
+        others = [] if company is None else company.pids
+        before, began = usage(others), time.perf_counter()
+        if isinstance(company, Clients):
+            company.go()
+        count = WORK[row](one, agent, seconds)
+        took = time.perf_counter() - began
+        beside = usage(others).since(before).cpu_s / took
+        tracer.disable()
+        theirs = company.per_s() * seconds if isinstance(company, Clients) else 0
+        told = {"own": count, "calls": count + int(theirs), "seconds": took, "beside": beside}
+        print(json.dumps(told), flush=True)
+        if trace:
+            pstats.Stats(tracer).sort_stats("tottime").print_stats(40)
+        sys.stdin.readline()  # threads are looked at before they end
     one.stop()

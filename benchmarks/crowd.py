@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from benchmarks.child import command
 from benchmarks.rows.calls import check
+from benchmarks.system import below
 
 __all__ = ["CALLS", "Connections", "Processes", "crowd"]
 
@@ -120,6 +121,11 @@ class Processes:
             command("crowd", job), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.joined_s = self._seconds()
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes."""
+        return below(self._process.pid)
 
     def _seconds(self) -> float:
         assert self._process.stdout is not None

@@ -25,6 +25,7 @@ def main(kind: str, job: str) -> None:
         "overload": _overload,
         "harm": _harm,
         "burn": _burn,
+        "compute": _compute,
     }
     jobs[kind](**json.loads(job))
 
@@ -82,6 +83,12 @@ def _harm(kind: str, target: dict[str, Any]) -> None:
     from benchmarks.hostile import peer
 
     peer.harm(kind, target)
+
+
+def _compute(loops: int) -> None:
+    from benchmarks.rows import parallel
+
+    parallel.compute(loops)
 
 
 def _burn(share: float) -> None:

@@ -112,22 +112,24 @@ def profile(row: str, seconds: float, sampler: str | None) -> Iterator[str]:
         before = {who: threads(pid) for who, pid in pids.items()}
         in_kernel = {who: kernel_s(pid) for who, pid in pids.items()}
         found = busy.work()
-        calls = found["calls"]
+        calls = {who: found["own" if who == "client" else "calls"] for who in pids}
         spent = {who: _spent(before[who], threads(pid)) for who, pid in pids.items()}
         yield (
-            f"{row}: {calls:,} calls in {found['seconds']:.1f} s, "
-            f"{found['seconds'] / calls * 1e6:.1f} µs each (being watched)"
+            f"{row}: {found['calls']:,} calls in {found['seconds']:.1f} s, "
+            f"{found['seconds'] / found['calls'] * 1e6:.1f} µs each (being watched)"
         )
+        if found["beside"]:
+            yield f"  {found['beside']:7.2f} processors used by other client processes"
         for who, pid in pids.items():
-            kernel = (kernel_s(pid) - in_kernel[who]) / calls
-            yield from _threads(who, spent[who], calls, kernel)
+            kernel = (kernel_s(pid) - in_kernel[who]) / calls[who]
+            yield from _threads(who, spent[who], calls[who], kernel)
         for who, spy in spies.items():
             spy.wait()
             file = Path(out) / who
             stacks = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
             python = sum(used.cpu_s for t, used in spent[who].items() if not t.startswith("ZMQ"))
             yield ""
-            yield from report(f"{who}, Python threads", costs(stacks), python / calls * 1e6)
+            yield from report(f"{who}, Python threads", costs(stacks), python / calls[who] * 1e6)
 
 
 def _spent(before: dict[str, Usage], after: dict[str, Usage]) -> dict[str, Usage]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 from benchmarks.child import command
 from benchmarks.contestants import Call, Contestant
@@ -18,7 +18,7 @@ from benchmarks.rows.row import Plan, Row, Values, less, more
 from benchmarks.stats import percentile
 from benchmarks.system import Snapshot, usage
 
-__all__ = ["AIO", "BLOCKING", "CLIENTS", "PIPELINED", "client"]
+__all__ = ["AIO", "BLOCKING", "CLIENTS", "PIPELINED", "Clients", "client"]
 
 WINDOW = 256
 
@@ -156,29 +156,54 @@ def client(one: Contestant, address: list[Any], seconds: float) -> None:
     print(rate(one, agent, seconds), flush=True)
 
 
+class Clients:
+    """Client processes, each with an agent of its own, that wait to be let go all at once."""
+
+    def __init__(self, one: Contestant, addresses: list[list[Any]], seconds: float) -> None:
+        self._processes = [
+            subprocess.Popen(
+                command("client", {"contestant": one.name, "address": address, "seconds": seconds}),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for address in addresses
+        ]
+
+    def __enter__(self) -> Self:
+        for process in self._processes:
+            assert process.stdout is not None
+            check(process.stdout.readline() == "READY\n", "a client process did not start")
+        return self
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes."""
+        return [process.pid for process in self._processes]
+
+    def go(self) -> None:
+        """Let them call."""
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+
+    def per_s(self) -> float:
+        """Calls a second of all of them, once they are done."""
+        return sum(
+            float(process.stdout.readline()) for process in self._processes if process.stdout
+        )
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.communicate()
+
+
 def together(one: Contestant, addresses: list[list[Any]], seconds: float) -> float:
     """Calls a second of that many client processes, all at the same time."""
-    processes = []
-    try:
-        for address in addresses:
-            job = {"contestant": one.name, "address": address, "seconds": seconds}
-            processes.append(
-                subprocess.Popen(
-                    command("client", job), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-                )
-            )
-        pipes = [(process.stdin, process.stdout) for process in processes]
-        for _stdin, stdout in pipes:
-            assert stdout is not None
-            check(stdout.readline() == "READY\n", "a client process did not start")
-        for stdin, _stdout in pipes:
-            assert stdin is not None
-            stdin.write("\n")
-            stdin.flush()
-        return sum(float(stdout.readline()) for _stdin, stdout in pipes if stdout is not None)
-    finally:
-        for process in processes:
-            process.communicate()
+    with Clients(one, addresses, seconds) as clients:
+        clients.go()
+        return clients.per_s()
 
 
 def _clients(one: Contestant, plan: Plan) -> Values:
