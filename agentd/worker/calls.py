@@ -74,7 +74,6 @@ class OpenCall:
         flags = hosted.flags(call.name) if call.op in ("method", "stream") else 0
         self.readonly = bool(flags & READONLY)
         self.on_loop = bool(flags & COROUTINE) and call.op == "method"
-        self.quick = call.op == "method" and hosted.pace.is_quick(call.name)
         self.ended = False
         self.handed_on = False
         """Its value goes to others; its caller fetches it if he asks for it."""
@@ -91,6 +90,11 @@ class OpenCall:
             _nobody if self.readonly else hosted.waits,
             hosted.code,
         )
+
+    @property
+    def quick(self) -> bool:
+        """As far as can be known by now: its method may have proven so while it waited."""
+        return self.call.op == "method" and self.hosted.pace.is_quick(self.call.name)
 
     @property
     def answered(self) -> bool:

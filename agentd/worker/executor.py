@@ -34,15 +34,22 @@ class Executor:
         """Quick tasks; taken by the thread that collects them only."""
         self.on_start: Callable[[], object] = lambda: None
         """Called before another thread gets a task: that may keep Python's lock for long."""
+        self.hand_over: Callable[[Callable[[], None]], None] = self.start
+        """Called with each quick task that another thread submits than the one that collects."""
 
     def submit(self, task: Callable[[], None], *, quick: bool = False) -> None:
         """Run ``task``; it must not raise. From any thread. ``quick``: it may be collected."""
-        if quick and threading.get_ident() == self._collector:
+        if not quick:
+            self.start(task)
+        elif threading.get_ident() != self._collector:
+            self.hand_over(task)
+        else:
             with self._lock:
-                if threading.get_ident() == self._collector:
+                collects = threading.get_ident() == self._collector
+                if collects:
                     self.collected.append(task)
-                    return
-        self.start(task)
+            if not collects:
+                self.start(task)
 
     def collect(self) -> None:
         """Collect the quick tasks that this thread submits, from now on."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from agentd.transport.localrouter import LocalRouter
@@ -33,6 +34,14 @@ BULK_S: Final = 0.002
 """The same for a peer of which many calls have been read: it has enough to wait for, and each time
 it is woken costs both sides more than the calls do."""
 
+ROW_S: Final = 0.0003
+"""For so long calls that had waited for their turns are run one after the other, until it is looked
+what else has come."""
+
+
+def _go_on() -> None:
+    """The loop does not wait for something to come."""
+
 
 class Leading:
     """Runs the loop of a worker, on threads of its executor."""
@@ -43,6 +52,7 @@ class Leading:
         self._front = front
         # What was held back would wait for that task, and so would who is told that it is accepted.
         executor.on_start = front.let_go
+        executor.hand_over = self._hand_over
         self._lock = threading.Lock()  # protects who leads
         self._leader = 0
         self._busy = False  # the leader runs a task
@@ -60,6 +70,10 @@ class Leading:
         threading.Thread(target=self._watch, name="agentd-watch", daemon=True).start()
         self._executor.start(self._lead)
         self._over.wait()
+
+    def _hand_over(self, task: Callable[[], None]) -> None:
+        """A quick task that another thread came to: whoever leads runs it."""
+        self._loop.call_soon(partial(self._executor.submit, task, quick=True))
 
     def gives_way(self) -> None:
         """The running task begins to wait for something that may take the loop to come."""
@@ -83,13 +97,22 @@ class Leading:
 
     def _after(self) -> bool:
         """A message has been delivered: run what is quick; whether this thread still leads."""
+        until = 0.0
         while tasks := self._executor.collected:
-            if not self._run(tasks.popleft()):
+            if not self._run(tasks.popleft(), more=until > 0.0):
                 return False
+            if not self._executor.collected:
+                break
+            now = time.monotonic()
+            until = until or now + ROW_S
+            if now >= until:
+                self._loop.call_soon(_go_on)
+                break
         return True
 
-    def _run(self, task: Callable[[], None]) -> bool:
-        if not self._held and self._loop.backlog:
+    def _run(self, task: Callable[[], None], *, more: bool) -> bool:
+        """``more``: it is not the only one."""
+        if not self._held and (more or self._loop.backlog):
             self._front.hold_back()
             self._held = time.monotonic()
         self._tasks += 1

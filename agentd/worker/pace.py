@@ -15,11 +15,12 @@ LONGEST_PROOF: Final = 4096
 """After each call that took long twice as many as the last time, up to this."""
 FORGIVEN: Final = 10_000
 """After so many quick calls in a row it is as if there had been none that took long."""
-HICCUP_S: Final = 0.005
-"""What took no longer, once in a while, may have been the machine's doing: the thread had to wait
-for a processor. Schedulers let others have one for 3 to 4 ms."""
-RARE: Final = 256
-"""Once in so many calls is once in a while: the others then lose 20 us a call to it, on average."""
+LOST_S: Final = 0.00002
+"""What took long once in a while may have been the machine's doing: the thread had to wait for a
+processor, which schedulers let others have for 3 to 4 ms each. It changes nothing while the others
+lose no more than this to it, a call, on average."""
+HICCUP_S: Final = 0.02
+"""And no hiccup takes longer: by then another thread leads (see ``leading``)."""
 _NONE: Final[dict[str, int]] = {}
 
 
@@ -51,7 +52,7 @@ class Pace:
     def note(self, name: str, seconds: float) -> None:
         """A call of it took so long."""
         if seconds > QUICK_S:
-            if seconds <= HICCUP_S and self._still(name) <= -RARE:
+            if seconds <= min(HICCUP_S, -self._still(name) * LOST_S):
                 self._needed[name] = 0
                 if name in self._proof:
                     fewer = max(PROOF, self._proof[name] // 2)

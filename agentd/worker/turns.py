@@ -46,10 +46,12 @@ class Item(Protocol):
     readonly: bool
     on_loop: bool
     """It runs as a task of the event loop, not on a thread."""
-    quick: bool
-    """It takes less time, as far as can be known, than handing it to another thread."""
     ended: bool
     """It is about to leave its turn: whoever has its answer and calls again finds no busy agent."""
+
+    @property
+    def quick(self) -> bool:
+        """It takes less time, as far as can be known by now, than handing it to another thread."""
 
     def accepted(self) -> None:
         """It will have its turn, if nobody gives it up; told before it can begin."""
@@ -237,10 +239,11 @@ class Turns:
         if item.on_loop:
             item.begin(lambda: self._ended(item))
         else:
-            self._executor.submit(partial(self._run, item), quick=item.quick)
+            quick = item.quick
+            self._executor.submit(partial(self._run, item, quick), quick=quick)
 
-    def _run(self, item: Item) -> None:
-        quick = item.quick
+    def _run(self, item: Item, quick: bool) -> None:  # noqa: FBT001 - partial()
+        """``quick``: by the thread that runs what is; else by one of the others."""
         for _ in range(IN_A_ROW):
             try:
                 item.run()
@@ -251,12 +254,13 @@ class Turns:
             following = self._next(item)
             if following is None:
                 return
-            # A thread that was taken for a quick call may be the one that others wait for.
-            if following.on_loop or quick:
+            # A thread that was taken for a quick call may be the one that others wait for; what is
+            # quick by now goes back to it.
+            if following.on_loop or quick or following.quick:
                 self._start(following)
                 return
             item = following
-        self._executor.submit(partial(self._run, item), quick=item.quick)
+        self._executor.submit(partial(self._run, item, quick))
 
     def _ended(self, item: Item) -> None:
         following = self._next(item)

@@ -26,9 +26,11 @@ class Later:
 
     def __init__(self):
         self.tasks = deque()
+        self.quick = []
 
     def submit(self, task, *, quick=False):
         self.tasks.append(task)
+        self.quick.append(quick)
 
     def run(self):
         while self.tasks:

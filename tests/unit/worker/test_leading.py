@@ -127,6 +127,28 @@ def test_what_a_timer_finds_to_be_quick_does_not_wait_for_the_next_message(worke
     assert quick.done.wait(LONG_S)
 
 
+def test_what_another_thread_finds_to_be_quick_is_run_by_who_leads(worker):
+    quick, later = Noting(), Noting()
+    worker.port.put((lambda: worker.executor.submit(later, quick=True), False), (quick, True))
+    for task in (quick, later):
+        assert task.done.wait(LONG_S)
+    assert later.thread == quick.thread
+
+
+def test_quick_tasks_that_follow_each_other_without_end_keep_nobody_waiting(worker):
+    over = threading.Event()
+    message = Noting(over.set)
+
+    def again():
+        if not over.is_set():
+            worker.executor.submit(again, quick=True)
+
+    worker.port.put((again, True))
+    worker.port.put((message, True))
+    assert message.done.wait(LONG_S)
+    assert "held" in worker.router.told, "their answers leave together"
+
+
 def test_a_task_that_takes_long_after_all_keeps_nobody(worker):
     long, after = kept(), [Noting() for _ in range(3)]
     worker.port.put((long, True), *((task, True) for task in after))

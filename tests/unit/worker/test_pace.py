@@ -1,7 +1,13 @@
-from agentd.worker.pace import FORGIVEN, HICCUP_S, LONGEST_PROOF, PROOF, QUICK_S, RARE, Pace
+import math
+
+import pytest
+
+from agentd.worker.pace import FORGIVEN, HICCUP_S, LONGEST_PROOF, LOST_S, PROOF, QUICK_S, Pace
 
 LONG = 2 * HICCUP_S
 HICCUP = 2 * QUICK_S
+RARE = math.ceil(HICCUP / LOST_S)
+"""Once in so many calls."""
 
 
 def prove(pace, count=PROOF, name="m"):
@@ -54,13 +60,22 @@ def test_what_was_long_once_is_forgiven():
     assert needed(pace) == 2 * PROOF
 
 
-def test_a_hiccup_once_in_a_while_changes_nothing():
+@pytest.mark.parametrize("seconds", [HICCUP, HICCUP_S])
+def test_a_hiccup_once_in_a_while_changes_nothing(seconds):
+    """The longer it is the more seldom it has to be."""
     pace = Pace(set())
     prove(pace)
     for _ in range(10):
-        prove(pace, RARE)
-        pace.note("m", HICCUP)
+        prove(pace, math.ceil(seconds / LOST_S))
+        pace.note("m", seconds)
         assert pace.is_quick("m")
+
+
+def test_what_is_longer_than_any_hiccup_is_none_however_seldom():
+    pace = Pace(set())
+    prove(pace, FORGIVEN)
+    pace.note("m", 1.01 * HICCUP_S)
+    assert not pace.is_quick("m")
 
 
 def test_two_of_them_soon_after_each_other_do():

@@ -43,6 +43,25 @@ def test_in_the_order_they_came(later):
     assert mine.depth == 0
 
 
+def test_what_has_proven_to_be_quick_while_it_waited_goes_back_to_who_runs_such_calls(later):
+    mine = turns(later)
+    calls = posted(mine, *(Call() for _ in range(5)))
+    calls[1].does = lambda: [setattr(call, "quick", True) for call in calls[2:]]
+    later.run()
+    assert ran(calls) == [1] * 5
+    assert later.quick == [False, True, True, True], "two in a row, then each by itself"
+
+
+def test_what_has_proven_to_be_slow_since_it_was_handed_on_runs_alone(later):
+    mine = turns(later)
+    first, second = Call(), Call()
+    first.quick = True
+    posted(mine, first, second)
+    first.quick = False
+    later.run()
+    assert later.quick == [True, False], "the thread of the first one may have others waiting"
+
+
 def test_who_made_a_call_is_told_that_it_is_accepted_before_it_begins():
     """Also where the one before it ends at that moment: its code may keep Python's lock."""
     mine, happened, told = turns(Executor()), [], threading.Event()

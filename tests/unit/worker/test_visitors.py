@@ -27,7 +27,7 @@ class SoonLoop(Loop):
 @pytest.fixture
 def visitors():
     loop = SoonLoop()
-    front = SimpleNamespace(fd=5, forget=lambda _route: None, on_left=None)
+    front = SimpleNamespace(kind="tcp", fd=5, forget=lambda _route: None, on_left=None)
     door = SimpleNamespace(
         connections=Connections(10, loop.clock), fronts=[front], serve=lambda _deliver: None
     )
