@@ -77,8 +77,8 @@ class Newcomers:
 
     # -- over TCP ----------------------------------------------------------------------------------
     def _thin_out(self, number: int) -> None:
-        step = 1 if self._owes(number) else -1
-        halvings = min(MOST_HALVINGS, self._halvings.pop(number, 0) + step)
+        step = 1 if self._owes(number) else -1  # it may have been paid back just now
+        halvings = max(0, min(MOST_HALVINGS, self._halvings.pop(number, 0) + step))
         if not self._connections.thin_out(number, halvings) or not halvings:
             return
         self._halvings[number] = halvings

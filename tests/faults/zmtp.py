@@ -34,7 +34,15 @@ class RawPeer:
             raise
 
     def _meet(self, endpoint: str, *, greet: bool, hello: bool) -> None:
-        self.socket.connect(endpoint.removeprefix("ipc://"))
+        until = time.monotonic() + 60
+        while True:
+            try:
+                self.socket.connect(endpoint.removeprefix("ipc://"))
+                break
+            except BlockingIOError:  # as many wait to be accepted as may
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.001)
         if greet:
             self.socket.sendall(GREETING)
             self.read(64)

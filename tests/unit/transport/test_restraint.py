@@ -1,5 +1,7 @@
 """Who is held up, and when newcomers are thinned out; on paper."""
 
+from functools import partial
+from itertools import chain, repeat
 from types import SimpleNamespace
 
 import pytest
@@ -144,6 +146,17 @@ def test_where_the_kernel_cannot_nothing_is_tried_again_and_again(newcomers, loo
     assert book.asked == [1]
     assert loop.timers == []
     assert newcomers.thinned_out == 0
+
+
+def test_a_debt_that_is_paid_back_as_it_is_looked_at_thins_out_nobody(loop, book):
+    readings = 2 * int(CREDIT) + 2  # each connection is charged, and then it is looked; once more
+    loop.clock = partial(next, chain(repeat(0.0, readings), repeat(1.0)))
+    newcomers = Newcomers(loop, book)
+    newcomers.follow(DOOR, "tcp")
+    waste(book, CREDIT + 1)
+    assert book.asked == [0]
+    assert newcomers.thinned_out == 0
+    assert loop.timers == []
 
 
 def test_within_the_host_nobody_is_accepted_until_the_debt_is_paid_back(newcomers, loop, book):
