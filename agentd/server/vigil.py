@@ -8,6 +8,7 @@ One that neither answers nor works is stopped, or hangs.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -25,6 +26,11 @@ log = logging.getLogger("agentd.server")
 
 VOUCH_S: Final = 0.25
 """How long a worker may take to show that it is well when somebody asks."""
+LOOKS: Final = 4
+"""At whether a worker stands in line for a processor."""
+LOOK_S: Final = 0.0017
+"""Between two of them: the loop waits for that, at silent workers only. No part of the
+5 ms after which those who wait for Python's lock wake up."""
 WORKING: Final = 0.3
 """The share of a processor that makes a silent worker a busy one. Code that computes uses, or waits
 for, all of it; one that hangs waits for it now and then on a machine that is overloaded."""
@@ -53,6 +59,7 @@ class Vigil:
         has_relayed: Callable[[Worker], bool],
         on_silent: Callable[[Worker, AgentdError], None],
         look: Callable[[int], tuple[str, float] | None] = activity,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         """``on_silent`` is called with a worker that has relayed calls and stands still."""
         self._loop = loop
@@ -61,6 +68,7 @@ class Vigil:
         self._has_relayed = has_relayed
         self._on_silent = on_silent
         self._look = look
+        self._pause = pause
         self._asked: dict[str, _Asked] = {}
         self._looking = False
         self._number = 0
@@ -132,8 +140,7 @@ class Vigil:
         if standing is not None:
             return standing
         passed = self._loop.clock() - asked.at
-        state, used = self._activity(worker)
-        if state == "R" or used - asked.used >= WORKING * passed:
+        if self._used(worker) - asked.used >= WORKING * passed or self._stands_in_line(worker):
             return "busy"
         if worker.channel is not None and self._loop.is_behind(worker.channel):
             return "busy"  # it may have answered: it is we who are late
@@ -141,6 +148,19 @@ class Vigil:
             f"worker {worker.id} hangs: it neither answers nor works; whether its calls ran is "
             "not known"
         )
+
+    def _stands_in_line(self, worker: Worker) -> bool:
+        """Whether it wants a processor all the time: how long it has is known when that is over.
+
+        One look may meet a thread that wakes up for a moment, as those do that wait for Python's
+        lock.
+        """
+        for look in range(LOOKS):
+            if look:
+                self._pause(LOOK_S)
+            if self._activity(worker)[0] != "R":
+                return False
+        return True
 
     def _standing(self, worker: Worker) -> AgentdError | None:
         if self._activity(worker)[0] not in ("T", "t"):

@@ -16,6 +16,8 @@ class Watched:
         self.workers = world.supervisor.workers
         self.worker = next(iter(self.workers.values()))
         self.state, self.used = "S", 1.0
+        self.states = []
+        """Those that are seen first."""
         self.relayed = False
         self.silent = []
         self.vigil = Vigil(
@@ -24,7 +26,8 @@ class Watched:
             1.0,
             lambda worker: self.relayed and worker is self.worker,
             lambda worker, error: self.silent.append((worker, error)),
-            lambda _pid: (self.state, self.used),
+            lambda _pid: (self.states.pop(0) if self.states else self.state, self.used),
+            lambda _seconds: None,
         )
 
     def vouch(self, after=lambda: None):
@@ -76,6 +79,17 @@ def test_so_does_one_that_waits_for_a_processor_now_and_then(watched):
 
     (told,) = watched.vouch(noise)
     assert isinstance(told, ConnectionLost)
+
+
+def test_so_does_one_of_which_a_thread_is_met_awake(watched):
+    """Those that wait for Python's lock wake up every few milliseconds."""
+
+    def awake():
+        watched.states = ["S", "S", "R", "R", "S"]  # stopped? what has it used? in line?
+
+    (told,) = watched.vouch(awake)
+    assert isinstance(told, ConnectionLost)
+    assert watched.states == []
 
 
 def test_a_stopped_worker_is_known_at_once(watched):
