@@ -1,11 +1,16 @@
 """A connection whose peer does not read, and somebody who has something to tell."""
 
+import socket
 import time
+from types import SimpleNamespace
 
 import pytest
+import zmq
 
+from agentd.client.dialing import dial_daemon
 from agentd.client.link import Link
 from agentd.client.pump import Pump
+from agentd.errors import DaemonNotFound
 from agentd.protocol import pack, unpack
 from agentd.protocol.messages import Keep, Ping, Pong
 from agentd.transport.local import pair
@@ -52,3 +57,15 @@ def test_what_is_told_to_one_that_does_not_read_keeps_nobody_waiting_and_arrives
     peer.send(pack(Pong(came[-1].id, time.monotonic())))
     wait_until(lambda: link.has_shown(marks[-1]), "its arrival to be known")
     assert not link.waiting
+
+
+def test_who_finds_no_room_to_wait_at_a_door_is_told_so(tmp_path):
+    path = str(tmp_path / "s")
+    context = zmq.Context()
+    with socket.socket(socket.AF_UNIX) as listener, context:
+        listener.bind(path)
+        listener.listen(0)  # and accepts nobody
+        with socket.socket(socket.AF_UNIX) as first:
+            first.connect(path)
+            with pytest.raises(DaemonNotFound, match="so many wait to be let in"):
+                dial_daemon(SimpleNamespace(context=context), f"ipc://{path}", 0.3)
