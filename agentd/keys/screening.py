@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from agentd.errors import ProtocolError
 from agentd.protocol import HeaderLimits, error_message, unpack
-from agentd.protocol.checks import GrantOf
+from agentd.protocol.checks import GrantOf, is_for_asker_alone
 from agentd.protocol.messages import Message
 from agentd.transport.counted import Counted
 from agentd.transport.faults import Faults
@@ -23,6 +23,8 @@ __all__ = ["Screening"]
 
 log = logging.getLogger("agentd.keys")
 
+ABANDONED_S: Final = 1.0
+"""Who has gone for so long waits for no answer. What it still wants it asks again, elsewhere."""
 _HEADER: Final = 1
 """Which part of what arrived it is, behind the ``Origin``."""
 
@@ -56,10 +58,16 @@ class Screening:
         """Messages that were none, or over a limit of headers."""
         self.disconnected = 0
         """Peers that sent too many of those."""
+        self.abandoned = 0
+        """Questions whose asker had gone long before they were read."""
 
     def counted(self) -> Counted:
-        """What was no message, and who was cut off for it."""
-        return Counted(malformed=self.malformed, disconnected_malformed=self.disconnected)
+        """What was no message, who was cut off for it, and what nobody waited for any more."""
+        return Counted(
+            malformed=self.malformed,
+            disconnected_malformed=self.disconnected,
+            abandoned=self.abandoned,
+        )
 
     def shut_out(self, peer: str) -> float:
         """Read nothing of that peer for a while; for how many seconds."""
@@ -76,12 +84,16 @@ class Screening:
             disconnect(origin.fd, origin.mark)
             return None
         try:
-            return unpack(frames[_HEADER:], self._limits)
+            message = unpack(frames[_HEADER:], self._limits)
         except ProtocolError as error:
             self._charge(address, frames)
             self._answer(address, error_message(0, error))
             self._count(origin, len(frames[_HEADER]) if len(frames) > _HEADER else 0)
             return None
+        if origin.gone_s > ABANDONED_S and is_for_asker_alone(message):
+            self.abandoned += 1
+            return None
+        return message
 
     def _count(self, origin: Origin, header_bytes: int) -> None:
         """Who sends much of what is no message is not listened to for a while."""

@@ -46,13 +46,20 @@ from agentd.protocol.messages import (
     Supply,
 )
 
-__all__ = ["UNANSWERED", "Checks", "GrantOf", "target_of"]
+__all__ = ["UNANSWERED", "Checks", "GrantOf", "is_for_asker_alone", "target_of"]
 
 GrantOf = Callable[[str], Grant | None]
 """What an authenticated peer may do now; ``None``: nothing (any more)."""
 
 UNANSWERED: Final = (Cancel, Keep, Release, Credit, Detach)
 """What has no answer: where it is refused, it is dropped."""
+
+
+def is_for_asker_alone(message: Message) -> bool:
+    """Whether it is done for who sent it, who waits for an answer, and for nobody else."""
+    if isinstance(message, Call):
+        return not message.oneway and not message.hold
+    return isinstance(message, (Ask, Attach, Fate, Fetch, Locate, Ping, Read))
 
 
 class Checks:

@@ -47,16 +47,17 @@ class Brake:
             return
         connection = self._connections.find(number, route)
         if connection is not None:
-            self.hold(connection, "it makes much work that helps nobody: refused calls, pings")
+            why = "it makes much work that helps nobody: refused calls, pings"
+            self.hold(connection, why, HOLD_S)
 
-    def hold(self, connection: Connection, why: str) -> None:
-        """Hold it up for a second, unless it is."""
+    def hold(self, connection: Connection, why: str, seconds: float) -> None:
+        """Hold it up for so long, unless it is."""
         address = (connection.front, connection.route)
         if address in self._held or not self._connections.deafen(connection, deaf=True):
             return
         self.held_up += 1
         self._held.add(address)
-        self._loop.later(HOLD_S, partial(self._release, connection))
+        self._loop.later(seconds, partial(self._release, connection))
         now = self._loop.clock()
         if now - self._told_at >= QUIET_S:
             self._told_at = now

@@ -97,8 +97,8 @@ class Connections:
         self.most = most
         self._clock = clock
         self._by_fd: dict[int, Connection] = {}
-        self._gone: dict[tuple[int, int], bytes] = {}
-        """By socket and descriptor: the route of the last connection that has gone."""
+        self._gone: dict[tuple[int, int], tuple[bytes, float]] = {}
+        """By socket and descriptor: the route of the last connection that has gone, and when."""
         self._doubtful: set[Connection] = set()
         """Lost, as was told, and yet there."""
         self._names: list[str | int] = []
@@ -196,7 +196,7 @@ class Connections:
         if self._by_fd.get(lost.fd) is lost:
             del self._by_fd[lost.fd]
             if is_own(lost.route):
-                self._gone[lost.front, lost.fd] = lost.route
+                self._gone[lost.front, lost.fd] = (lost.route, self._clock())
             self.on_lost(lost)
             if not lost.messages:
                 self.on_wasted(lost.front)
@@ -224,8 +224,9 @@ class Connections:
         if connection is not None and connection.front != front:
             connection = None
         if connection is None or connection.route != origin.route:
-            if self._has_gone(front, origin, connection):
-                return origin
+            gone_at = self._gone_at(front, origin, connection)
+            if gone_at is not None:
+                return origin._replace(gone_s=self._clock() - gone_at)
             if connection is None:  # of that we are told in a moment
                 return origin._replace(mark=mark_of(origin.fd))
             connection = self._met(connection, origin)
@@ -234,10 +235,13 @@ class Connections:
         connection.bytes += size
         return origin._replace(mark=connection.mark)
 
-    def _has_gone(self, front: int, origin: Origin, connection: Connection | None) -> bool:
-        last = connection.route if connection is not None else b""
-        last = last or self._gone.get((front, origin.fd), b"")
-        return is_own(last) and origin.is_ours and not is_later(origin.route, last)
+    def _gone_at(self, front: int, origin: Origin, connection: Connection | None) -> float | None:
+        """When its connection was known to have gone, if it has."""
+        last, gone_at = self._gone.get((front, origin.fd), (b"", self._clock()))
+        if connection is not None and connection.route:
+            last = connection.route  # of a later one, if it is not its own
+        has_gone = is_own(last) and origin.is_ours and not is_later(origin.route, last)
+        return gone_at if has_gone else None
 
     def _met(self, connection: Connection, origin: Origin) -> Connection:
         """A first message, by this connection or by the next one with that descriptor.

@@ -16,6 +16,7 @@ class Counted(NamedTuple):
     handshakes_failed: int = 0
     malformed: int = 0
     disconnected_malformed: int = 0
+    abandoned: int = 0
     disconnected_unread: int = 0
     disconnected_unfinished: int = 0
     disconnected_backlog: int = 0

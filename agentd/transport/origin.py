@@ -43,6 +43,8 @@ class Origin(NamedTuple):
     """``who``, and by which process or from which address: never used to allow anything."""
     mark: int = 0
     """What tells that connection from a later one with its descriptor; 0: it has gone."""
+    gone_s: float = 0.0
+    """For how long it has been known to have gone."""
 
     @property
     def is_ours(self) -> bool:

@@ -13,11 +13,13 @@ from typing import Final, NamedTuple
 from agentd.transport.connections import Connection
 from agentd.transport.pieces import SEAL
 
-__all__ = ["FRAME_BYTES", "Unread", "sealed_size"]
+__all__ = ["FRAME_BYTES", "PACE_S", "Unread", "Waiting", "sealed_size"]
 
 FRAME_BYTES: Final = 128
 """Memory that libzmq has for each frame beside its bytes: ``msg_t`` in a queue, and a block of the
 heap with its content."""
+PACE_S: Final = 0.05
+"""For so long it is looked how fast things are taken, at least."""
 _SHORT: Final = 222
 """Longer frames have their length in 8 bytes instead of 1."""
 _SEALED: Final = SEAL + 2
@@ -29,7 +31,17 @@ def sealed_size(frames: list[bytes]) -> int:
     return sum(len(f) + (_SEALED if len(f) <= _SHORT else _SEALED + 7) for f in frames)
 
 
+class Waiting(NamedTuple):
+    """About how much of a connection was not taken since the first look."""
+
+    bytes: int
+    """Of memory that holds it."""
+    seconds: float
+    """Until it is taken, if that goes on as it has; 0 while that is not known."""
+
+
 class _Start(NamedTuple):
+    at: float
     received: int
     bytes: int
     frames: int
@@ -38,22 +50,25 @@ class _Start(NamedTuple):
 class Unread:
     """Counts from the first look on, until ``clear``: when nothing is left, it is nought anyway."""
 
-    def __init__(self, received: Callable[[Connection], int]) -> None:
+    def __init__(self, received: Callable[[Connection], int], clock: Callable[[], float]) -> None:
         """``received``: the bytes that have come by a connection since it was made."""
         self._received = received
+        self._clock = clock
         self._starts: dict[Connection, _Start] = {}
 
-    def look(self, connection: Connection) -> int:
-        """About how many bytes of memory hold what was not taken of it since the first look."""
-        received = self._received(connection)
+    def look(self, connection: Connection) -> Waiting:
+        """What waits of it."""
+        received, now = self._received(connection), self._clock()
         start = self._starts.get(connection)
         if start is None:
-            self._starts[connection] = _Start(received, connection.bytes, connection.frames)
-            return 0
+            self._starts[connection] = _Start(now, received, connection.bytes, connection.frames)
+            return Waiting(0, 0.0)
         taken, frames = connection.bytes - start.bytes, connection.frames - start.frames
         waiting = max(0, received - start.received - taken)
+        passed = now - start.at
+        seconds = waiting * passed / max(1, taken) if passed >= PACE_S else 0.0
         # As many frames to the byte as in what was taken of it.
-        return waiting + FRAME_BYTES * waiting * frames // max(1, taken)
+        return Waiting(waiting + FRAME_BYTES * waiting * frames // max(1, taken), seconds)
 
     def keep(self, connections: Collection[Connection]) -> None:
         """The others have gone."""

@@ -4,10 +4,10 @@ import socket
 
 import pytest
 
-from agentd.keys.screening import Screening
+from agentd.keys.screening import ABANDONED_S, Screening
 from agentd.protocol import HeaderLimits, pack
 from agentd.protocol.access import admin_grant
-from agentd.protocol.messages import Error, Ping
+from agentd.protocol.messages import Ask, Bye, Call, Cancel, Error, Ping
 from agentd.transport.faults import FIRST_S
 from agentd.transport.origin import Origin, mark_of
 from agentd.transport.shares import DEAR_BYTES
@@ -53,9 +53,9 @@ class Door:
     def _charge(self):
         self.charged += 1
 
-    def comes(self, *frames, who=KNOWN, route=ROUTE):
+    def comes(self, *frames, who=KNOWN, route=ROUTE, gone_s=0.0):
         fd = self.ours.fileno()
-        origin = Origin(route, who, fd, f"{who} 127.0.0.1", mark_of(fd))
+        origin = Origin(route, who, fd, f"{who} 127.0.0.1", 0 if gone_s else mark_of(fd), gone_s)
         return self.screening.read((0, route), [origin, *frames])
 
     @property
@@ -72,6 +72,29 @@ def door():
     yield made
     made.ours.close()
     made.theirs.close()
+
+
+def call(**options):
+    return Call(7, b"a" * 16, 1, "method", "echo", "data", **options)
+
+
+@pytest.mark.parametrize(
+    "message", [Ping(7), Ask(7, "info"), call(), call(key=b"k")], ids=lambda each: each.kind
+)
+def test_what_somebody_asked_who_has_gone_is_not_done(door, message):
+    assert door.comes(*pack(message), gone_s=ABANDONED_S / 2) == message
+    assert door.comes(*pack(message), gone_s=2 * ABANDONED_S) is None
+    assert (door.screening.counted().abandoned, door.charged, door.answers) == (1, 0, [])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [call(oneway=True), call(key=b"k", hold=True), Cancel(b"a" * 16, b"k"), Bye()],
+    ids=["one-way", "held for others", "cancel", "bye"],
+)
+def test_what_is_not_for_its_sender_alone_is_done_all_the_same(door, message):
+    assert door.comes(*pack(message), gone_s=2 * ABANDONED_S) == message
+    assert door.screening.counted().abandoned == 0
 
 
 def test_a_message_of_somebody_with_a_grant_is_read(door):

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from agentd.transport.backlog import DEBTOR_SHARE, Backlog
+from agentd.transport.backlog import DEBTOR_SHARE, LONG_S, PAUSE_S, Backlog
+from agentd.transport.brake import HOLD_S
 from agentd.transport.connections import Connection
 from tests.unit.server.fakes import FakeLoop
 
@@ -73,7 +74,7 @@ def backlog(loop, book, front, shut_out, held):
         MOST,
         2 * MOST,
         lambda peer: shut_out.append(peer) or 1.0,
-        lambda connection, _why: held.append(connection.fd),
+        lambda connection, _why, seconds: held.append((connection.fd, seconds)),
     )
     made.follow(0, front)
     return made
@@ -108,11 +109,27 @@ def test_who_has_more_waiting_than_a_client_may_have_is_disconnected(
 def test_who_has_more_than_half_of_that_waiting_is_held_up(backlog, loop, book, front, held):
     begin(loop, book, front)
     front.owing.add(3)
-    book.sends(1, MOST // 2 - 10_000)
-    book.sends(2, MOST // 2 + 1000)
-    book.sends(3, MOST // 2 // DEBTOR_SHARE + 1000)
+    book.sends(1, MOST // 2 - 10_000, taken=10 * MOST)
+    book.sends(2, MOST // 2 + 1000, taken=10 * MOST)
+    book.sends(3, MOST // 2 // DEBTOR_SHARE + 1000, taken=10 * MOST)
     look(loop)
-    assert held == [2, 3]
+    assert held == [(2, HOLD_S), (3, HOLD_S)]
+    assert book.ended == []
+
+
+def test_who_is_too_far_ahead_of_what_is_taken_is_held_up_for_a_moment(
+    backlog, loop, book, front, held
+):
+    """However little that is: here 100 bytes a second are taken of each."""
+    front.on_left()
+    for number in range(4):
+        book.sends(number, 0)
+    loop.pass_time(0.0)
+    for _ in range(5):
+        book.sends(1, 100 * LONG_S / 7, taken=2)
+        book.sends(2, 100 * LONG_S / 4, taken=2)
+        loop.pass_time(0.02)
+    assert set(held) == {(2, PAUSE_S)}
     assert book.ended == []
 
 

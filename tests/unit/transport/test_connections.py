@@ -50,8 +50,13 @@ def front():
 
 
 @pytest.fixture
-def connections(front, lost):
-    book = Connections(100, lambda: 0.0)
+def clock():
+    return SimpleNamespace(now=0.0)
+
+
+@pytest.fixture
+def connections(front, lost, clock):
+    book = Connections(100, lambda: clock.now)
     book.on_lost = lambda connection: lost.append(connection.route)
     book.follow(front)
     return book
@@ -148,7 +153,7 @@ def test_what_it_left_is_not_of_the_next_one(connections, front, one, lost, firs
     assert lost == [route(first) if spoke else b""]
 
 
-def test_what_it_left_is_nobodys_while_there_is_no_other(connections, front, one):
+def test_what_it_left_is_nobodys_while_there_is_no_other(connections, front, one, clock):
     front.on_accepted(at(one.fd))
     says(front, one, route(7))
     front.on_lost(at(one.fd))
@@ -156,7 +161,8 @@ def test_what_it_left_is_nobodys_while_there_is_no_other(connections, front, one
     one.close()
     assert len(connections) == 0
     again = Origin(route(7), "key:x", fd, "key:x 10.0.0.1")
-    assert front.on_message(again, 3, 100) == again
+    clock.now += 2.5
+    assert front.on_message(again, 3, 100) == again._replace(gone_s=2.5)
     assert again.mark == 0
 
 
