@@ -167,6 +167,14 @@ class ServerConfig:
         low=0,
         high=1_000_000,
     )
+    client_portion: float = setting(
+        0.5,
+        "Of the daemon's time, what one client may use for what it sends while others ask "
+        "something, too: so that one that is always busy leaves processors to their calls. Several "
+        "busy ones share all of it. 1: as much as it wants.",
+        low=0.05,
+        high=1,
+    )
     client_calls: int = setting(
         16_384,
         "Questions of one client that are open in the daemon: relayed calls, creations, searches. "

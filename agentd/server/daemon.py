@@ -44,6 +44,7 @@ from agentd.transport.backlog import CALL_BYTES
 from agentd.transport.connections import SPARE, Connections, most_connections
 from agentd.transport.localfront import LocalFront
 from agentd.transport.loop import Loop
+from agentd.transport.portions import Portions
 from agentd.transport.process import collect_rarely, host_identity, raise_file_limit
 from agentd.transport.restraint import Restraint
 
@@ -93,12 +94,14 @@ class Daemon:
         # An embedded daemon serves its own client, and nobody else.
         folder = config_folder(config.config_dir)
         self._book = GrantBook(folder if parent is None else None)
+        self._portions = Portions(config.client_portion, self.loop.clock)
         self._fronts = Fronts(
             self._book,
             tcp,
             folder,
             max_frame=config.max_message_bytes,
             handshake_s=config.handshake_s,
+            portions=self._portions,
         )
         self._door = door_settings(config, self._fronts.tcp)
         self._doors: Doors | None = None
@@ -291,6 +294,7 @@ class Daemon:
             self._connections,
             self._watchdog,
             self._restraint,
+            self._portions,
             self.supervisor.counted(),
         )
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from agentd.errors import AgentdError, ConfigError, EndpointInUse
 from agentd.transport.local import listen
 from agentd.transport.localfront import LocalFront
+from agentd.transport.portions import Portions
 from agentd.transport.rundir import is_tcp
 
 if TYPE_CHECKING:  # ZeroMQ, and what TCP alone needs, are imported where they are opened
@@ -50,6 +51,7 @@ class Fronts:
         *,
         max_frame: int,
         handshake_s: float,
+        portions: Portions,
     ) -> None:
         """Look whether all may be opened; ``ConfigError`` if not. Opens nothing yet.
 
@@ -58,6 +60,7 @@ class Fronts:
         self._book = book
         self._max_frame = max_frame
         self._handshake_s = handshake_s
+        self._portions = portions
         self.on_open: Callable[[FrontPort | LocalFront], None] = lambda _port: None
         """Called with each socket before it is bound."""
         self.on_bound: Callable[[str | int], None] = lambda _name: None
@@ -110,6 +113,7 @@ class Fronts:
             uids=self._may_knock,
             most=self._max_frame,
             most_queued=most_queued,
+            portions=self._portions,
         )
         self.ports.append(port)
         self.on_open(port)
@@ -132,7 +136,7 @@ class Fronts:
 
         socket = front_socket(context, max_frame=self._max_frame, handshake_s=self._handshake_s)
         admit_only(socket, os.geteuid())
-        port = FrontPort(socket, "ipc")
+        port = FrontPort(socket, "ipc", self._portions)
         self.ports.append(port)
         self.on_open(port)
         with private_umask():
@@ -166,7 +170,7 @@ class Fronts:
             ipv6=":" in address.host,
             handshake_s=self._handshake_s,
         )
-        port = FrontPort(socket, "tcp")
+        port = FrontPort(socket, "tcp", self._portions)
         self.ports.append(port)
         self.on_open(port)
         try:

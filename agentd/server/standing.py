@@ -12,6 +12,7 @@ from agentd.server.watchdog import Watchdog
 from agentd.transport.connections import Connections
 from agentd.transport.counted import Counted
 from agentd.transport.localfront import LocalFront
+from agentd.transport.portions import Portions
 from agentd.transport.process import resident_bytes
 from agentd.transport.restraint import Restraint
 
@@ -43,6 +44,7 @@ def standing(
     connections: Connections,
     watchdog: Watchdog,
     restraint: Restraint,
+    portions: Portions,
     workers: Counted,
 ) -> Standing:
     """Both, as plain data. ``workers``: what was counted at their own sockets, and counts, too."""
@@ -57,6 +59,7 @@ def standing(
         "open_bytes": used.bytes,
         "queued_bytes": router.answers.delivery.total(),
         "undelivered": router.answers.undelivered,
+        "rests": portions.rests,
     }
     mine = Counted.of_refused(router.budgets.refused, router.too_large).plus(
         Counted(disconnected_unread=router.answers.disconnected_unread),

@@ -9,7 +9,7 @@ proven to have (``key:…``). They are bounded where libzmq can be, and watched 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 import zmq
@@ -17,6 +17,7 @@ import zmq
 from agentd.transport.debts import REST_S, Debts
 from agentd.transport.origin import NOBODY, Noting, Origin
 from agentd.transport.pieces import join
+from agentd.transport.portions import Portions
 from agentd.transport.shares import Attention, Shares
 from agentd.transport.sockets import Port, contents, notice, router, take_parts
 from agentd.transport.unread import sealed_size
@@ -33,6 +34,8 @@ client had the patience."""
 
 TURN: Final = 64
 """Messages taken in a turn: many clients together hold up each other no longer than that."""
+MOST_PAUSE_S: Final = 0.002
+"""For no longer others wait here because one has had more than its portion."""
 MOST_HELD: Final = 64
 """Messages of those who owe; then they are served, however short the rest was."""
 MOST_HELD_BYTES: Final = 32 * 1024 * 1024
@@ -52,7 +55,10 @@ def front_socket(context: zmq.Context[Any], *, max_frame: int, handshake_s: floa
 class FrontPort(Port):
     """A ROUTER for clients. Of each message the first part is its ``Origin``."""
 
-    def __init__(self, socket: Any, kind: Literal["ipc", "tcp"]) -> None:
+    def __init__(
+        self, socket: Any, kind: Literal["ipc", "tcp"], portions: Portions | None = None
+    ) -> None:
+        """``portions``: how much of the loop's time each peer may have; as much as it wants."""
         super().__init__(socket)
         self.kind = kind
         self._who = _user if kind == "ipc" else _holder
@@ -66,6 +72,10 @@ class FrontPort(Port):
         self._held: list[list[Any]] = []
         """What was taken to see whose it is, and waits until those who owe are served."""
         self._rest_until = 0.0
+        self._portions = portions
+        self._names: dict[bytes, str] = {}
+        """Who is behind a route, as portions are counted."""
+        self._pause_until = 0.0
         self._debtors: set[bytes] = set()
         """Who was served last before that rest began."""
         self.on_message: Noting = lambda origin, _frames, _size: origin
@@ -82,16 +92,44 @@ class FrontPort(Port):
         """See ``Port``."""
         if self.closed:
             return [], False
-        notice(self.socket)
-        resting = time.monotonic() < self._rest_until
+        now = time.monotonic()
+        if self._portions is not None:
+            self._portions.settle()
+        notice(self.socket)  # else ``fd`` would tell again and again of the same
+        if now < self._pause_until:
+            return [], True
+        resting = now < self._rest_until
         if resting or self._held:
             messages, more = self._beside_those_in_debt(resting=resting)
         else:
             messages, more = self._a_share_of_each(most)
         self._served = {message[0].route for message in messages}
+        if self._portions is not None:
+            self._note(self._portions, messages, now)
         if not self.drained:
             self.on_left()
         return messages, more
+
+    def _note(self, portions: Portions, messages: list[list[Any]], now: float) -> None:
+        """Who is served now. Nobody is for a moment after, if one has had more than its portion.
+
+        A ROUTER cannot leave that one alone unread, and most of the others' messages come later.
+        """
+        until = 0.0
+        for message in messages:
+            origin = message[0]
+            self._names[origin.route] = origin.peer
+            portions.came(origin.peer)
+            until = max(until, portions.until(origin.peer))
+        self._pause_until = min(until, now + MOST_PAUSE_S)
+
+    def send_locked(self, frames: Sequence[Any]) -> bool:
+        """See ``Port``."""
+        if self._portions is not None:
+            name = self._names.get(bytes(frames[0]))
+            if name is not None:
+                self._portions.count(name)
+        return super().send_locked(frames)
 
     def _a_share_of_each(self, most: int) -> tuple[list[list[Any]], bool]:
         messages: list[list[Any]] = []
@@ -164,6 +202,7 @@ class FrontPort(Port):
         """That peer has gone."""
         self._debts.forget(route)
         self._unexcused.forget(route)
+        self._names.pop(route, None)
 
     def rest_s(self) -> float:
         """See ``Port``: a while, if nobody has anything to say but those who owe.
@@ -172,6 +211,8 @@ class FrontPort(Port):
         those: so it is looked once more before the rest.
         """
         now = time.monotonic()
+        if now < self._pause_until:
+            return self._pause_until - now
         if not self._served:
             return max(0.0, self._rest_until - now)
         if now >= self._rest_until and all(map(self._debts.owes, self._served)):

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from agentd.transport.localrouter import LocalRouter
 from agentd.transport.origin import Noting, Origin
+from agentd.transport.portions import Portions
 
 __all__ = ["LocalFront"]
 
@@ -29,9 +30,17 @@ class LocalFront(LocalRouter):
         uids: Callable[[int], bool],
         most: int,
         most_queued: int,
+        portions: Portions | None = None,
     ) -> None:
         # What the daemon is told it relays, so it takes nothing by shared memory.
-        super().__init__(listener, uids=uids, most=most, most_queued=most_queued, shares=False)
+        super().__init__(
+            listener,
+            uids=uids,
+            most=most,
+            most_queued=most_queued,
+            shares=False,
+            portions=portions,
+        )
         self.on_message: Noting = lambda origin, _frames, _size: origin
         """As of ``FrontPort``."""
 

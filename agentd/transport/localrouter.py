@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import socket
@@ -17,6 +18,7 @@ from agentd.transport.faults import Faults
 from agentd.transport.localport import MAX_MESSAGE, MAX_QUEUED, flush_for
 from agentd.transport.origin import ROUTE_BYTES
 from agentd.transport.peer import Peer, owner_of, peer_of
+from agentd.transport.portions import Portions
 from agentd.transport.shares import Attention, cost
 from agentd.transport.unreachable import Unreachable
 from agentd.transport.wire import Broken, Wire
@@ -49,10 +51,11 @@ class LocalRouter:
         most: int = MAX_MESSAGE,
         most_queued: int = MAX_QUEUED,
         shares: bool = True,
+        portions: Portions | None = None,
     ) -> None:
         """``uids``: whether a user may connect, as the kernel names the peer.
 
-        ``shares``: long frames may go by shared memory.
+        ``shares``: long frames may go by shared memory. ``portions``: see ``FrontPort``.
         """
         listener.settimeout(0)
         self._listener = listener
@@ -71,9 +74,11 @@ class LocalRouter:
         self._held: set[Peer] = set()
         self._debts = Debts(time.monotonic)
         self._faults = Faults(MOST_FAULTS, time.monotonic)
-        self._resting: list[Peer] = []
-        self._door_rests = False
-        self._rest_until = 0.0
+        self._portions = portions
+        self._resting: dict[Peer, float] = {}
+        """Who is not read from, and until when."""
+        self._door_rests_until = 0.0
+        """As long as nobody is accepted; 0: all are."""
         self._attention = Attention(time.monotonic)
         self.refused = 0
         """Connections of users who may not come, and of processes that sent nonsense."""
@@ -108,6 +113,8 @@ class LocalRouter:
         peer = self._peers.get(bytes(frames[0]))
         if peer is None:
             raise Unreachable("it has gone")
+        if self._portions is not None:
+            self._portions.count(peer.owner)
         hold = threading.get_ident() == self._holder
         with peer.lock:
             try:
@@ -203,9 +210,10 @@ class LocalRouter:
         messages: list[list[Any]] = []
         if self.closed:
             return messages, False
-        rests = self._resting or self._door_rests
-        if rests and time.monotonic() >= self._rest_until:
-            self._end_rest()
+        if self._portions is not None:
+            self._portions.settle()
+        if self._resting or self._door_rests_until:
+            self._end_rests(time.monotonic())
         for fd, events in self._epoll.poll(0):
             self._ready[fd] = self._ready.get(fd, 0) | events
         again = []
@@ -218,7 +226,7 @@ class LocalRouter:
                 again.append(fd)
         for fd in again:  # behind those that have had no turn yet
             self._ready.setdefault(fd, 0)
-        return messages, bool(self._ready or self._resting or self._door_rests)
+        return messages, bool(self._ready or self._resting or self._door_rests_until)
 
     def charge(self, route: bytes, size: int = 0, *, excused: bool = False) -> None:
         """A message of that peer made work that helps nobody. ``excused``: see ``FrontPort``."""
@@ -228,27 +236,24 @@ class LocalRouter:
 
     def rest_s(self) -> float:
         """How long the loop may leave here what is waiting, unless ``fd`` tells of more."""
-        if self._ready or not (self._resting or self._door_rests):
+        if self._ready or not (self._resting or self._door_rests_until):
             return 0.0
-        return max(0.001, self._rest_until - time.monotonic())
+        until = min(self._resting.values(), default=math.inf)
+        until = min(until, self._door_rests_until or math.inf)
+        return max(0.001, until - time.monotonic())
 
-    def _begin_rest(self) -> None:
-        if not (self._resting or self._door_rests):
-            self._rest_until = time.monotonic() + REST_S
-
-    def _rest(self, peer: Peer) -> None:
-        """Leave with it what it sends, as it owes."""
-        self._begin_rest()
+    def _rest(self, peer: Peer, until: float) -> None:
+        """Leave with it what it sends, as it owes, or has had more than its portion."""
         peer.resting = True
-        self._resting.append(peer)
+        self._resting[peer] = until
         self._epoll.modify(peer.fd, peer.events)
 
-    def _end_rest(self) -> None:
-        resting, self._resting = self._resting, []
-        if self._door_rests:
-            self._door_rests = False
+    def _end_rests(self, now: float) -> None:
+        if self._door_rests_until and now >= self._door_rests_until:
+            self._door_rests_until = 0.0
             self._epoll.modify(self._listener.fileno(), _IN)
-        for peer in resting:
+        for peer in [peer for peer, until in self._resting.items() if now >= until]:
+            del self._resting[peer]
             peer.resting = False
             if self._by_fd.get(peer.fd) is peer:
                 self._epoll.modify(peer.fd, peer.events)
@@ -269,16 +274,23 @@ class LocalRouter:
             peer.broken = True
         if peer.resting and not peer.broken:
             return False
+        if came and self._portions is not None and not peer.broken:
+            until = self._portions.until(peer.owner)
+            if until:
+                self._rest(peer, until)
+                return False
         had, route, owes = 0, peer.route, self._debts.owes(peer.owner)
         share = self._attention.share(route, in_debt=owes) if came else 0
         while came and had < share:
             frames = came.popleft()
             messages.append([route, *frames])
             had += cost(len(frames[0]))
+            if self._portions is not None:
+                self._portions.came(peer.owner)
         if peer.broken and not came:
             self._drop(peer)
         elif had and (owes or peer.wire.queued > UNREAD):
-            self._rest(peer)
+            self._rest(peer, time.monotonic() + REST_S)
             return False
         return bool(came)
 
@@ -321,8 +333,7 @@ class LocalRouter:
             self._debts.charge(_NEWCOMERS)
             self._welcome(connected)
         if self._debts.owes(_NEWCOMERS):
-            self._begin_rest()
-            self._door_rests = True
+            self._door_rests_until = time.monotonic() + REST_S
             self._epoll.modify(self._listener.fileno(), 0)
 
     def _welcome(self, connected: socket.socket) -> None:

@@ -7,6 +7,7 @@ them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
@@ -48,13 +49,18 @@ class _Start(NamedTuple):
 
 
 class Unread:
-    """Counts from the first look on, until ``clear``: when nothing is left, it is nought anyway."""
+    """Counts from the first look on, until ``clear``: when nothing is left, it is nought anyway.
+
+    How fast things are taken is remembered longer.
+    """
 
     def __init__(self, received: Callable[[Connection], int], clock: Callable[[], float]) -> None:
         """``received``: the bytes that have come by a connection since it was made."""
         self._received = received
         self._clock = clock
         self._starts: dict[Connection, _Start] = {}
+        self._paces: dict[Connection, float] = {}
+        """Bytes a second that were taken of it, when that was last known."""
 
     def look(self, connection: Connection) -> Waiting:
         """What waits of it."""
@@ -65,15 +71,18 @@ class Unread:
             return Waiting(0, 0.0)
         taken, frames = connection.bytes - start.bytes, connection.frames - start.frames
         waiting = max(0, received - start.received - taken)
-        passed = now - start.at
-        seconds = waiting * passed / max(1, taken) if passed >= PACE_S else 0.0
+        if now - start.at >= PACE_S:
+            self._paces[connection] = max(1, taken) / (now - start.at)
+        pace = self._paces.get(connection, math.inf)
         # As many frames to the byte as in what was taken of it.
-        return Waiting(waiting + FRAME_BYTES * waiting * frames // max(1, taken), seconds)
+        return Waiting(waiting + FRAME_BYTES * waiting * frames // max(1, taken), waiting / pace)
 
     def keep(self, connections: Collection[Connection]) -> None:
         """The others have gone."""
         if len(self._starts) > len(connections):
             self._starts = {c: s for c, s in self._starts.items() if c in connections}
+        if len(self._paces) > len(connections):
+            self._paces = {c: p for c, p in self._paces.items() if c in connections}
 
     def clear(self) -> None:
         """Everything was taken."""

@@ -15,6 +15,7 @@ from agentd.protocol.messages import Call, Cancel, Fetch, Keep, Release
 from agentd.transport.localport import LocalPort
 from agentd.transport.localrouter import LocalRouter
 from agentd.transport.loop import Loop
+from agentd.transport.origin import Address
 from agentd.transport.recorder import Recorder
 from agentd.worker.calls import OpenCall, OpenWatch
 from agentd.worker.executor import Executor
@@ -73,7 +74,8 @@ class Desk:
         self._lateness = Lateness(settings.heartbeat_s, loop.was_held_up)
         self.draining = False
         """Whether new calls are refused."""
-        self._held: list[OpenCall] = []
+        self._held: dict[Address, list[OpenCall]] = {}
+        """By who asked: what came late, and what came after it."""
         self._overtaking: dict[bytes, None] = {}
         """Keys of calls that were first heard of when they were asked for again."""
         self._lock = threading.Lock()  # protects the two below
@@ -111,18 +113,19 @@ class Desk:
                 self._open[opened] = None
             if call.key:
                 self._by_key[call.key] = opened
-        if not self._held and not (call.at and self.loop.clock() - call.at > LATE_S):
+        held = self._held.get(source.who)
+        if held is None and not (call.at and self.loop.clock() - call.at > LATE_S):
             opened.enter()
             return
         # It was under way for so long that its cancellation may have come with it. What comes
-        # meanwhile stays behind it.
-        if not self._held:
-            self.loop.later(HOLD_S, self._enter_held)
-        self._held.append(opened)
+        # from there meanwhile stays behind it.
+        if held is None:
+            held = self._held[source.who] = []
+            self.loop.later(HOLD_S, partial(self._enter_held, source.who))
+        held.append(opened)
 
-    def _enter_held(self) -> None:
-        held, self._held = self._held, []
-        for opened in held:
+    def _enter_held(self, who: Address) -> None:
+        for opened in self._held.pop(who):
             if not opened.answered:
                 opened.enter()
 

@@ -15,6 +15,7 @@ from agentd.transport.connections import SPARE, Connections, most_connections
 from agentd.transport.counted import Counted
 from agentd.transport.local import listen
 from agentd.transport.localfront import LocalFront
+from agentd.transport.portions import Portions
 
 DOCS = (Path(__file__).parents[3] / "docs/limits.md").read_text()
 
@@ -40,6 +41,7 @@ def stands():
         connections,
         SimpleNamespace(disconnected=5),
         restraint(disconnected_backlog=8, held_up=9),
+        Portions(0.5, lambda: 0.0),
         Counted(malformed=10, disconnected_unfinished=6, disconnected_unread=7),
     )
 
@@ -86,6 +88,7 @@ def test_what_a_socket_without_zeromq_counts_counts_too(stands, tmp_path):
             Connections(7, lambda: 0.0),
             SimpleNamespace(disconnected=0),
             restraint(),
+            Portions(0.5, lambda: 0.0),
             Counted(connections_refused=1),
         )
     finally:
@@ -108,6 +111,7 @@ def test_refusals_are_counted_by_setting(stands):
         connections,
         SimpleNamespace(disconnected=0),
         restraint(),
+        Portions(0.5, lambda: 0.0),
         Counted(),
     )
     assert again["counters"]["refused_client_calls"] == 1

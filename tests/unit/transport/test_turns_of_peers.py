@@ -12,7 +12,7 @@ import zmq
 
 from agentd.transport.counted import Counted
 from agentd.transport.debts import CREDIT, Debts
-from agentd.transport.front import TURN, FrontPort, front_socket
+from agentd.transport.front import MOST_PAUSE_S, TURN, FrontPort, front_socket
 from agentd.transport.local import listen
 from agentd.transport.localrouter import MOST_FAULTS, NEWCOMERS, UNREAD, LocalRouter
 from agentd.transport.loop import BATCH, Loop
@@ -174,6 +174,66 @@ def test_who_owes_loses_nothing_and_keeps_its_order(front, connect):
         came += [body for body in bodies(front.receive(BATCH)[0]) if body != b"polite"]
         charged(front, route)
     assert came == [b"%d" % number for number in range(FLOOD)]
+
+
+# -- who has had more than its portion -------------------------------------------------------------
+class Portioned:
+    """Of the loop's time "busy" has had too much, until it is told otherwise."""
+
+    def __init__(self):
+        self.busy = set()
+        self.names = []
+        self.settled = 0
+
+    def settle(self):
+        self.settled += 1
+
+    def came(self, name):
+        self.names.append(name)
+
+    def count(self, name):
+        """Somebody is answered."""
+
+    def until(self, name):
+        return time.monotonic() + 60 if name in self.busy else 0.0
+
+
+def test_beside_one_that_has_had_more_than_its_portion_the_door_rests_for_a_moment(front, connect):
+    front._portions = portions = Portioned()
+    flooder, polite = connect(), connect()
+    for _ in range(FLOOD):
+        flooder.send(b"flood")
+    assert front.receive(BATCH)[0]
+    portions.busy = set(portions.names)
+    assert front.receive(BATCH)[0]
+    polite.send(b"polite")
+    assert front.receive(BATCH) == ([], True)
+    assert 0 < front.rest_s() <= MOST_PAUSE_S
+    time.sleep(front.rest_s())
+    came, _more = front.receive(BATCH)
+    assert b"polite" in bodies(came)  # however long the other one is to rest
+    assert portions.settled == 4
+
+
+def test_within_the_host_only_that_one_rests(router, join):
+    router._portions = portions = Portioned()
+    flooder, polite = join(), join()
+    owners = ["busy", "light"]
+    for peer, owner in zip(router._peers.values(), owners, strict=True):
+        peer.owner = owner
+    portions.busy = {"busy"}
+    for number in range(10):
+        flooder.send([b"flood"])
+        polite.send([b"polite %d" % number])
+        assert bodies(router.receive(BATCH)[0]) == [b"polite %d" % number]
+    assert router.rest_s() > 1.0
+    portions.busy = set()
+    router._resting = dict.fromkeys(router._resting, 0.0)  # that time has passed
+    came = []
+    while len(came) < 10:
+        came += bodies(router.receive(BATCH)[0])
+    assert came == [b"flood"] * 10
+    assert set(portions.names) == {"busy", "light"}
 
 
 # -- a worker's socket -----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from agentd.client.references import References
 from agentd.protocol import pack, unpack
 from agentd.protocol.messages import Call, Ping
 from agentd.transport.counted import Counted
+from agentd.worker.desk import HOLD_S
 from agentd.worker.host import Host
 from agentd.worker.hosted import Hosted
 from agentd.worker.settings import Settings
@@ -130,6 +131,21 @@ def test_what_comes_too_late_is_refused_and_not_charged(worker):
     late = Call(1, AGENT, 1, "method", "work", "data", at=900.0)
     assert worker.gets(b"route", late).code == "TooLate"
     assert not worker.front.charged
+
+
+def test_what_comes_late_waits_for_its_cancellation_and_nobody_else_does(slow):
+    slow.loop.now = 1000.0
+    slow.says(b"late", *call(1, at=999.5))
+    slow.says(b"late", *call(2, at=1000.0))  # behind it
+    slow.says(b"other", *call(3, at=1000.0))
+    slow.threads.run()
+    assert [answer.id for answer in slow.loop.sent] == [3]
+    slow.loop.advance(HOLD_S)
+    slow.threads.run()
+    assert [answer.id for answer in slow.loop.sent] == [3, 1, 2]
+    slow.says(b"late", *call(4, at=slow.loop.now))
+    slow.threads.run()
+    assert slow.loop.sent[-1].id == 4
 
 
 def test_what_is_refused_otherwise_is(worker):

@@ -1,0 +1,107 @@
+"""Who keeps a loop busy while others want something rests for that; on paper."""
+
+import pytest
+
+from agentd.transport.portions import AHEAD_S, CROWD, MOST_S, Portions
+from agentd.transport.shares import ALONE_S
+
+TURN_S = 0.0005
+
+
+@pytest.fixture
+def spent():
+    return [0.0]
+
+
+@pytest.fixture
+def portions(clock, spent):
+    return Portions(0.5, clock, lambda: spent[0])
+
+
+@pytest.fixture
+def turn(portions, clock, spent):
+    """A turn in which messages of those came, and those were answered; what it took."""
+
+    def turn(*came, answered=(), took=TURN_S):
+        for peer in came:
+            portions.came(peer)
+        for peer in answered:
+            portions.count(peer)
+        spent[0] += took
+        clock.now += took
+        portions.settle()
+
+    return turn
+
+
+def until_it_rests(portions, turn, *others, most=100):
+    """After how many turns of a busy peer."""
+    for count in range(1, most):
+        turn("busy", *others)
+        if portions.until("busy"):
+            return count
+    return 0
+
+
+def test_who_is_busy_beside_others_rests_until_it_has_had_no_more_than_its_portion(
+    portions, turn, clock
+):
+    turn("light")
+    turns = until_it_rests(portions, turn)
+    ahead = turns * TURN_S - (turns - 1) * TURN_S / 2  # half of the time is its portion
+    assert AHEAD_S < ahead <= AHEAD_S + TURN_S / 2
+    rest = portions.until("busy") - clock.now
+    assert rest == pytest.approx(ahead / 0.5)
+    assert not portions.until("light")
+    clock.now += rest
+    assert not portions.until("busy")
+    assert portions.rests == 1
+
+
+def test_who_is_alone_never_does(portions, turn, clock):
+    turn("light")
+    clock.now += 2 * ALONE_S
+    assert not until_it_rests(portions, turn)
+
+
+def test_somebody_who_speaks_now_and_then_is_not_busy(portions, turn, clock):
+    for _ in range(1_000):
+        turn("light", "other")
+        clock.now += 2 * TURN_S
+    assert portions.rests == 0
+
+
+def test_two_who_are_busy_have_all_of_the_time(portions, turn):
+    turn("light")
+    assert not until_it_rests(portions, turn, "as busy", most=1_000)
+
+
+def test_what_is_answered_counts_for_who_is_answered(portions, turn):
+    """Calls are told to a worker in one turn, and their answers come in others."""
+    turn("light")
+    turn("busy", "light")
+    while not portions.until("busy"):
+        turn("light", answered=["busy"] * 20)
+    assert not portions.until("light")
+
+
+def test_one_long_turn_is_not_charged_as_such(portions, turn, clock):
+    turn("light", "busy", took=ALONE_S / 2)
+    assert portions.until("busy") - clock.now == pytest.approx(MOST_S / 2 / 0.5)
+
+
+def test_where_one_may_have_all_of_it_nobody_rests(clock, spent):
+    portions = Portions(1.0, clock, lambda: spent[0])
+    for _ in range(100):
+        portions.came("light")
+        portions.came("busy")
+        spent[0] += MOST_S
+        portions.settle()
+    assert not portions.until("busy")
+
+
+def test_of_those_that_were_never_busy_nothing_is_kept(portions, turn, clock):
+    for number in range(2 * CROWD):
+        turn(f"peer {number}")
+        clock.now += TURN_S
+    assert len(portions._ahead) <= CROWD + 1
