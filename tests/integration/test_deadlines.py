@@ -24,6 +24,7 @@ def times_out(action):
 @pytest.mark.parametrize("method", ["spin", "looks"])
 def test_a_running_call_that_is_late_is_told_to_end(hosted, method):
     agent = hosted(Worker)
+    agentd.handle(agent).wait(LONG_S)  # else it might be made for longer than that
     error = times_out(lambda: getattr(agent, method).options(timeout=SHORT_S)(method))
     assert isinstance(error, TimeoutError)
     assert error.method == method
