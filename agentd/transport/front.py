@@ -76,6 +76,7 @@ class FrontPort(Port):
         self._names: dict[bytes, str] = {}
         """Who is behind a route, as portions are counted."""
         self._pause_until = 0.0
+        self._pauses = False
         self._debtors: set[bytes] = set()
         """Who was served last before that rest began."""
         self.on_message: Noting = lambda origin, _frames, _size: origin
@@ -96,7 +97,8 @@ class FrontPort(Port):
         if self._portions is not None:
             self._portions.settle()
         notice(self.socket)  # else ``fd`` would tell again and again of the same
-        if now < self._pause_until:
+        self._pauses = now < self._pause_until
+        if self._pauses:
             return [], True
         resting = now < self._rest_until
         if resting or self._held:
@@ -120,7 +122,8 @@ class FrontPort(Port):
             origin = message[0]
             self._names[origin.route] = origin.peer
             portions.came(origin.peer)
-            until = max(until, portions.until(origin.peer))
+            if not self._debts.owes(origin.route):  # whoever does is served slowly as it is
+                until = max(until, portions.until(origin.peer))
         self._pause_until = min(until, now + MOST_PAUSE_S)
 
     def send_locked(self, frames: Sequence[Any]) -> bool:
@@ -151,12 +154,13 @@ class FrontPort(Port):
         """All of the others, and of those in debt nothing while they rest, else a share.
 
         The others' messages are among theirs. To find one it takes as many messages as there are
-        peers, as libzmq takes from each in turn; those of debtors are held.
+        peers, as libzmq takes from each in turn, and one that a ROUTER may have read ahead, before
+        there was anybody else; those of debtors are held.
         """
         held = self._held
         self.drained = False
         try:
-            for _ in range(len(self._debtors | {message[0].route for message in held}) + 1):
+            for _ in range(len(self._debtors | {message[0].route for message in held}) + 2):
                 held.append(self._message(take_parts(self.socket)))
         except zmq.Again:
             self.drained = True
@@ -211,8 +215,8 @@ class FrontPort(Port):
         those: so it is looked once more before the rest.
         """
         now = time.monotonic()
-        if now < self._pause_until:
-            return self._pause_until - now
+        if self._pauses or now < self._pause_until:  # somebody may have come whom nobody looked at
+            return max(0.0, self._pause_until - now)
         if not self._served:
             return max(0.0, self._rest_until - now)
         if now >= self._rest_until and all(map(self._debts.owes, self._served)):

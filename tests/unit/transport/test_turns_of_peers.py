@@ -158,6 +158,22 @@ def test_who_owes_rests_while_the_others_are_served(front, connect):
     assert front.rest_s() > 0.0
 
 
+def test_beside_who_owes_one_is_found_also_if_the_router_has_read_ahead(front, connect):
+    """Whoever looks whether there is something has it read, and the turn is another's then."""
+    front._debts = Debts(lambda: 1.0)
+    flooder, polite = connect(), connect()
+    for _ in range(FLOOD):
+        flooder.send(b"flood")
+    came, _more = front.receive(BATCH)
+    charged(front, came[0][0].route)
+    front.rest_s()
+    front._rest_until = math.inf
+    for number in range(10):
+        front.socket.getsockopt(zmq.EVENTS)
+        polite.send(b"polite %d" % number)
+        assert bodies(front.receive(BATCH)[0]) == [b"polite %d" % number]
+
+
 def test_who_owes_loses_nothing_and_keeps_its_order(front, connect):
     flooder, polite = connect(), connect()
     for number in range(FLOOD):
