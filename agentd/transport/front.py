@@ -120,7 +120,8 @@ class FrontPort(Port):
         until = 0.0
         for message in messages:
             origin = message[0]
-            self._names[origin.route] = origin.peer
+            if origin.mark:  # else it has gone, and nobody would forget it
+                self._names[origin.route] = origin.peer
             portions.came(origin.peer)
             if not self._debts.owes(origin.route):  # whoever does is served slowly as it is
                 until = max(until, portions.until(origin.peer))

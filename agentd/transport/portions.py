@@ -78,6 +78,7 @@ class Portions:
         now = self._clock()
         if len(self._ahead) > CROWD:
             self._ahead = {p: a for p, a in self._ahead.items() if self._left(a, now) > 0}
+            self._until = {p: until for p, until in self._until.items() if until > now}
         ahead = self._left(self._ahead.get(peer, (0.0, now)), now) + seconds
         self._ahead[peer] = (ahead, now)
         alone_since = self._other_at if peer == self._last else self._last_at

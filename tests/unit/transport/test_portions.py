@@ -100,8 +100,9 @@ def test_where_one_may_have_all_of_it_nobody_rests(clock, spent):
     assert not portions.until("busy")
 
 
-def test_of_those_that_were_never_busy_nothing_is_kept(portions, turn, clock):
+def test_of_those_that_have_gone_nothing_is_kept(portions, turn):
     for number in range(2 * CROWD):
-        turn(f"peer {number}")
-        clock.now += TURN_S
+        turn(f"peer {number}", answered=[f"peer {number}"] * 20, took=MOST_S)
+    assert portions.rests > CROWD
     assert len(portions._ahead) <= CROWD + 1
+    assert len(portions._until) <= CROWD + 1

@@ -199,6 +199,7 @@ class Portioned:
     def __init__(self):
         self.busy = set()
         self.names = []
+        self.answered = []
         self.settled = 0
 
     def settle(self):
@@ -208,7 +209,7 @@ class Portioned:
         self.names.append(name)
 
     def count(self, name):
-        """Somebody is answered."""
+        self.answered.append(name)
 
     def until(self, name):
         return time.monotonic() + 60 if name in self.busy else 0.0
@@ -229,6 +230,19 @@ def test_beside_one_that_has_had_more_than_its_portion_the_door_rests_for_a_mome
     came, _more = front.receive(BATCH)
     assert b"polite" in bodies(came)  # however long the other one is to rest
     assert portions.settled == 4
+
+
+def test_who_is_answered_is_counted_until_it_has_gone(front, connect):
+    front._portions = portions = Portioned()
+    one = connect()
+    for mark in (1, 0):  # the connection of the last has gone
+        front.on_message = lambda origin, _frames, _size, mark=mark: origin._replace(mark=mark)
+        one.send(b"asked")
+        [[origin, _frame]] = front.receive(BATCH)[0]
+        front.send([origin.route, b"answered"])
+        front.forget(origin.route)
+    assert portions.answered == [origin.peer]
+    assert not front._names
 
 
 def test_within_the_host_only_that_one_rests(router, join):
