@@ -7,7 +7,7 @@ import pytest
 from agentd.keys.screening import ABANDONED_S, Screening
 from agentd.protocol import HeaderLimits, pack
 from agentd.protocol.access import admin_grant
-from agentd.protocol.messages import Ask, Bye, Call, Cancel, Error, Ping
+from agentd.protocol.messages import Ask, Bye, Call, Cancel, Create, Error, Ping
 from agentd.transport.faults import FIRST_S
 from agentd.transport.origin import Origin, mark_of
 from agentd.transport.shares import DEAR_BYTES
@@ -89,8 +89,14 @@ def test_what_somebody_asked_who_has_gone_is_not_done(door, message):
 
 @pytest.mark.parametrize(
     "message",
-    [call(oneway=True), call(key=b"k", hold=True), Cancel(b"a" * 16, b"k"), Bye()],
-    ids=["one-way", "held for others", "cancel", "bye"],
+    [
+        call(oneway=True),
+        call(key=b"k", hold=True),
+        Create(7, b"a" * 16, "m:C", "spec", "data"),
+        Cancel(b"a" * 16, b"k"),
+        Bye(),
+    ],
+    ids=["one-way", "held for others", "creation", "cancel", "bye"],
 )
 def test_what_is_not_for_its_sender_alone_is_done_all_the_same(door, message):
     assert door.comes(*pack(message), gone_s=2 * ABANDONED_S) == message
