@@ -191,6 +191,7 @@ class Daemon:
             self._connections,
             self.config.client_bytes + CALL_BYTES * self.config.client_calls,
             self.config.daemon_bytes,
+            self.config.max_message_bytes,
             lambda peer: self.router.screening.shut_out(peer),  # noqa: PLW0108 - it is made later
         )
         self._fronts.on_open = self._watch_front

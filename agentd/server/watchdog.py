@@ -143,7 +143,7 @@ class Watchdog:
         found = None
         for connection in self._connections:
             score = (connection.unfinished, connection.pressure)
-            if connection.pressure >= SEEN and score > worst:
+            if (connection.overlong or connection.pressure >= SEEN) and score > worst:
                 worst, found = score, connection
         return found
 

@@ -53,7 +53,7 @@ class Backlog:
         most: int,
         most_together: int,
         shut_out: Callable[[str], float],
-        hold: Callable[[Connection, str, float], None],
+        hold: Callable[[Connection, str, float], bool],
     ) -> None:
         """``most``: bytes of memory for what waits of one connection; ``most_together``: of all.
 

@@ -50,24 +50,33 @@ class Brake:
             why = "it makes much work that helps nobody: refused calls, pings"
             self.hold(connection, why, HOLD_S)
 
-    def hold(self, connection: Connection, why: str, seconds: float) -> None:
-        """Hold it up for so long, unless it is."""
-        address = (connection.front, connection.route)
-        if address in self._held or not self._connections.deafen(connection, deaf=True):
-            return
+    def hold(self, connection: Connection, why: str, seconds: float) -> bool:
+        """Hold it up for so long, unless it is; whether it is held up now."""
+        address = _address(connection)
+        if address in self._held:
+            return True
+        if not self._connections.deafen(connection, deaf=True):
+            return False
         self.held_up += 1
         self._held.add(address)
-        self._loop.later(seconds, partial(self._release, connection))
+        self._loop.later(seconds, partial(self._release, connection, address))
         now = self._loop.clock()
         if now - self._told_at >= QUIET_S:
             self._told_at = now
+            who = connection.peer or self._connections.who(connection)
             log.warning(
                 "%s is held up for a while: %s",
-                connection.peer,
+                who,
                 why,
-                extra={"action": "held_up", "peer": connection.peer},
+                extra={"action": "held_up", "peer": who},
             )
+        return True
 
-    def _release(self, connection: Connection) -> None:
-        self._held.discard((connection.front, connection.route))
+    def _release(self, connection: Connection, address: Address) -> None:
+        self._held.discard(address)
         self._connections.deafen(connection, deaf=False)
+
+
+def _address(connection: Connection) -> Address:
+    """Of one that has said nothing yet: its descriptor."""
+    return connection.front, connection.route or b"fd %d" % connection.fd

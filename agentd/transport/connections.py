@@ -75,6 +75,8 @@ class Connection:
     """Bytes that have come over TCP since then."""
     mark: int = 0
     """See ``mark_of``: 0 until a message has come by it."""
+    overlong: bool = False
+    """See ``Overlong``."""
     ended: bool = False
     """By us: it is here until libzmq has seen it."""
 
@@ -285,7 +287,9 @@ class Connections:
     def deafen(self, connection: Connection, *, deaf: bool) -> bool:
         """Have the kernel drop what comes by it, or not any more; whether it could be done."""
         with _borrowed(connection.fd) as found:
-            if found is None or not self._is_ours(found) or not _is_there(connection):
+            if found is None or not self._is_ours(found):
+                return False
+            if connection.messages and not _is_there(connection):
                 return False
             return drop_all(found) if deaf else drop_nothing(found)
 
@@ -319,6 +323,10 @@ class Connections:
         """Bytes that have come by it over TCP; 0 for others, of which nobody keeps count."""
         return _received(connection.fd)
 
+    def pending(self, connection: Connection) -> int:
+        """Bytes that wait in the kernel to be read."""
+        return _pending(connection.fd)
+
     def look(self, connection: Connection) -> None:
         """Note whether it sends without finishing anything: ``pressure`` and ``unfinished``."""
         received = self.received(connection)
@@ -327,7 +335,7 @@ class Connections:
             connection.pressure = 0
             connection.started = received
         connection.unfinished = received - connection.started
-        if _pending(connection.fd):
+        if self.pending(connection):
             connection.pressure += 1
 
     def who(self, connection: Connection) -> str:
@@ -397,7 +405,6 @@ def _received(fd: int) -> int:
 
 
 def _pending(fd: int) -> int:
-    """Bytes that wait in the kernel to be read."""
     count = array.array("i", [0])
     try:
         fcntl.ioctl(fd, termios.FIONREAD, count)

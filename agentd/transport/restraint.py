@@ -1,7 +1,7 @@
 """What holds back clients of whom libzmq takes whatever comes.
 
 Where connections come to nothing by the hundred not all are let in. Who sends far more over TCP
-than is read, or owes, is held up, and at worst disconnected; within the host libzmq stops reading
+than is read, or owes, or finishes no message, is held up, and at worst disconnected; within the host libzmq stops reading
 by itself. Bundled, as a daemon's doors and a worker's need all of it.
 """
 
@@ -16,6 +16,7 @@ from agentd.transport.connections import Connections
 from agentd.transport.counted import Counted
 from agentd.transport.loop import Loop
 from agentd.transport.newcomers import Newcomers
+from agentd.transport.overlong import Overlong
 
 if TYPE_CHECKING:
     from agentd.transport.front import FrontPort
@@ -32,11 +33,13 @@ class Restraint:
         connections: Connections,
         most: int,
         most_together: int,
+        longest: int,
         shut_out: Callable[[str], float],
     ) -> None:
-        """See ``Backlog``."""
+        """See ``Backlog``; ``longest``: bytes of the longest message that is taken."""
         self._brake = Brake(loop, connections)
         self._backlog = Backlog(loop, connections, most, most_together, shut_out, self._brake.hold)
+        self._overlong = Overlong(loop, connections, longest, self._brake.hold)
         self._newcomers = Newcomers(loop, connections)
 
     def follow(self, number: int, front: FrontPort) -> None:
@@ -45,10 +48,12 @@ class Restraint:
         if front.kind == "tcp":
             self._backlog.follow(number, front)
             self._brake.follow(number, front)
+            self._overlong.follow(number, front)
 
     def counted(self) -> Counted:
         """Who was disconnected, and how often others had to wait."""
         return Counted(
+            disconnected_unfinished=self._overlong.disconnected,
             disconnected_backlog=self._backlog.disconnected,
             held_up=self._brake.held_up,
             thinned_out=self._newcomers.thinned_out,

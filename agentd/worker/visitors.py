@@ -147,7 +147,7 @@ class Visitors:
         self._unfinished = Unfinished(door.connections, most, together)
         self._looked_at = loop.clock()
         self._restraint = Restraint(
-            loop, door.connections, most, together, self._screening.shut_out
+            loop, door.connections, most, together, self._most, self._screening.shut_out
         )
         for number, front in enumerate(door.fronts):
             self._restraint.follow(number, front)

@@ -93,6 +93,24 @@ def test_who_has_gone_is_not_held_up(brake, loop, book, front):
     assert loop.timers == []
 
 
+def test_who_has_said_nothing_yet_is_held_up_by_its_descriptor(brake, loop, book):
+    book.one.route = b""
+    assert brake.hold(book.one, "why", HOLD_S)
+    assert brake.hold(book.one, "why", HOLD_S)  # it is
+    assert book.asked == [True]
+    book.one.route = b"one"  # it had said something before, which was read late
+    loop.pass_time(HOLD_S)
+    assert book.asked == [True, False]
+    assert brake.hold(book.one, "why", HOLD_S)
+    assert book.asked == [True, False, True]
+
+
+def test_where_the_kernel_cannot_nobody_is_held_up(brake, loop, book):
+    book.able = False
+    assert not brake.hold(book.one, "why", HOLD_S)
+    assert loop.timers == []
+
+
 # -- who comes and goes ----------------------------------------------------------------------------
 @pytest.fixture
 def newcomers(loop, book):
