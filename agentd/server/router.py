@@ -91,8 +91,11 @@ __all__ = ["Router"]
 log = logging.getLogger("agentd.server")
 
 _FOR_AGENT = (Call, Fetch, Read, Attach)
-_QUESTIONS = (*_FOR_AGENT, Create, Locate, Fate, Ask, Vouch, Offer, Supply)
+_QUESTIONS = (*_FOR_AGENT, Create, Locate, Fate, Ask, Vouch)
 """What may stay open, and so is counted."""
+_CODE = (Offer, Supply)
+"""What creations that are open wait for, so that it is not counted beside them; it is answered at
+once."""
 _CHARGED = (Hello, Ping, Ask)
 """What tells of the daemon, and carries nothing on, but for pings that are due; beside all that is
 refused."""
@@ -209,7 +212,9 @@ class Router:
         try:
             checked = self._gate.check(session.who, message)
             if counted:
-                self._admit(address, session, checked, frames[1:])
+                self._admit(address, session, checked, self._measure(checked, frames))
+            elif isinstance(checked, _CODE):
+                self._measure(checked, frames)
             self._handle(address, session, checked, frames[2:])
         except AgentdError as error:
             if not isinstance(error, TooLate):  # we are behind: to serve it slowly would not help
@@ -237,14 +242,18 @@ class Router:
     def _is_due(self, address: Address, message: Message) -> bool:
         return isinstance(message, Ping) and self._beats.is_due(address)
 
-    def _admit(self, address: Address, session: Session, message: Any, frames: list[Any]) -> None:
-        """Count a question; it counts until it is answered. Raises if it is over a limit."""
-        size = size_of(frames)
+    def _measure(self, message: Message, frames: list[Any]) -> int:
+        """How many bytes a message has; raises ``PayloadTooLarge``."""
+        size = size_of(frames[1:])
         try:
             check_size(message.kind, size, self._config.max_message_bytes, "the daemon")
         except PayloadTooLarge:
             self.too_large += 1
             raise
+        return size
+
+    def _admit(self, address: Address, session: Session, message: Any, size: int) -> None:
+        """Count a question; it counts until it is answered. Raises if it is over a limit."""
         agent = message.agent if isinstance(message, _FOR_AGENT) else None
         self.budgets.take((address, message.id), self._client_of(session), agent, size)
 

@@ -2,7 +2,7 @@
 
 The kernel drops what such a client sends, so that its own sends it again after 0.2, 0.4, 0.8 s, as
 any segment that was lost (RFC 6298). That takes nothing of this host's time, and the client waits.
-Nothing is lost, and what goes to the client goes on its way.
+Nothing is lost, what goes to the client goes on its way, and that it has gone is told at once.
 """
 
 from __future__ import annotations

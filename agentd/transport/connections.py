@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 from agentd.transport.acceptance import Acceptance
 from agentd.transport.counted import Counted
-from agentd.transport.filters import drop_all, drop_newcomers, drop_nothing
+from agentd.transport.filters import drop_data, drop_newcomers, drop_nothing
 from agentd.transport.origin import Origin, is_later, is_own, mark_of
 
 if TYPE_CHECKING:
@@ -285,13 +285,13 @@ class Connections:
             return True
 
     def deafen(self, connection: Connection, *, deaf: bool) -> bool:
-        """Have the kernel drop what comes by it, or not any more; whether it could be done."""
+        """Have the kernel drop what it sends, or not any more; whether it could be done."""
         with _borrowed(connection.fd) as found:
             if found is None or not self._is_ours(found):
                 return False
             if connection.messages and not _is_there(connection):
                 return False
-            return drop_all(found) if deaf else drop_nothing(found)
+            return drop_data(found) if deaf else drop_nothing(found)
 
     def thin_out(self, front: int, halvings: int) -> bool:
         """Of new connections over TCP to a socket let in one of ``2 ** halvings``.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from agentd.transport.connections import Connection, Connections
 from agentd.transport.loop import Loop
+from agentd.transport.process import give_memory_back
 
 if TYPE_CHECKING:
     from agentd.transport.front import FrontPort
@@ -30,7 +31,7 @@ EAGER_S: Final = 0.02
 SHARE: Final = 50
 """And at least so many times as long as the last look took."""
 WARY_S: Final = 30.0
-"""For so long after somebody was held up it is looked eagerly: the next one is to be seen at once."""
+"""For so long after somebody was held up it is looked eagerly: the next one is seen at once."""
 LONG: Final = 1024 * 1024
 """Bytes of one message from which on it is watched."""
 SPARE: Final = 2
@@ -39,8 +40,9 @@ told so, by ``PayloadTooLarge``."""
 SEEN: Final = 3
 """Looks at which it was too much: by then each message that was finished has been read."""
 HELD_S: Final = 10.0
-"""Then what came of it is to be given free: by so much times the rate at which others may do the
-same is bounded."""
+"""Until it is disconnected, and its memory free for others."""
+LATE_S: Final = 1.0
+"""Then libzmq has let go of what a connection had sent that was ended."""
 
 
 @dataclass(slots=True)
@@ -119,7 +121,8 @@ class Overlong:
             return
         self._wary_until = self._loop.clock() + WARY_S
         connection.overlong = True
-        held = self._hold(connection, f"{size >> 20} MiB of what it sent are no message yet", HELD_S)
+        why = f"{size >> 20} MiB of what it sent are no message yet"
+        held = self._hold(connection, why, HELD_S)
         if connection not in self._ending:
             self._ending.add(connection)
             self._loop.later(HELD_S if held else 0.0, partial(self._end, connection, size))
@@ -130,9 +133,10 @@ class Overlong:
         if not self._connections.end(connection):
             return
         self.disconnected += 1
+        self._loop.later(LATE_S, give_memory_back)
         log.warning(
-            "%s was disconnected: of what it sent %d MiB are no message yet, and none may be longer "
-            "than %d MiB (max_message_bytes)",
+            "%s was disconnected: of what it sent %d MiB are no message yet, and none may be "
+            "longer than %d MiB (max_message_bytes)",
             who,
             size >> 20,
             self._most // SPARE >> 20,

@@ -1,8 +1,8 @@
 """What holds back clients of whom libzmq takes whatever comes.
 
 Where connections come to nothing by the hundred not all are let in. Who sends far more over TCP
-than is read, or owes, or finishes no message, is held up, and at worst disconnected; within the host libzmq stops reading
-by itself. Bundled, as a daemon's doors and a worker's need all of it.
+than is read, or owes, or finishes no message, is held up, and at worst disconnected; within the
+host libzmq stops reading by itself. Bundled, as a daemon's doors and a worker's need all of it.
 """
 
 from __future__ import annotations

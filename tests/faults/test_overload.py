@@ -12,6 +12,7 @@ import pytest
 import agentd
 from benchmarks.overload import NAME, WORK_S, Crowd, capacity
 from tests.faults.harness import wait_until
+from tests.faults.victims import Victim
 
 MIB = 1024 * 1024
 WINDOW = 1_000
@@ -29,6 +30,11 @@ def peak(pid):
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     raise AssertionError("the kernel does not tell")
+
+
+def test_a_creation_that_fills_the_limit_gets_its_code_all_the_same(start):
+    daemon = start(client_calls=1)
+    assert Victim(to_dist=daemon.endpoint).add() == 1
 
 
 def test_each_of_too_many_calls_is_done_or_refused(start, calls):

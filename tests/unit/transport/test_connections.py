@@ -1,7 +1,9 @@
 """Which connection a message came by, whatever is told first: that it came, or what it says."""
 
+import concurrent.futures
 import os
 import socket
+import struct
 from types import SimpleNamespace
 
 import pytest
@@ -210,6 +212,31 @@ def test_what_comes_by_one_that_is_deaf_is_not_lost(connections, held, pair):
     assert connections.deafen(held, deaf=False)
     ours.settimeout(30)
     assert ours.recv(10) == b"said"
+
+
+def test_what_goes_to_one_that_is_deaf_is_read_however_much_it_is(held, pair):
+    """What it has read is no data that it sends."""
+    ours, peer = pair
+    content = bytes(32 * 1024 * 1024)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(ours.sendall, content)
+        came = 0
+        while came < len(content):
+            came += len(peer.recv(2**20))
+        sent.result()
+
+
+@pytest.mark.parametrize("linger", [None, 0], ids=["with a goodbye", "broken off"])
+def test_that_one_that_is_deaf_has_gone_is_seen_at_once(held, pair, linger):
+    ours, peer = pair
+    if linger is not None:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, linger))
+    peer.close()
+    if linger is None:
+        assert ours.recv(10) == b""
+    else:
+        with pytest.raises(ConnectionResetError):
+            ours.recv(10)
 
 
 def test_one_that_is_ended_is_not_deaf_any_more(connections, held, pair):
