@@ -37,7 +37,7 @@ TURN: Final = 64
 MOST_PAUSE_S: Final = 0.002
 """For no longer others wait here because one has had more than its portion."""
 MOST_HELD: Final = 64
-"""Messages of those who owe; then they are served, however short the rest was."""
+"""Messages of those who owe; more are served at once, however short the rest was."""
 MOST_HELD_BYTES: Final = 32 * 1024 * 1024
 """The same, so that long ones are not kept."""
 
@@ -170,7 +170,7 @@ class FrontPort(Port):
         left: list[list[Any]] = []
         # Told once for each: as time passes a debt ends, and its messages must stay in order.
         owing = {route for route in {m[0].route for m in held} if self._debts.owes(route)}
-        shares, full = Shares(self._attention), resting and not _is_much(held)
+        shares, full = Shares(self._attention), resting
         for message in held:
             if message[0].route not in owing:
                 others.append(message)
@@ -179,8 +179,9 @@ class FrontPort(Port):
             else:
                 debtors.append(message)
                 full = self._takes_last(shares, message)
-        self._held = left
-        return others + debtors, True
+        too_many = _excess(left)
+        self._held = left[too_many:]
+        return others + debtors + left[:too_many], True
 
     def _takes_last(self, shares: Shares, message: list[Any]) -> bool:
         """Count a message; whether it is the last of its peer's share."""
@@ -218,12 +219,13 @@ class FrontPort(Port):
         now = time.monotonic()
         if self._pauses or now < self._pause_until:  # somebody may have come whom nobody looked at
             return max(0.0, self._pause_until - now)
-        if not self._served:
-            return max(0.0, self._rest_until - now)
-        if now >= self._rest_until and all(map(self._debts.owes, self._served)):
+        if not all(map(self._debts.owes, self._served)):
+            return 0.0
+        if self._served and now >= self._rest_until:
             self._rest_until = now + REST_S
             self._debtors = self._served
-        return 0.0
+            return 0.0
+        return max(0.0, self._rest_until - now)
 
     def _message(self, parts: list[Any]) -> list[Any]:
         last = parts[-1]  # metadata of all parts is that of the connection; it is kept longest
@@ -234,10 +236,14 @@ class FrontPort(Port):
         return [origin, *(join(frames) if self.in_pieces else frames)]
 
 
-def _is_much(held: list[list[Any]]) -> bool:
-    if len(held) >= MOST_HELD:
-        return True
-    return sum(len(frame) for message in held for frame in message[1:]) >= MOST_HELD_BYTES
+def _excess(held: list[list[Any]]) -> int:
+    """How many of these, from the first on, are more than may be held."""
+    size = 0
+    for count, message in enumerate(reversed(held)):
+        size += _plain_size(message[1:])
+        if count >= MOST_HELD or size > MOST_HELD_BYTES:
+            return len(held) - count
+    return 0
 
 
 def _plain_size(frames: list[Any]) -> int:

@@ -25,7 +25,7 @@ __all__ = ["EAGER_S", "HELD_S", "SEEN", "USUAL_S", "Overlong"]
 
 log = logging.getLogger("agentd.transport")
 
-USUAL_S: Final = 0.5
+USUAL_S: Final = 0.2
 """Between two looks, while nobody is in a long message."""
 EAGER_S: Final = 0.02
 SHARE: Final = 50

@@ -12,7 +12,14 @@ import zmq
 
 from agentd.transport.counted import Counted
 from agentd.transport.debts import CREDIT, Debts
-from agentd.transport.front import MOST_PAUSE_S, TURN, FrontPort, front_socket
+from agentd.transport.front import (
+    MOST_HELD,
+    MOST_HELD_BYTES,
+    MOST_PAUSE_S,
+    TURN,
+    FrontPort,
+    front_socket,
+)
 from agentd.transport.local import listen
 from agentd.transport.localrouter import MOST_FAULTS, NEWCOMERS, UNREAD, LocalRouter
 from agentd.transport.loop import BATCH, Loop
@@ -190,6 +197,31 @@ def test_who_owes_loses_nothing_and_keeps_its_order(front, connect):
         came += [body for body in bodies(front.receive(BATCH)[0]) if body != b"polite"]
         charged(front, route)
     assert came == [b"%d" % number for number in range(FLOOD)]
+
+
+@pytest.mark.parametrize("size", [10, 5_000_000])
+def test_who_owes_for_long_has_no_more_held_than_may_be(front, connect, size):
+    """To find others more is taken of it than is served: what is too much is served all the same."""
+    front._debts = Debts(lambda: 1.0)
+    flooder, polite = connect(), connect()
+    body = bytes(size)
+    for _ in range(10):
+        flooder.send(body, copy=False)
+    route = front.receive(BATCH)[0][0][0].route
+    charged(front, route)
+    front.rest_s()
+    front._rest_until = math.inf
+    for number in range(300):
+        for _ in range(3):
+            flooder.send(body, copy=False)
+        if number % 10 == 0:
+            polite.send(b"polite")
+            assert bodies(front.receive(BATCH)[0])[0] == b"polite"
+            continue
+        front.receive(BATCH)
+        assert front.rest_s() > 0.0  # it rests all the same
+        assert len(front._held) <= MOST_HELD
+        assert sum(len(message[1]) for message in front._held) <= MOST_HELD_BYTES
 
 
 # -- who has had more than its portion -------------------------------------------------------------
