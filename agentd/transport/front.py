@@ -8,6 +8,7 @@ proven to have (``key:…``). They are bounded where libzmq can be, and watched 
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
@@ -61,6 +62,10 @@ class FrontPort(Port):
         """``portions``: how much of the loop's time each peer may have; as much as it wants."""
         super().__init__(socket)
         self.kind = kind
+        self._stirred = False
+        """Whether somebody said something since it was last looked, while others rest."""
+        self._poll = select.poll()
+        self._poll.register(self.fd, select.POLLIN)
         self._who = _user if kind == "ipc" else _holder
         self.in_pieces = kind == "tcp"
         self._size = _plain_size if kind == "ipc" else sealed_size
@@ -96,6 +101,7 @@ class FrontPort(Port):
         now = time.monotonic()
         if self._portions is not None:
             self._portions.settle()
+        self._stirred = False
         notice(self.socket)  # else ``fd`` would tell again and again of the same
         self._pauses = now < self._pause_until
         if self._pauses:
@@ -133,7 +139,12 @@ class FrontPort(Port):
             name = self._names.get(bytes(frames[0]))
             if name is not None:
                 self._portions.count(name)
-        return super().send_locked(frames)
+        if not self._held:
+            return super().send_locked(frames)
+        # There is always something from those who owe: has anybody said something since?
+        self._stirred = self._stirred or bool(self._poll.poll(0))
+        self.give_locked(frames)
+        return self._stirred
 
     def _a_share_of_each(self, most: int) -> tuple[list[list[Any]], bool]:
         messages: list[list[Any]] = []
@@ -154,7 +165,7 @@ class FrontPort(Port):
     def _beside_those_in_debt(self, *, resting: bool) -> tuple[list[list[Any]], bool]:
         """All of the others, and of those in debt nothing while they rest, else a share.
 
-        The others' messages are among theirs. To find one it takes as many messages as there are
+        And whatever of theirs is too much to be held. The others' messages are among theirs. To find one it takes as many messages as there are
         peers, as libzmq takes from each in turn, and one that a ROUTER may have read ahead, before
         there was anybody else; those of debtors are held.
         """
@@ -219,7 +230,7 @@ class FrontPort(Port):
         now = time.monotonic()
         if self._pauses or now < self._pause_until:  # somebody may have come whom nobody looked at
             return max(0.0, self._pause_until - now)
-        if not all(map(self._debts.owes, self._served)):
+        if self._stirred or not all(map(self._debts.owes, self._served)):
             return 0.0
         if self._served and now >= self._rest_until:
             self._rest_until = now + REST_S

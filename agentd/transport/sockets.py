@@ -88,6 +88,11 @@ class Port:
 
     def send_locked(self, frames: Sequence[Any]) -> bool:
         """``send`` for a caller that holds the lock."""
+        self.give_locked(frames)
+        return bool(self.socket.getsockopt(_EVENTS) & _POLLIN)
+
+    def give_locked(self, frames: Sequence[Any]) -> None:
+        """The same, and nobody looks whether input is waiting."""
         socket = self.socket
         if self.in_pieces:
             frames = cut(frames)
@@ -105,7 +110,6 @@ class Port:
             # libzmq takes a message whole or refuses it at its first frame, where the pipe is
             # chosen and its room checked.
             raise Unreachable(str(error)) from None
-        return bool(socket.getsockopt(_EVENTS) & _POLLIN)
 
     def receive(self, most: int) -> tuple[list[list[Any]], bool]:
         """Up to ``most`` messages without waiting, and whether there may be more."""
