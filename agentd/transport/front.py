@@ -35,10 +35,8 @@ client had the patience."""
 
 TURN: Final = 64
 """Messages taken in a turn: many clients together hold up each other no longer than that."""
-MOST_PAUSE_S: Final = 0.002
-"""For no longer others wait here because one has had more than its portion."""
 MOST_HELD: Final = 64
-"""Messages of those who owe; more are served at once, however short the rest was."""
+"""Messages of those who wait for the others; more are served at once, however short a rest was."""
 MOST_HELD_BYTES: Final = 32 * 1024 * 1024
 """The same, so that long ones are not kept."""
 
@@ -75,15 +73,14 @@ class FrontPort(Port):
         self._served: set[bytes] = set()
         """Whose messages were taken last."""
         self._held: list[list[Any]] = []
-        """What was taken to see whose it is, and waits until those who owe are served."""
+        """What was taken of those to see whose it is."""
         self._rest_until = 0.0
+        """Nothing is served before of those who owe."""
         self._portions = portions
         self._names: dict[bytes, str] = {}
         """Who is behind a route, as portions are counted."""
-        self._pause_until = 0.0
-        self._pauses = False
-        self._debtors: set[bytes] = set()
-        """Who was served last before that rest began."""
+        self._slow: set[bytes] = set()
+        """Those of whom it is known that they wait for the others."""
         self.on_message: Noting = lambda origin, _frames, _size: origin
         """Called of each message with its origin, its frames and their bytes (over TCP as they were
         sealed), before it is delivered: the origin, with the mark of its connection."""
@@ -98,40 +95,29 @@ class FrontPort(Port):
         """See ``Port``."""
         if self.closed:
             return [], False
-        now = time.monotonic()
         if self._portions is not None:
             self._portions.settle()
         self._stirred = False
         notice(self.socket)  # else ``fd`` would tell again and again of the same
-        self._pauses = now < self._pause_until
-        if self._pauses:
-            return [], True
-        resting = now < self._rest_until
-        if resting or self._held:
-            messages, more = self._beside_those_in_debt(resting=resting)
+        self._slow = {route for route in self._slow if self._is_slow(route)}
+        if self._slow or self._held:
+            messages, more = self._beside_those_who_wait()
         else:
             messages, more = self._a_share_of_each(most)
         self._served = {message[0].route for message in messages}
         if self._portions is not None:
-            self._note(self._portions, messages, now)
+            for message in messages:
+                self._note(self._portions, message[0])
+        self._slow |= set(filter(self._is_slow, self._served))
         if not self.drained:
             self.on_left()
         return messages, more
 
-    def _note(self, portions: Portions, messages: list[list[Any]], now: float) -> None:
-        """Who is served now. Nobody is for a moment after, if one has had more than its portion.
-
-        A ROUTER cannot leave that one alone unread, and most of the others' messages come later.
-        """
-        until = 0.0
-        for message in messages:
-            origin = message[0]
-            if origin.mark:  # else it has gone, and nobody would forget it
-                self._names[origin.route] = origin.peer
-            portions.came(origin.peer)
-            if not self._debts.owes(origin.route):  # whoever does is served slowly as it is
-                until = max(until, portions.until(origin.peer))
-        self._pause_until = min(until, now + MOST_PAUSE_S)
+    def _note(self, portions: Portions, origin: Origin) -> None:
+        """It is served next."""
+        if origin.mark:  # else it has gone, and nobody would forget it
+            self._names[origin.route] = origin.peer
+        portions.came(origin.peer)
 
     def send_locked(self, frames: Sequence[Any]) -> bool:
         """See ``Port``."""
@@ -139,9 +125,9 @@ class FrontPort(Port):
             name = self._names.get(bytes(frames[0]))
             if name is not None:
                 self._portions.count(name)
-        if not self._held:
+        if not self._slow:
             return super().send_locked(frames)
-        # There is always something from those who owe: has anybody said something since?
+        # There is always something from those who wait: has anybody said something since?
         self._stirred = self._stirred or bool(self._poll.poll(0))
         self.give_locked(frames)
         return self._stirred
@@ -162,43 +148,75 @@ class FrontPort(Port):
             return messages, False
         return messages, True
 
-    def _beside_those_in_debt(self, *, resting: bool) -> tuple[list[list[Any]], bool]:
-        """All of the others, and of those in debt nothing while they rest, else a share.
+    def _beside_those_who_wait(self) -> tuple[list[list[Any]], bool]:
+        """All of the others; and a share of those who wait, unless they rest.
 
-        And whatever of theirs is too much to be held. The others' messages are among theirs. To find one it takes as many messages as there are
-        peers, as libzmq takes from each in turn, and one that a ROUTER may have read ahead, before
-        there was anybody else; those of debtors are held.
+        And whatever of theirs is too much to be held. The others' messages are among theirs. To
+        find one it takes as many messages as there are peers, as libzmq takes from each in turn,
+        and one that a ROUTER may have read ahead, before there was anybody else.
         """
         held = self._held
+        waits = self._slow | {message[0].route for message in held}
         self.drained = False
         try:
-            for _ in range(len(self._debtors | {message[0].route for message in held}) + 2):
+            for _ in range(len(waits) + 2):
                 held.append(self._message(take_parts(self.socket)))
         except zmq.Again:
             self.drained = True
+        # Told once for each: as time passes a rest ends, and its messages must stay in order.
+        now = time.monotonic()
+        resting = {route for route in waits if self._rests_until(route) > now}
         others: list[list[Any]] = []
-        debtors: list[list[Any]] = []
+        waited: list[list[Any]] = []
         left: list[list[Any]] = []
-        # Told once for each: as time passes a debt ends, and its messages must stay in order.
-        owing = {route for route in {m[0].route for m in held} if self._debts.owes(route)}
-        shares, full = Shares(self._attention), resting
+        shares, full = Shares(self._attention), False
         for message in held:
-            if message[0].route not in owing:
+            route = message[0].route
+            if route not in waits:
                 others.append(message)
-            elif full:
+            elif full or route in resting:
                 left.append(message)
             else:
-                debtors.append(message)
+                waited.append(message)
                 full = self._takes_last(shares, message)
         too_many = _excess(left)
         self._held = left[too_many:]
-        return others + debtors + left[:too_many], True
+        more = bool(self._held) or not self.drained
+        return others + waited + left[:too_many], more
 
     def _takes_last(self, shares: Shares, message: list[Any]) -> bool:
         """Count a message; whether it is the last of its peer's share."""
         header = len(message[1]) if len(message) > 1 else 0
         route = message[0].route
         return shares.take(route, header, in_debt=self._debts.owes(route))
+
+    # -- who waits ---------------------------------------------------------------------------------
+    def _is_slow(self, route: bytes) -> bool:
+        """Whether the others come first: it is in debt, or has had more than its portion."""
+        return self._debts.owes(route) or self._ahead_until(route) > 0.0
+
+    def _ahead_until(self, route: bytes) -> float:
+        if self._portions is None:
+            return 0.0
+        return self._portions.until(self._names.get(route, ""))
+
+    def _rests_until(self, route: bytes) -> float:
+        """Nothing of it is served before."""
+        debt = self._rest_until if self._debts.owes(route) else 0.0
+        return max(debt, self._ahead_until(route))
+
+    def rest_s(self) -> float:
+        """See ``Port``: a while, if nobody has anything to say but those who wait."""
+        if self._stirred or not all(map(self._is_slow, self._served)):
+            return 0.0
+        now = time.monotonic()
+        if now >= self._rest_until and any(map(self._debts.owes, self._served)):
+            self._rest_until = now + REST_S
+        known = self._served <= self._slow
+        self._slow |= self._served
+        if not known:  # it was not looked whether somebody spoke while they were answered
+            return 0.0
+        return max(0.0, min(map(self._rests_until, self._slow), default=0.0) - now)
 
     def charge(self, route: bytes, size: int, *, excused: bool = False) -> None:
         """A message of that peer made work that helps nobody.
@@ -220,23 +238,6 @@ class FrontPort(Port):
         self._debts.forget(route)
         self._unexcused.forget(route)
         self._names.pop(route, None)
-
-    def rest_s(self) -> float:
-        """See ``Port``: a while, if nobody has anything to say but those who owe.
-
-        While messages are answered libzmq may take note of others, and ``fd`` does not tell of
-        those: so it is looked once more before the rest.
-        """
-        now = time.monotonic()
-        if self._pauses or now < self._pause_until:  # somebody may have come whom nobody looked at
-            return max(0.0, self._pause_until - now)
-        if self._stirred or not all(map(self._debts.owes, self._served)):
-            return 0.0
-        if self._served and now >= self._rest_until:
-            self._rest_until = now + REST_S
-            self._debtors = self._served
-            return 0.0
-        return max(0.0, self._rest_until - now)
 
     def _message(self, parts: list[Any]) -> list[Any]:
         last = parts[-1]  # metadata of all parts is that of the connection; it is kept longest

@@ -8,16 +8,35 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
-__all__ = ["Lines", "by_route"]
+__all__ = ["OWN", "Lines", "by_route"]
 
 T = TypeVar("T")
 
 
+OWN: Final = b""
+"""The line of what daemon and worker say for themselves, and may pass what is said for others."""
+_IN_TURN: Final = tuple(
+    b"\xa4kind" + bytes([0xA0 + len(kind)]) + kind
+    for kind in (b"ping", b"pong", b"start", b"started", b"start_failed")
+)
+"""How their headers go on: signs of life; and agents that begin, to whom nobody speaks before that
+is told."""
+_FROM: Final = 5
+"""Behind magic and the length of the map: see ``protocol.envelope``."""
+_TO: Final = _FROM + max(map(len, _IN_TURN))
+
+
 def by_route(frames: list[Any]) -> bytes | None:
-    """Between daemon and worker: who it is relayed for, or from; their own words are nobody's."""
-    return bytes(frames[0]) or None
+    """Between daemon and worker: who it is relayed for, or from; their own words are nobody's.
+
+    But for those that need not wait for all others, nor all others for them: a ping behind a
+    thousand calls, and whoever calls once behind that ping, waited 0.1 s and more.
+    """
+    if route := bytes(frames[0]):
+        return route
+    return OWN if bytes(frames[1][_FROM:_TO]).startswith(_IN_TURN) else None
 
 
 class _Round(Generic[T]):

@@ -4,7 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentd.transport.lines import Lines
+from agentd.protocol import pack
+from agentd.protocol.messages import (
+    Drained,
+    Drop,
+    Dropped,
+    Ping,
+    Pong,
+    Start,
+    Started,
+    StartFailed,
+)
+from agentd.transport.lines import OWN, Lines, by_route
 
 
 def taken(lines):
@@ -32,6 +43,22 @@ def test_what_is_nobodys_stays_where_it_came():
     for whose, item in [("a", 1), ("a", 2), (None, 3), ("b", 4), ("a", 5), (None, 6), (None, 7)]:
         lines.put(whose, item)
     assert taken(lines) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def between(route, message):
+    return [route, *pack(message)]
+
+
+def test_signs_of_life_and_beginnings_have_a_line_of_their_own_in_order():
+    """They neither wait for all that was relayed, nor does what comes after them."""
+    agent = bytes(16)
+    start = Start(agent, 1, "m:C", "spec", "data", name="x", plain=True, by="key:y", maker="key:y")
+    failed = StartFailed(agent, 1, "no")
+    for message in (Ping(1, 2.0), Pong(1, 2.0), start, Started(agent, 1, 7), failed):
+        assert by_route(between(b"", message)) == OWN
+    for message in (Drop(agent, 1, "asked"), Dropped(agent, 1), Drained()):
+        assert by_route(between(b"", message)) is None
+    assert by_route(between(b"\x00\x01", Ping(1))) == b"\x00\x01"
 
 
 def test_there_is_none():

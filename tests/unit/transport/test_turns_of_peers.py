@@ -15,7 +15,6 @@ from agentd.transport.debts import CREDIT, Debts
 from agentd.transport.front import (
     MOST_HELD,
     MOST_HELD_BYTES,
-    MOST_PAUSE_S,
     TURN,
     FrontPort,
     front_socket,
@@ -181,6 +180,26 @@ def test_beside_who_owes_one_is_found_also_if_the_router_has_read_ahead(front, c
         assert bodies(front.receive(BATCH)[0]) == [b"polite %d" % number]
 
 
+def test_answers_do_not_swallow_that_somebody_spoke_while_debtors_rest(front, connect):
+    front._debts = Debts(lambda: 1.0)
+    flooder, polite = connect(), connect()
+    for _ in range(FLOOD):
+        flooder.send(b"flood")
+    route = front.receive(BATCH)[0][0][0].route
+    charged(front, route)
+    front.rest_s()
+    front._rest_until = math.inf
+    front.receive(BATCH)
+    for _ in range(20):
+        assert not front.send([route, b"answer"])
+        assert front.rest_s() == math.inf
+        polite.send(b"polite")
+        assert front.send([route, b"answer"])
+        assert front.rest_s() == 0.0
+        assert bodies(front.receive(BATCH)[0])[0] == b"polite"
+        assert front.receive(BATCH)[1]  # nobody else has spoken meanwhile
+
+
 def test_who_owes_loses_nothing_and_keeps_its_order(front, connect):
     flooder, polite = connect(), connect()
     for number in range(FLOOD):
@@ -249,21 +268,28 @@ class Portioned:
         return time.monotonic() + 60 if name in self.busy else 0.0
 
 
-def test_beside_one_that_has_had_more_than_its_portion_the_door_rests_for_a_moment(front, connect):
+def test_who_has_had_more_than_its_portion_rests_and_the_others_do_not(front, connect):
     front._portions = portions = Portioned()
     flooder, polite = connect(), connect()
-    for _ in range(FLOOD):
-        flooder.send(b"flood")
-    assert front.receive(BATCH)[0]
-    portions.busy = set(portions.names)
-    assert front.receive(BATCH)[0]
-    polite.send(b"polite")
+    for number in range(FLOOD):
+        flooder.send(b"%d" % number)
+    came = bodies(front.receive(BATCH)[0])
+    front._names = dict.fromkeys(front._served, "busy")
+    portions.busy = {"busy"}
+    for number in range(10):
+        polite.send(b"polite %d" % number)
+        if number == 0:
+            front.rest_s()
+        assert bodies(front.receive(BATCH)[0]) == [b"polite %d" % number]
     assert front.receive(BATCH) == ([], True)
-    assert 0 < front.rest_s() <= MOST_PAUSE_S
-    front._pause_until = 0.0  # that time has passed
-    came, _more = front.receive(BATCH)
-    assert b"polite" in bodies(came)  # however long the other one is to rest
-    assert portions.settled == 4
+    assert front.rest_s() > 1.0
+    portions.busy = set()
+    while len(came) < FLOOD:
+        some = bodies(front.receive(BATCH)[0])
+        assert 0 < len(some) <= ALONE_SHARE
+        came += some
+    assert came == [b"%d" % number for number in range(FLOOD)]
+    assert portions.settled > 12
 
 
 def test_who_is_answered_is_counted_until_it_has_gone(front, connect):
