@@ -42,7 +42,7 @@ class Brake:
         """Hold up who owes (see ``debts``) at that socket, which is the ``number``-th."""
         front.on_debt = partial(self._owes, number)
 
-    def _owes(self, number: int, route: bytes) -> None:
+    def _owes(self, number: int, route: bytes, _size: int) -> None:
         if (number, route) in self._held:
             return
         connection = self._connections.find(number, route)

@@ -84,8 +84,9 @@ class FrontPort(Port):
         self.on_message: Noting = lambda origin, _frames, _size: origin
         """Called of each message with its origin, its frames and their bytes (over TCP as they were
         sealed), before it is delivered: the origin, with the mark of its connection."""
-        self.on_debt: Callable[[bytes], None] = lambda _route: None
-        """Called when a peer is charged that is in debt for what nobody excuses."""
+        self.on_debt: Callable[[bytes, int], None] = lambda _route, _size: None
+        """Called when a peer is charged, for so many bytes, that is in debt for what nobody
+        excuses."""
         self.drained = True
         """Whether libzmq had nothing left here when it was last asked."""
         self.on_left: Callable[[], None] = lambda: None
@@ -107,17 +108,11 @@ class FrontPort(Port):
         self._served = {message[0].route for message in messages}
         if self._portions is not None:
             for message in messages:
-                self._note(self._portions, message[0])
+                self._portions.came(message[0].peer)
         self._slow |= set(filter(self._is_slow, self._served))
         if not self.drained:
             self.on_left()
         return messages, more
-
-    def _note(self, portions: Portions, origin: Origin) -> None:
-        """It is served next."""
-        if origin.mark:  # else it has gone, and nobody would forget it
-            self._names[origin.route] = origin.peer
-        portions.came(origin.peer)
 
     def send_locked(self, frames: Sequence[Any]) -> bool:
         """See ``Port``."""
@@ -216,7 +211,8 @@ class FrontPort(Port):
         self._slow |= self._served
         if not known:  # it was not looked whether somebody spoke while they were answered
             return 0.0
-        return max(0.0, min(map(self._rests_until, self._slow), default=0.0) - now)
+        left = {message[0].route for message in self._held} or self._slow
+        return max(0.0, min(map(self._rests_until, left), default=0.0) - now)
 
     def charge(self, route: bytes, size: int, *, excused: bool = False) -> None:
         """A message of that peer made work that helps nobody.
@@ -227,7 +223,7 @@ class FrontPort(Port):
         if not excused:
             self._unexcused.charge(route, size)
             if self._unexcused.owes(route):
-                self.on_debt(route)
+                self.on_debt(route, size)
 
     def owes(self, route: bytes) -> bool:
         """Whether that peer is served slowly now."""
@@ -245,6 +241,8 @@ class FrontPort(Port):
         who, peer = self._who(last)
         origin = Origin(bytes(route), who, _descriptor(last), peer)
         origin = self.on_message(origin, len(frames), self._size(frames))
+        if self._portions is not None and origin.mark:  # else it has gone, and nobody forgets it
+            self._names[origin.route] = peer
         return [origin, *(join(frames) if self.in_pieces else frames)]
 
 

@@ -21,6 +21,19 @@ from tests.faults.test_raw_curve import MIB, Peer
 from tests.faults.victims import Victim
 from tests.faults.zmtp import introduction
 
+LONG_PINGS = """
+import sys
+from agentd.protocol import pack
+from agentd.protocol.messages import Ping
+from tests.faults.zmtp import RawPeer, message
+peer = RawPeer(sys.argv[1])
+ping = message([*pack(Ping(7)), bytes(4 << 20)])
+while peer.send(ping):
+    pass
+if peer.is_ended():
+    print("ended")
+"""
+"""A process of its own: nothing of all of it is read for a while."""
 ONE = b"\x92\x90\x80"
 """The arguments of ``add()``."""
 
@@ -154,6 +167,17 @@ def test_calls_that_are_read_when_their_client_has_long_gone_are_not_done(door, 
     peer.reset()
     wait_until(lambda: counters(door.daemon)["abandoned"] > 0, "calls to be left undone", 60)
     assert agent.add(0) <= count - counters(door.daemon)["abandoned"]
+
+
+def test_who_sends_long_messages_that_help_nobody_is_disconnected_within_the_host(start):
+    daemon = start()
+    usual = counters(daemon)["memory_bytes"]
+    with beside(daemon, "pings of 4 MiB") as polite:
+        assert output_of(LONG_PINGS, daemon.endpoint) == "ended\n"
+        assert polite.took
+    assert counters(daemon)["disconnected_backlog"] == 1
+    assert "that help nobody" in daemon.said()
+    assert counters(daemon)["memory_bytes"] - usual < 512 * MIB
 
 
 # -- who keeps the daemon busy ---------------------------------------------------------------------

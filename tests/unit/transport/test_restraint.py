@@ -10,8 +10,10 @@ from agentd.transport.brake import HOLD_S, Brake
 from agentd.transport.connections import Connection
 from agentd.transport.debts import CREDIT, PAID_BACK
 from agentd.transport.newcomers import FORGIVEN, LOOK_S, MOST_HALVINGS, REST_S, Newcomers
+from agentd.transport.patience import CROWD, MOST, PAUSE_S, Patience
 from tests.unit.server.fakes import FakeLoop
 
+MIB = 1024 * 1024
 DOOR = 3
 IPC = 5
 
@@ -23,6 +25,11 @@ class Book:
         self.one = Connection(5, DOOR, route=b"one", peer="key:one 10.0.0.1")
         self.able = True
         self.asked = []
+        self.ended = []
+
+    def end(self, connection):
+        self.ended.append(connection)
+        return True
 
     def find(self, front, route):
         return self.one if (front, route) == (DOOR, b"one") else None
@@ -68,7 +75,7 @@ def brake(loop, book, front):
 
 def test_who_owes_is_held_up_for_a_while_once(brake, loop, book, front, caplog):
     for _ in range(3):
-        front.on_debt(b"one")
+        front.on_debt(b"one", 10)
     assert book.asked == [True]
     assert brake.held_up == 1
     assert "key:one 10.0.0.1 is held up for a while: it makes much work" in caplog.text
@@ -78,7 +85,7 @@ def test_who_owes_is_held_up_for_a_while_once(brake, loop, book, front, caplog):
 
 def test_who_still_owes_then_is_held_up_again_and_told_of_seldom(brake, loop, book, front, caplog):
     for _ in range(3):
-        front.on_debt(b"one")
+        front.on_debt(b"one", 10)
         loop.pass_time(HOLD_S)
     assert book.asked == [True, False] * 3
     assert brake.held_up == 3
@@ -86,9 +93,9 @@ def test_who_still_owes_then_is_held_up_again_and_told_of_seldom(brake, loop, bo
 
 
 def test_who_has_gone_is_not_held_up(brake, loop, book, front):
-    front.on_debt(b"two")
+    front.on_debt(b"two", 10)
     book.able = False
-    front.on_debt(b"one")
+    front.on_debt(b"one", 10)
     assert brake.held_up == 0
     assert loop.timers == []
 
@@ -109,6 +116,42 @@ def test_where_the_kernel_cannot_nobody_is_held_up(brake, loop, book):
     book.able = False
     assert not brake.hold(book.one, "why", HOLD_S)
     assert loop.timers == []
+
+
+# -- who owes within the host, and goes on ---------------------------------------------------------
+@pytest.fixture
+def patience(loop, book, front):
+    made = Patience(loop, book, lambda peer: 2.0 if peer == book.one.peer else 0.0)
+    made.follow(DOOR, front)
+    return made
+
+
+def test_who_owes_and_goes_on_to_send_long_messages_is_disconnected(patience, book, front, caplog):
+    for _ in range(MOST // MIB):
+        front.on_debt(b"one", MIB)
+    assert book.ended == []
+    front.on_debt(b"one", 1)
+    assert book.ended == [book.one]
+    assert patience.disconnected == 1
+    assert "it sent 256 MiB that help nobody" in caplog.text
+    assert "nothing of it is read for 2 s" in caplog.text
+    front.on_debt(b"one", MIB)  # it is back
+    assert book.ended == [book.one]
+
+
+def test_who_pauses_begins_anew_and_who_has_gone_is_nobody(patience, loop, book, front):
+    for _ in range(3):
+        front.on_debt(b"one", MOST)
+        loop.pass_time(PAUSE_S)
+    front.on_debt(b"two", MOST + 1)
+    assert book.ended == []
+
+
+def test_of_many_who_owed_once_nothing_is_kept(patience, loop, front):
+    for number in range(3 * CROWD):
+        front.on_debt(b"%d" % number, MIB)
+        loop.pass_time(2 * PAUSE_S / CROWD)
+    assert len(patience._sent) <= CROWD + 1
 
 
 # -- who comes and goes ----------------------------------------------------------------------------

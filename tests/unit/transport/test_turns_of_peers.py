@@ -305,6 +305,44 @@ def test_who_is_answered_is_counted_until_it_has_gone(front, connect):
     assert not front._names
 
 
+def test_what_was_held_of_one_that_has_gone_is_served_and_nothing_kept_of_it(front, connect):
+    front._portions = portions = Portioned()
+    front.on_message = lambda origin, _frames, _size: origin._replace(mark=1)
+    one = connect()
+    one.send(b"1")
+    [[origin, _frame]] = front.receive(BATCH)[0]
+    portions.busy = {origin.peer}
+    front.rest_s()
+    one.send(b"2")
+    assert front.receive(BATCH)[0] == []
+    front.forget(origin.route)
+    portions.busy = set()
+    assert bodies(front.receive(BATCH)[0]) == [b"2"]
+    assert not front._names
+    assert not front.receive(BATCH)[1]
+    assert not front._slow
+
+
+def test_a_debtor_that_says_nothing_ends_nobodys_rest(front, connect):
+    front._debts = Debts(lambda: 1.0)
+    front._portions = portions = Portioned()
+    debtor, busy = connect(), connect()
+    debtor.send(b"asked")
+    [[owes, _frame]] = front.receive(BATCH)[0]
+    charged(front, owes.route)
+    front.rest_s()
+    for _ in range(FLOOD):
+        busy.send(b"work")
+    [route] = {origin.route for origin, _ in front.receive(BATCH)[0]}
+    front._names[route] = "busy"
+    portions.busy = {"busy"}
+    front._rest_until = 0.0
+    front.rest_s()
+    front.receive(BATCH)
+    assert front._held
+    assert front.rest_s() > 1.0
+
+
 def test_within_the_host_only_that_one_rests(router, join):
     router._portions = portions = Portioned()
     flooder, polite = join(), join()
@@ -521,7 +559,7 @@ def test_a_monitor_is_read_many_events_at_a_time_and_leaves_time_for_messages(co
 # -- who is held up --------------------------------------------------------------------------------
 def test_who_owes_is_told_of_but_not_who_is_excused(front):
     told = []
-    front.on_debt = told.append
+    front.on_debt = lambda route, _size: told.append(route)
     for _ in range(int(CREDIT) + 10):
         front.charge(b"honest", 100, excused=True)
         front.charge(b"other", 100)
