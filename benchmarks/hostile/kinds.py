@@ -33,19 +33,26 @@ Reads = Literal["all", "slowly", "nothing"]
 
 
 class Harm:
-    """One peer and what it has done so far."""
+    """What one peer needs for it."""
 
-    def __init__(self, line: Line, target: Target) -> None:
+    def __init__(self, line: Line, target: Target, begins: Callable[[], None]) -> None:
+        """``begins`` is called as soon as there is a first connection."""
+        self._begins = begins
         self.line = line
         self.target = target
-        self.connections = 0
-        self.bytes = 0
+        self._has_begun = False
 
     def opened(self, connected: socket.socket) -> socket.socket:
-        """It is counted, and does not block from now on."""
-        self.connections += 1
+        """It has begun, and does not block from now on."""
+        self.begin()
         connected.settimeout(0)
         return connected
+
+    def begin(self) -> None:
+        """There is a connection."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._begins()
 
 
 def _calls(harm: Harm) -> Iterator[list[bytes]]:
@@ -123,14 +130,12 @@ def flood(
     while True:
         source = messages(harm)
         try:
-            harm.connections += 1
-            connected = line.meet(introduced=introduced)
-            connected.settimeout(0)
+            connected = harm.opened(line.meet(introduced=introduced))
         except OSError:
             time.sleep(0.001)
             continue
         with connected, suppress(OSError):
-            _pump(harm, connected, more, reads)
+            _pump(connected, more, reads)
 
 
 def _sealed(line: Line, source: Iterator[list[bytes]], *, finished: bool) -> Iterator[bytes]:
@@ -142,7 +147,7 @@ def _sealed(line: Line, source: Iterator[list[bytes]], *, finished: bool) -> Ite
             return
 
 
-def _pump(harm: Harm, connected: socket.socket, more: Callable[[], bytes], reads: Reads) -> None:
+def _pump(connected: socket.socket, more: Callable[[], bytes], reads: Reads) -> None:
     """Until the connection is ended."""
     waiting = memoryview(b"")
     read = [connected] if reads == "all" else []
@@ -156,9 +161,7 @@ def _pump(harm: Harm, connected: socket.socket, more: Callable[[], bytes], reads
             _read(connected, CHUNK * 4)
         if can_write:
             waiting = waiting or memoryview(more())
-            sent = connected.send(waiting)
-            harm.bytes += sent
-            waiting = waiting[sent:]
+            waiting = waiting[connected.send(waiting) :]
 
 
 def _read(connected: socket.socket, size: int) -> None:
@@ -172,7 +175,7 @@ def connections(harm: Harm) -> None:
     while True:
         try:
             with harm.opened(harm.line.connect()) as connected:
-                harm.bytes += connected.send(part)
+                connected.send(part)
         except OSError:
             time.sleep(0.001)
 
@@ -185,7 +188,7 @@ def half_open(harm: Harm) -> None:
         while len(held) < HALF_OPEN:
             with suppress(OSError):
                 held.append(harm.opened(harm.line.connect()))
-                harm.bytes += held[-1].send(part)
+                held[-1].send(part)
         for connected in select.select(held, [], [], 0.05)[0]:
             with suppress(OSError):
                 if connected.recv(CHUNK):  # a greeting, to which nothing is answered
@@ -200,7 +203,7 @@ def strangers(harm: Harm) -> None:
     while True:
         harm.line.as_stranger()
         with suppress(OSError):
-            harm.connections += 1
+            harm.begin()
             harm.line.meet(introduced=False).close()
 
 
