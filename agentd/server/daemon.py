@@ -26,6 +26,7 @@ from agentd.server.codestore import CodeStore
 from agentd.server.confine import to_be_read, worker_environment, worker_user
 from agentd.server.directory import Directory
 from agentd.server.doors import Doors, door_settings
+from agentd.server.foldernotice import FolderNotice
 from agentd.server.fronts import Fronts, split
 from agentd.server.gate import Gate
 from agentd.server.grantwatch import GrantWatch
@@ -398,13 +399,27 @@ class Daemon:
 
     # -- who may come ------------------------------------------------------------------------------
     def _watch_grants(self) -> None:
+        from agentd.keys.grants import authorized_folder
+
+        notice = FolderNotice(authorized_folder(config_folder(self.config.config_dir)))
+
+        def look(asked: bool) -> Reading | None:  # noqa: FBT001 - as it is called
+            notice.follow()  # first: what changes while it is read is told of
+            return self._book.look(always=asked)
+
+        self.loop.on_signal(signal.SIGIO, self._grants_changed)
         self._grants = GrantWatch(
-            lambda asked: self._book.look(always=asked),
+            look,
             lambda found, asked: self.loop.call_soon(
                 partial(self._take_grants, found, asked=asked)
             ),
             self._unkept,
         )
+        self._grants_changed()  # else nobody is told before the first look, half a second later
+
+    def _grants_changed(self) -> None:
+        if self._grants is not None:
+            self._grants.changed()
 
     def _reload(self) -> None:
         if self._grants is not None:

@@ -19,7 +19,7 @@ __all__ = ["EVERY_S", "GrantWatch"]
 log = logging.getLogger("agentd.server")
 
 EVERY_S: Final = 0.5
-"""How often the files are looked at: a key that is revoked is out within a second."""
+"""How often the files are looked at, where nobody tells that they have changed."""
 
 
 class GrantWatch:
@@ -49,6 +49,10 @@ class GrantWatch:
     def now(self) -> None:
         """Read them all, whether they changed or not."""
         self._asked = True
+        self._wake.set()
+
+    def changed(self) -> None:
+        """Somebody says that there is something new."""
         self._wake.set()
 
     def stop(self) -> None:

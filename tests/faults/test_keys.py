@@ -105,6 +105,31 @@ def test_a_live_peer_whose_key_is_revoked_is_refused_and_disconnected(door, agen
     wait_until(lambda: witness.info()["agents"] == 0, "the end of what lives with its client")
 
 
+def test_the_kernel_tells_that_a_grant_has_changed(door, start, tmp_path, monkeypatch):
+    """A daemon that would look by itself once an hour."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import agentd.server.grantwatch as watch\nwatch.EVERY_S = 3600.0\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    door.grant()
+    agent = agentd.connect(door.open(start)).create(LEDGER)
+    for _ in range(2):
+        agent.add("before")
+        door.revoke()
+        with pytest.raises(AuthenticationFailed):
+            wait_until(lambda one=agent: one.add("after") < 0, "it to be refused")
+        door.grant()
+        wait_until(lambda: come_in(door), "it to be let in again")
+        agent = agentd.connect(door.endpoint).create(LEDGER)
+
+
+def come_in(door):
+    try:
+        return fresh(door)
+    except AuthenticationFailed:
+        return None
+
+
 def test_a_key_that_is_added_gets_in_without_a_restart(door, start):
     door.grant()
     door.open(start)
