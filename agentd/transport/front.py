@@ -81,6 +81,8 @@ class FrontPort(Port):
         """Who is behind a route, as portions are counted."""
         self._slow: set[bytes] = set()
         """Those of whom it is known that they wait for the others."""
+        self._found_all = False
+        """Whether nobody else had anything to say when it was last looked."""
         self.on_message: Noting = lambda origin, _frames, _size: origin
         """Called of each message with its origin, its frames and their bytes (over TCP as they were
         sealed), before it is delivered: the origin, with the mark of its connection."""
@@ -105,6 +107,7 @@ class FrontPort(Port):
             messages, more = self._beside_those_who_wait()
         else:
             messages, more = self._a_share_of_each(most)
+            self._found_all = False
         self._served = {message[0].route for message in messages}
         if self._portions is not None:
             for message in messages:
@@ -146,18 +149,25 @@ class FrontPort(Port):
     def _beside_those_who_wait(self) -> tuple[list[list[Any]], bool]:
         """All of the others; and a share of those who wait, unless they rest.
 
-        And whatever of theirs is too much to be held. The others' messages are among theirs. To
-        find one it takes as many messages as there are peers, as libzmq takes from each in turn,
-        and one that a ROUTER may have read ahead, before there was anybody else.
+        And whatever of theirs is too much to be held. The others' messages are among theirs. libzmq
+        takes from each in turn: so there is nobody else if, in a row, there came one more than
+        there are who wait; and one that a ROUTER may have read ahead, before there was anybody.
         """
         held = self._held
         waits = self._slow | {message[0].route for message in held}
-        self.drained = False
+        self.drained = self._found_all = False
+        theirs, enough = 0, len(waits) + 2
         try:
-            for _ in range(len(waits) + 2):
+            for _ in range(TURN + enough):
                 held.append(self._message(take_parts(self.socket)))
+                theirs += 1
+                if held[-1][0].route not in waits:
+                    theirs, enough = 0, len(waits) + 1
+                elif theirs == enough:
+                    self._found_all = True
+                    break
         except zmq.Again:
-            self.drained = True
+            self.drained = self._found_all = True
         # Told once for each: as time passes a rest ends, and its messages must stay in order.
         now = time.monotonic()
         resting = {route for route in waits if self._rests_until(route) > now}
@@ -202,14 +212,13 @@ class FrontPort(Port):
 
     def rest_s(self) -> float:
         """See ``Port``: a while, if nobody has anything to say but those who wait."""
-        if self._stirred or not all(map(self._is_slow, self._served)):
-            return 0.0
         now = time.monotonic()
         if now >= self._rest_until and any(map(self._debts.owes, self._served)):
             self._rest_until = now + REST_S
-        known = self._served <= self._slow
-        self._slow |= self._served
-        if not known:  # it was not looked whether somebody spoke while they were answered
+        slow = set(filter(self._is_slow, self._served))
+        known = slow <= self._slow  # else nobody looked who spoke while they were answered
+        self._slow |= slow
+        if self._stirred or not self._found_all or not known:
             return 0.0
         left = {message[0].route for message in self._held} or self._slow
         return max(0.0, min(map(self._rests_until, left), default=0.0) - now)

@@ -258,7 +258,9 @@ def test_one_who_does_not_read_over_tcp_is_disconnected(door):
             for number in range(5_000):
                 one.send_multipart(pack(Ask(number, "info")))
             wait_until(
-                lambda: counters(door.daemon)["disconnected_unread"] == 1, "it to be disconnected"
+                lambda: counters(door.daemon)["disconnected_unread"] == 1,
+                "it to be disconnected",
+                90,  # it is served slowly, as these are questions about the daemon
             )
     finally:
         context.destroy(0)

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from agentd.transport.connections import Connection
 from agentd.transport.overlong import EAGER_S, HELD_S, LONG, SEEN, SPARE, USUAL_S, WARY_S, Overlong
 from tests.unit.server.fakes import FakeLoop
+from tests.unit.transport import test_unfinished as unfinished
 
 MIB = 1024 * 1024
 DOOR = 2
@@ -14,48 +14,30 @@ LONGEST = 16 * MIB
 MOST = SPARE * LONGEST
 
 
-class Book:
-    """Connections by which comes what a test says."""
+class Book(unfinished.Book):
+    """Of which some may be held up."""
 
     def __init__(self):
-        self.all = [Connection(fd, DOOR) for fd in range(3)]
-        self.came = dict.fromkeys(range(3), 700)  # the handshake
+        super().__init__(3)
+        for connection in self.all:
+            connection.front = DOOR
         self.waits = dict.fromkeys(range(3), 0)
         self.looks = 0
         self.held = []
-        self.ended = []
         self.able = True
 
     def __iter__(self):
         self.looks += 1
-        return iter(self.all)
-
-    def received(self, connection):
-        return self.came[connection.fd]
+        return super().__iter__()
 
     def pending(self, connection):
         return self.waits[connection.fd]
-
-    def who(self, connection):
-        return str(connection.fd)
-
-    def end(self, connection):
-        self.ended.append(connection.fd)
-        connection.ended = True
-        return True
 
     def hold(self, connection, _why, seconds):
         assert seconds == HELD_S
         if self.able:
             self.held.append(connection.fd)
         return self.able
-
-    def part(self, fd, size):
-        self.came[fd] += size
-
-    def whole(self, fd, size):
-        self.came[fd] += size
-        self.all[fd].messages += 1
 
 
 @pytest.fixture
@@ -172,7 +154,7 @@ def test_for_a_while_after_somebody_was_held_up_the_next_one_is_seen_at_once(ove
     book.part(1, MOST + MIB)
     look(loop, SEEN)
     assert book.held[-1] == 1
-    book.all[1].ended = True
+    book.ended.append(1)
     look(loop, seconds=2 * WARY_S)
     book.looks = 0
     look(loop, 2, USUAL_S)
