@@ -146,7 +146,7 @@ class Connections:
         self._monitors.append(None)
         front.on_message = partial(self._came, number)
         front.on_accepted = lambda peer: self._accepted(number, peer.fd)
-        front.on_lost = lambda peer: self._lost(peer.fd)
+        front.on_lost = lambda peer: self._lost(number, peer.fd)
 
     def bound(self, name: str | int) -> None:
         """A watched socket listens there: the path of a socket, or a port of TCP."""
@@ -160,7 +160,7 @@ class Connections:
             if kind == "accepted":
                 self._accepted(front, fd)
             elif kind == "lost":
-                self._lost(fd)
+                self._lost(front, fd)
             elif kind == "listening":
                 self._listeners[front] = fd
             else:
@@ -178,10 +178,10 @@ class Connections:
         if len(self._by_fd) > self.most:
             self._shed(connection)
 
-    def _lost(self, fd: int) -> None:
+    def _lost(self, front: int, fd: int) -> None:
         self._settle()
         lost = self._by_fd.get(fd)
-        if lost is None:
+        if lost is None or lost.front != front:  # another socket's has the descriptor by now
             return
         if _is_there(lost):
             # It was one before that, or libzmq closes it in a moment: it tells before it does.

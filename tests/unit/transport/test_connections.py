@@ -115,6 +115,22 @@ def test_what_the_next_one_says_may_be_read_before_it_is_told_of(
     assert (routes(connections), lost[-1]) == ([], b"B")
 
 
+def test_that_one_was_lost_may_be_told_after_another_socket_has_the_descriptor(
+    connections, front, one, lost
+):
+    """Each socket tells by a queue of its own."""
+    other = SimpleNamespace(on_message=None, on_accepted=None, on_lost=None)
+    connections.follow(other)
+    front.on_accepted(at(one.fd))
+    says(front, one, b"A")
+    one.next()
+    other.on_accepted(at(one.fd))
+    front.on_lost(at(one.fd))
+    assert len(connections) == 1
+    says(other, one, b"B")
+    assert (routes(connections), lost) == ([b"B"], [b"A"])
+
+
 def test_several_may_have_had_the_descriptor_meanwhile(connections, front, one, lost):
     front.on_accepted(at(one.fd))
     says(front, one, b"A")
