@@ -37,7 +37,7 @@ agent_bytes = 268_435_456
 daemon_bytes = 536_870_912
 max_queued_bytes = 67_108_864
 max_memory_bytes = 1_073_741_824
-client_portion = 0.35
+client_portion = 0.2
 """
 """Those that docs/limits.md recommends where strangers may come."""
 PAUSE_S = 0.001
