@@ -5,7 +5,7 @@ import pytest
 from agentd.transport.portions import AHEAD_S, CROWD, MOST_S, Portions
 from agentd.transport.shares import ALONE_S
 
-TURN_S = 0.0005
+TURN_S = 0.0001
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_who_is_busy_beside_others_rests_until_it_has_had_no_more_than_its_porti
     turn("light")
     turns = until_it_rests(portions, turn)
     ahead = turns * TURN_S - (turns - 1) * TURN_S / 2  # half of the time is its portion
-    assert AHEAD_S < ahead <= AHEAD_S + TURN_S / 2
+    assert AHEAD_S < ahead < AHEAD_S + TURN_S
     rest = portions.until("busy") - clock.now
     assert rest == pytest.approx(ahead / 0.5)
     assert not portions.until("light")
