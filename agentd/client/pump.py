@@ -94,7 +94,7 @@ class Pump:
         import time
 
         due = time.monotonic() + BEAT_S
-        quiet = 0
+        quiet = QUIET_LOOKS  # nothing is watched yet: a process that only waits wakes nobody
         while not self._stopped:
             wait = max(0.0, due - time.monotonic())
             quiet = 0 if self._watched else quiet + 1
