@@ -111,7 +111,7 @@ class FrontPort(Port):
         self._served = {message[0].route for message in messages}
         if self._portions is not None:
             for message in messages:
-                self._portions.came(message[0].peer)
+                self._portions.count(message[0].peer)
         self._slow |= set(filter(self._is_slow, self._served))
         if not self.drained:
             self.on_left()

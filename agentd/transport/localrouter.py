@@ -286,7 +286,7 @@ class LocalRouter:
             messages.append([route, *frames])
             had += cost(len(frames[0]))
             if self._portions is not None:
-                self._portions.came(peer.owner)
+                self._portions.count(peer.owner)
         if peer.broken and not came:
             self._drop(peer)
         elif had and (owes or peer.wire.queued > UNREAD):

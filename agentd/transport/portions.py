@@ -2,14 +2,16 @@
 
 Whoever keeps a daemon busy all the time keeps processors busy: the daemon's, its own and a
 worker's. Then everybody's calls wait for a processor, however fairly the daemon takes turns. So a
-peer that has had more than its portion rests until that is made up for, if anybody else has
-spoken of late. Several who are busy share all of the time; only one alone leaves some of it unused.
+peer that has had more than its portion *rests* until that is made up for, if somebody speaks who has
+had less: it is *held back* then, for as long as it goes on. Who is alone has all of the time, several
+who are held back share it, and nobody rests because of somebody who is.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Final
 
 from agentd.transport.shares import ALONE_S
@@ -19,6 +21,8 @@ __all__ = ["AHEAD_S", "MOST_S", "Portions"]
 AHEAD_S: Final = 0.0003
 """So much more than its portion a peer may have had before it rests: a share of messages. What comes
 in one go is what others wait behind: with 0.001 the p99 beside calls without end was twice that."""
+TWICE: Final = 2
+"""So many times what somebody has had who is held back, and another is not better than that one."""
 MOST_S: Final = 0.005
 """More is not charged for one turn: that was no work for messages."""
 CROWD: Final = 1_000
@@ -49,43 +53,76 @@ class Portions:
         self._ahead: dict[str, tuple[float, float]] = {}
         """Seconds that a peer has had beyond its portion, and when that was so."""
         self._until: dict[str, float] = {}
-        self._last = ""
-        self._last_at = self._other_at = float("-inf")
+        self._had: dict[str, float] = {}
+        """Seconds that each has had who spoke in this stretch of ``ALONE_S``."""
+        self._had_before: dict[str, float] = {}
+        """The same of the stretch before."""
+        self._held: set[str] = set()
+        """Who rested in one of them, or would have if anybody had been there who does not."""
+        self._held_before: set[str] = set()
+        self._next_at = clock() + ALONE_S
+        """When the next stretch begins."""
         self.rests = 0
         """How often somebody had to rest."""
 
-    def came(self, peer: str) -> None:
-        """A message of that peer is served next."""
-        if peer != self._last:
-            self._other_at = self._last_at
-            self._last = peer
-        self._last_at = self._clock()
-        self.count(peer)
-
     def count(self, peer: str) -> None:
-        """What is done in this turn is done for that peer, too."""
+        """Something is done in this turn for that peer: a message of it is served, or answered."""
         self._counted[peer] = self._counted.get(peer, 0) + 1
 
     def settle(self) -> None:
         """A turn begins: what was done in the one before is charged."""
         counted, self._counted = self._counted, {}
         before, self._before = self._before, self._spent()
-        if counted and self._portion < 1:
-            each = min(self._before - before, MOST_S) / sum(counted.values())
-            for peer, count in counted.items():
-                self._charge(peer, count * each)
-
-    def _charge(self, peer: str, seconds: float) -> None:
+        if not counted or self._portion >= 1:
+            return
         now = self._clock()
+        if now >= self._next_at:
+            self._begin_stretch(now)
+        each = min(self._before - before, MOST_S) / sum(counted.values())
+        for peer, count in counted.items():
+            self._had[peer] = self._had.get(peer, 0.0) + count * each
+        for peer, count in counted.items():
+            self._charge(peer, count * each, now)
+
+    def _begin_stretch(self, now: float) -> None:
+        if now >= self._next_at + ALONE_S:  # what was before is long ago
+            self._had, self._held = {}, set()
+        self._had_before, self._held_before = self._had, self._held
+        self._had, self._held = {}, set()
+        self._next_at = now + ALONE_S
+
+    def _charge(self, peer: str, seconds: float, now: float) -> None:
         if len(self._ahead) > CROWD:
             self._ahead = {p: a for p, a in self._ahead.items() if self._left(a, now) > 0}
             self._until = {p: until for p, until in self._until.items() if until > now}
         ahead = self._left(self._ahead.get(peer, (0.0, now)), now) + seconds
         self._ahead[peer] = (ahead, now)
-        alone_since = self._other_at if peer == self._last else self._last_at
-        if ahead > AHEAD_S and alone_since > now - ALONE_S:
+        if ahead > AHEAD_S and self._gives_way(peer):
             self.rests += self.until(peer) == 0.0
             self._until[peer] = now + ahead / self._portion
+
+    def _gives_way(self, peer: str) -> bool:
+        """Whether somebody speaks for whom it is to rest."""
+        if self._is_held(peer):
+            self._held.add(peer)
+            return any(not self._is_held(other) for other in self._others(peer))
+        mine = self._of_late(peer)
+        for other in self._others(peer):
+            if self._of_late(other) * (TWICE if self._is_held(other) else 1) < mine:
+                self._held.add(peer)
+                return True
+        return False
+
+    def _others(self, peer: str) -> Iterator[str]:
+        for other in chain(self._had, self._had_before):
+            if other != peer:
+                yield other
+
+    def _is_held(self, peer: str) -> bool:
+        return peer in self._held or peer in self._held_before
+
+    def _of_late(self, peer: str) -> float:
+        return self._had.get(peer, 0.0) + self._had_before.get(peer, 0.0)
 
     def until(self, peer: str) -> float:
         """When that peer is to be served again; 0: now."""

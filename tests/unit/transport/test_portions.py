@@ -20,12 +20,10 @@ def portions(clock, spent):
 
 @pytest.fixture
 def turn(portions, clock, spent):
-    """A turn in which messages of those came, and those were answered; what it took."""
+    """A turn in which messages of those came, or were answered; what it took."""
 
-    def turn(*came, answered=(), took=TURN_S):
-        for peer in came:
-            portions.came(peer)
-        for peer in answered:
+    def turn(*peers, took=TURN_S):
+        for peer in peers:
             portions.count(peer)
         spent[0] += took
         clock.now += took
@@ -76,25 +74,53 @@ def test_two_who_are_busy_have_all_of_the_time(portions, turn):
     assert not until_it_rests(portions, turn, "as busy", most=1_000)
 
 
+def test_nobody_rests_because_of_somebody_who_has_more(clock, spent):
+    """A polite client, too, may have more than a small portion of a slow machine's time."""
+    portions = Portions(0.15, clock, lambda: spent[0])
+    rested = {"polite": 0, "busy": 0}
+    for _ in range(1_000):
+        for peer, count in (("polite", 1), ("busy", 5)):
+            if portions.until(peer):
+                rested[peer] += 1
+                continue
+            for _message in range(count):
+                portions.count(peer)
+            spent[0] += count * TURN_S
+        clock.now += 4 * TURN_S
+        portions.settle()
+    assert rested["polite"] == 0
+    assert rested["busy"] > 500
+
+
+def test_who_had_most_is_forgotten_with_time(portions, turn, clock):
+    """Beside somebody whom it could have disturbed a while ago nobody is alone, nor for ever."""
+    turn("light", "busy", "busy")
+    clock.now += ALONE_S
+    turn("light")
+    assert until_it_rests(portions, turn)
+    clock.now += 3 * ALONE_S
+    assert not until_it_rests(portions, turn)
+
+
 def test_what_is_answered_counts_for_who_is_answered(portions, turn):
     """Calls are told to a worker in one turn, and their answers come in others."""
     turn("light")
     turn("busy", "light")
     while not portions.until("busy"):
-        turn("light", answered=["busy"] * 20)
+        turn("light", *["busy"] * 20)
     assert not portions.until("light")
 
 
 def test_one_long_turn_is_not_charged_as_such(portions, turn, clock):
-    turn("light", "busy", took=ALONE_S / 2)
-    assert portions.until("busy") - clock.now == pytest.approx(MOST_S / 2 / 0.5)
+    turn("light", "busy", "busy", took=ALONE_S / 2)
+    assert portions.until("busy") - clock.now == pytest.approx(MOST_S * 2 / 3 / 0.5)
 
 
 def test_where_one_may_have_all_of_it_nobody_rests(clock, spent):
     portions = Portions(1.0, clock, lambda: spent[0])
     for _ in range(100):
-        portions.came("light")
-        portions.came("busy")
+        portions.count("light")
+        portions.count("busy")
         spent[0] += MOST_S
         portions.settle()
     assert not portions.until("busy")
@@ -102,7 +128,7 @@ def test_where_one_may_have_all_of_it_nobody_rests(clock, spent):
 
 def test_of_those_that_have_gone_nothing_is_kept(portions, turn):
     for number in range(2 * CROWD):
-        turn(f"peer {number}", answered=[f"peer {number}"] * 20, took=MOST_S)
-    assert portions.rests > CROWD
+        turn("light", *[f"peer {number}"] * 20, took=MOST_S)
+    assert portions.rests > CROWD / 2
     assert len(portions._ahead) <= CROWD + 1
     assert len(portions._until) <= CROWD + 1
