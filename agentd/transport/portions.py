@@ -2,9 +2,9 @@
 
 Whoever keeps a daemon busy all the time keeps processors busy: the daemon's, its own and a
 worker's. Then everybody's calls wait for a processor, however fairly the daemon takes turns. So a
-peer that has had more than its portion *rests* until that is made up for, if somebody speaks who has
-had less: it is *held back* then, for as long as it goes on. Who is alone has all of the time, several
-who are held back share it, and nobody rests because of somebody who is.
+peer that is busy, and so disturbs somebody who has less, is *held back*: whenever it has had more than
+its portion it rests until that is made up for. Who is alone has all of the time, several who are held
+back share it, and nobody rests because of somebody who is.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ AHEAD_S: Final = 0.0003
 in one go is what others wait behind: with 0.001 the p99 beside calls without end was twice that."""
 TWICE: Final = 2
 """So many times what somebody has had who is held back, and another is not better than that one."""
+BUSY: Final = 0.5
+"""Of its portion: who has had as much of the time is busy. Others never rest."""
+FIRST_S: Final = 0.001
+"""What was before somebody was held back is made up for as far as this."""
 MOST_S: Final = 0.005
 """More is not charged for one turn: that was no work for messages."""
 CROWD: Final = 1_000
@@ -58,7 +62,7 @@ class Portions:
         self._had_before: dict[str, float] = {}
         """The same of the stretch before."""
         self._held: set[str] = set()
-        """Who rested in one of them, or would have if anybody had been there who does not."""
+        """Who was ahead in this stretch, and held back."""
         self._held_before: set[str] = set()
         self._next_at = clock() + ALONE_S
         """When the next stretch begins."""
@@ -96,22 +100,26 @@ class Portions:
             self._ahead = {p: a for p, a in self._ahead.items() if self._left(a, now) > 0}
             self._until = {p: until for p, until in self._until.items() if until > now}
         ahead = self._left(self._ahead.get(peer, (0.0, now)), now) + seconds
-        self._ahead[peer] = (ahead, now)
-        if ahead > AHEAD_S and self._gives_way(peer):
-            self.rests += self.until(peer) == 0.0
-            self._until[peer] = now + ahead / self._portion
-
-    def _gives_way(self, peer: str) -> bool:
-        """Whether somebody speaks for whom it is to rest."""
-        if self._is_held(peer):
-            self._held.add(peer)
-            return any(not self._is_held(other) for other in self._others(peer))
-        mine = self._of_late(peer)
-        for other in self._others(peer):
-            if self._of_late(other) * (TWICE if self._is_held(other) else 1) < mine:
+        if ahead > AHEAD_S:
+            if self._is_held(peer):
                 self._held.add(peer)
-                return True
-        return False
+            elif self._disturbs(peer, now):
+                self._held.add(peer)
+                ahead = min(ahead, FIRST_S)
+            if self._is_held(peer) and not all(map(self._is_held, self._others(peer))):
+                self.rests += self.until(peer) == 0.0
+                self._until[peer] = now + ahead / self._portion
+        self._ahead[peer] = (ahead, now)
+
+    def _disturbs(self, peer: str, now: float) -> bool:
+        """Whether it is busy, and somebody speaks who has less."""
+        mine = self._of_late(peer)
+        if mine <= BUSY * self._portion * (now - self._next_at + 2 * ALONE_S):
+            return False
+        return any(
+            self._of_late(other) * (TWICE if self._is_held(other) else 1) < mine
+            for other in self._others(peer)
+        )
 
     def _others(self, peer: str) -> Iterator[str]:
         for other in chain(self._had, self._had_before):
