@@ -2,9 +2,9 @@
 
 Whoever keeps a daemon busy all the time keeps processors busy: the daemon's, its own and a
 worker's. Then everybody's calls wait for a processor, however fairly the daemon takes turns. So a
-peer that is busy, and so disturbs somebody who has less, is *held back*: whenever it has had more than
-its portion it rests until that is made up for. Who is alone has all of the time, several who are held
-back share it, and nobody rests because of somebody who is.
+peer that is busy, and so disturbs somebody who has less, is *held back*: whenever it has had more
+than its portion it rests until that is made up for. Who is alone has all of the time, several who
+are held back share it, and nobody rests because of somebody who is.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from typing import Final
 
 from agentd.transport.shares import ALONE_S
 
-__all__ = ["AHEAD_S", "MOST_S", "Portions"]
+__all__ = ["AHEAD_S", "BUSY", "CROWD", "FIRST_S", "MOST_S", "Portions"]
 
 AHEAD_S: Final = 0.0003
-"""So much more than its portion a peer may have had before it rests: a share of messages. What comes
-in one go is what others wait behind: with 0.001 the p99 beside calls without end was twice that."""
+"""So much more than its portion may have had, before it rests, who is held back: a share of
+messages. What comes in one go is what others wait behind: with 0.001 the p99 beside calls without
+end was 1.5 times that."""
 TWICE: Final = 2
-"""So many times what somebody has had who is held back, and another is not better than that one."""
+"""Who has had so many times as much as somebody who is held back is no better than that one."""
 BUSY: Final = 0.5
 """Of its portion: who has had as much of the time is busy. Others never rest."""
 FIRST_S: Final = 0.001
@@ -45,7 +46,7 @@ class Portions:
         clock: Callable[[], float],
         spent: Callable[[], float] = time.thread_time,
     ) -> None:
-        """``portion``: of the loop's time, for one peer beside whom others speak; 1: all of it.
+        """``portion``: of the loop's time, for one who is held back; 1: all of it.
 
         ``spent``: seconds of processor time that this thread has used.
         """
