@@ -171,7 +171,8 @@ class ServerConfig:
         0.5,
         "Of the daemon's time, what one client may use for what it sends while others ask "
         "something, too: so that one that is always busy leaves processors to their calls. Several "
-        "busy ones share all of it. 1: as much as it wants.",
+        "busy ones share all of it, and who has had less than half of it is not meant. 1: as much "
+        "as it wants.",
         low=0.05,
         high=1,
     )
