@@ -38,9 +38,10 @@ __all__ = ["QUIET_S", "SPARE", "Connection", "Connections", "most_connections"]
 
 log = logging.getLogger("agentd.transport")
 
-SPARE: Final = 1_100
-"""Descriptors that libzmq may take while nobody looks: one for each event of a full monitor, and
-some."""
+SPARE: Final = 1_200
+"""Descriptors that libzmq may take while nobody looks: one for each event of a full monitor, and of
+those that were just read from it (50); and what a daemon has without any client (35, and some for
+each further worker)."""
 SHARE: Final = 0.8
 """Of the descriptors that the system allows, for connections; the rest is for workers and files."""
 QUIET_S: Final = 10.0
