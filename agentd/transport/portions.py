@@ -29,7 +29,8 @@ BUSY: Final = 0.5
 FIRST_S: Final = 0.001
 """What was before somebody was held back is made up for as far as this."""
 MOST_S: Final = 0.005
-"""More is not charged for one turn: that was no work for messages."""
+"""More is not charged for one turn, as that was no work for messages; nor is anybody further ahead:
+of who sends too much to be held some is served while it rests, which would go on for long then."""
 CROWD: Final = 1_000
 """With more peers than that, those that are not ahead are forgotten."""
 
@@ -100,7 +101,7 @@ class Portions:
         if len(self._ahead) > CROWD:
             self._ahead = {p: a for p, a in self._ahead.items() if self._left(a, now) > 0}
             self._until = {p: until for p, until in self._until.items() if until > now}
-        ahead = self._left(self._ahead.get(peer, (0.0, now)), now) + seconds
+        ahead = min(self._left(self._ahead.get(peer, (0.0, now)), now) + seconds, MOST_S)
         if ahead > AHEAD_S:
             if self._is_held(peer):
                 self._held.add(peer)

@@ -111,7 +111,7 @@ class Polite:
                 began = time.perf_counter()
                 self._ask()
                 self.took.append(time.perf_counter() - began)
-                time.sleep(0.002)
+                time.sleep(0.02)  # fewer than 200 questions a second, also beside `counters`
         except BaseException as error:
             self.error = error
 

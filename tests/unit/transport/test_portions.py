@@ -156,3 +156,10 @@ def test_of_those_that_have_gone_nothing_is_kept(portions, turn):
     assert portions.rests > CROWD
     for kept in (portions._ahead, portions._until, portions._had, portions._held):
         assert len(kept) <= CROWD + 1
+
+
+@pytest.mark.usefixtures("held_back")
+def test_no_rest_is_long_whatever_was_served_in_it(portions, turn, clock):
+    for _ in range(1_000):
+        turn("light", *["busy"] * 20, took=MOST_S)
+    assert portions.until("busy") - clock.now <= MOST_S / 0.5 + 1e-9
