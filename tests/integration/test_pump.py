@@ -1,5 +1,6 @@
 """The pump's clock: how often it calls, and who may have it call sooner."""
 
+import select
 import threading
 
 import pytest
@@ -30,6 +31,29 @@ def pump():
         one.stop()
         one._thread.join(LONG_S)
         assert not one._thread.is_alive()
+
+
+class Polled:
+    """An epoll that notes each wait."""
+
+    def __init__(self, epoll):
+        self._epoll = epoll
+        self.waits = []
+
+    def __getattr__(self, name):
+        return getattr(self._epoll, name)
+
+    def poll(self, wait):
+        self.waits.append(wait)
+        return self._epoll.poll(wait)
+
+
+def test_one_that_has_just_begun_looks_at_nothing_in_vain(pump, monkeypatch):
+    made = Polled(select.epoll())
+    monkeypatch.setattr("agentd.client.pump.select.epoll", lambda: made)
+    one = pump(lambda: 3600.0)
+    assert one.ticked.acquire(timeout=LONG_S)
+    assert len(made.waits) <= 3, "it looks every 10 ms for what nobody awaits"
 
 
 def test_it_rests_until_it_is_roused_and_then_calls_soon(pump):
