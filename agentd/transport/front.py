@@ -125,7 +125,11 @@ class FrontPort(Port):
                 self._portions.count(name)
         if not self._slow:
             return super().send_locked(frames)
-        # There is always something from those who wait: has anybody said something since?
+        if self.drained:  # whatever is there now has come since
+            self._stirred = super().send_locked(frames)
+            return self._stirred
+        # There is always something from those who wait: has anybody said something since? What is
+        # said while this is sent may be met no sooner than after their rest.
         self._stirred = self._stirred or bool(self._poll.poll(0))
         self.give_locked(frames)
         return self._stirred

@@ -31,10 +31,10 @@ def counters(daemon):
 
 
 @contextlib.contextmanager
-def beside(daemon, what):
+def beside(daemon, what, **how):
     """The polite client meanwhile; it was answered each time."""
     try:
-        with _beside(daemon, what) as polite:
+        with _beside(daemon, what, **how) as polite:
             yield polite
     except BaseException:
         print("the daemon said:", daemon.said())
@@ -42,8 +42,8 @@ def beside(daemon, what):
 
 
 @contextlib.contextmanager
-def _beside(daemon, what):
-    with Polite(daemon.client.ping) as polite:
+def _beside(daemon, what, **how):
+    with Polite(daemon.client.ping, **how) as polite:
         wait_until(lambda: len(polite.took) >= 50, "a first measure")
         idle = polite.p99()
         polite.took.clear()
@@ -241,7 +241,8 @@ def test_over_tcp_connections_are_bounded_before_any_key_is_shown(door):
         wait_until(lambda: counters(door.daemon)["connections"] < 10, "the silent ones to go")
 
 
-def test_one_who_does_not_read_over_tcp_is_disconnected(door):
+@pytest.mark.parametrize("pause_s", [0.02, 0.002], ids=["beside others", "beside a debtor"])
+def test_one_who_does_not_read_over_tcp_is_disconnected(door, pause_s):
     endpoint = door.open(door.build, max_message_bytes=MIB, max_queued_bytes=MIB)
     context = zmq.Context()
     one = context.socket(zmq.DEALER)
@@ -254,7 +255,7 @@ def test_one_who_does_not_read_over_tcp_is_disconnected(door):
     try:
         one.send_multipart(pack(introduction()))
         assert one.poll(30_000)
-        with beside(door.daemon, "one who does not read over TCP"):
+        with beside(door.daemon, "one who does not read over TCP", pause_s=pause_s):
             for number in range(5_000):
                 one.send_multipart(pack(Ask(number, "info")))
             wait_until(

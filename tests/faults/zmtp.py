@@ -93,9 +93,11 @@ class RawPeer:
 class Polite:
     """A client that asks one thing after the other, and notes how long each took."""
 
-    def __init__(self, ask) -> None:
+    def __init__(self, ask, pause_s: float = 0.02) -> None:
+        """``pause_s``: by default fewer than 200 questions a second, also beside `counters`."""
         ask()
         self._ask = ask
+        self._pause_s = pause_s
         self._stop = threading.Event()
         self.took: list[float] = []
         self.error: BaseException | None = None
@@ -111,7 +113,7 @@ class Polite:
                 began = time.perf_counter()
                 self._ask()
                 self.took.append(time.perf_counter() - began)
-                time.sleep(0.02)  # fewer than 200 questions a second, also beside `counters`
+                time.sleep(self._pause_s)
         except BaseException as error:
             self.error = error
 

@@ -200,6 +200,27 @@ def test_answers_do_not_swallow_that_somebody_spoke_while_debtors_rest(front, co
         assert front.receive(BATCH)[1]  # nobody else has spoken meanwhile
 
 
+def test_what_a_debtor_says_while_it_is_answered_is_noticed(front, connect):
+    """All had been read, so no rest will end: nobody would look any more."""
+    front._debts = Debts(lambda: 1.0)
+    debtor = connect()
+    give = front.give_locked
+
+    def give_and_hear(frames):
+        debtor.send(b"heartbeat")
+        give(frames)
+        front.socket.getsockopt(zmq.EVENTS)  # libzmq takes what is signalled while it sends
+
+    debtor.send(b"asked")
+    [[origin, _frame]] = front.receive(BATCH)[0]
+    charged(front, origin.route)
+    debtor.send(b"asked again")
+    messages, more = front.receive(BATCH)
+    assert (bodies(messages), more) == ([b"asked again"], False)
+    front.give_locked = give_and_hear
+    assert front.send([origin.route, b"answer"])
+
+
 def test_who_owes_loses_nothing_and_keeps_its_order(front, connect):
     flooder, polite = connect(), connect()
     for number in range(FLOOD):
