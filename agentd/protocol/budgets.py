@@ -1,18 +1,19 @@
 """What may be in flight at once: calls and bytes, of one client, for one agent, in all.
 
 Whoever accepts a question takes for it, whoever answers it gives back; a question that does not
-fit is refused with ``Overloaded``, which names the limit and says when to try again. Pure: the
+fit is refused with ``Overloaded``, which names the limit and says when to try again. What is taken
+is remembered by the question (``take``, ``give``), or by who asks (``open``, ``close``). Pure: the
 clock is passed in. Not thread-safe.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from agentd.errors import Overloaded
 
-__all__ = ["Budgets", "Room"]
+__all__ = ["Budgets", "Held", "Room"]
 
 FIRST_HINT_S: Final = 0.1
 SHORTEST_HINT_S: Final = 0.05
@@ -43,7 +44,11 @@ class _Account:
         self.calls = 0
         self.bytes = 0
         self.questions: dict[Hashable, None] = {}
-        """Which: of clients only."""
+        """Which: of clients only, and where they are remembered by the question."""
+
+
+Held: TypeAlias = tuple[_Account, _Account | None, int, float]
+"""What a question takes: of which client, of which agent, how many bytes, and since when."""
 
 
 class Budgets:
@@ -53,8 +58,8 @@ class Budgets:
         self._client = client
         self._agent = agent
         self._clock = clock
-        self._held: dict[Hashable, tuple[tuple[_Account, ...], int, float]] = {}
-        """Of whose accounts each question holds something, how many bytes, and since when."""
+        self._held: dict[Hashable, Held] = {}
+        """By question."""
         self._clients: dict[Hashable, _Account] = {}
         self._agents: dict[Hashable, _Account] = {}
         self._all = _Account("daemon", None, total)
@@ -64,7 +69,7 @@ class Budgets:
 
     def __len__(self) -> int:
         """How many questions are open."""
-        return len(self._held)
+        return self._all.calls
 
     def holds(self, question: Hashable) -> bool:
         """Whether that question is open."""
@@ -73,39 +78,60 @@ class Budgets:
     def take(self, question: Hashable, client: Hashable, agent: Hashable | None, size: int) -> None:
         """Take for a question that is not open; raises ``Overloaded``, and then takes nothing."""
         assert question not in self._held, "a question is opened once"
-        mine = self._clients.get(client) or _Account("client", client, self._client)
-        accounts: tuple[_Account, ...] = (mine, self._all)
+        held = self._held[question] = self.open(client, agent, size)
+        held[0].questions[question] = None
+
+    def open(self, client: Hashable, agent: Hashable | None, size: int) -> Held:
+        """Take for a question what ``close`` gives back; raises ``Overloaded``."""
+        mine, total = self._clients.get(client), self._all
+        if mine is None:
+            mine = _Account("client", client, self._client)
+        if mine.calls >= mine.most_calls or mine.bytes + size > mine.most_bytes:
+            raise self._overloaded(mine, size)
+        called = None
         if agent is not None:
-            called = self._agents.get(agent) or _Account("agent", agent, self._agent)
-            accounts = (mine, called, self._all)
-        for account in accounts:
-            if account.calls >= account.most_calls or account.bytes + size > account.most_bytes:
-                raise self._overloaded(account, size)
-        for account in accounts:
-            account.calls += 1
-            account.bytes += size
-        self._clients[client] = mine
-        if agent is not None:
+            called = self._agents.get(agent)
+            if called is None:
+                called = _Account("agent", agent, self._agent)
+            if called.calls >= called.most_calls or called.bytes + size > called.most_bytes:
+                raise self._overloaded(called, size)
+        if total.calls >= total.most_calls or total.bytes + size > total.most_bytes:
+            raise self._overloaded(total, size)
+        if called is not None:
+            called.calls += 1
+            called.bytes += size
             self._agents[agent] = called
-        mine.questions[question] = None
-        self._held[question] = (accounts, size, self._clock())
+        mine.calls += 1
+        mine.bytes += size
+        self._clients[client] = mine
+        total.calls += 1
+        total.bytes += size
+        return mine, called, size, self._clock()
+
+    def close(self, held: Held) -> None:
+        """Give back what a question took; once."""
+        mine, called, size, since = held
+        self._stay += WEIGHT * (self._clock() - since - self._stay)
+        total = self._all
+        total.calls -= 1
+        total.bytes -= size
+        mine.calls -= 1
+        mine.bytes -= size
+        if not mine.calls and len(self._clients) > KEPT:
+            del self._clients[mine.holder]
+        if called is not None:
+            called.calls -= 1
+            called.bytes -= size
+            if not called.calls and len(self._agents) > KEPT:
+                del self._agents[called.holder]
 
     def give(self, question: Hashable) -> bool:
         """Give back what a question holds; False if it holds nothing (any more)."""
-        taken = self._held.pop(question, None)
-        if taken is None:
+        held = self._held.pop(question, None)
+        if held is None:
             return False
-        accounts, size, since = taken
-        self._stay += WEIGHT * (self._clock() - since - self._stay)
-        for account in accounts:
-            account.calls -= 1
-            account.bytes -= size
-        mine = accounts[0]
-        del mine.questions[question]
-        if not mine.calls and len(self._clients) > KEPT:
-            del self._clients[mine.holder]
-        if len(self._agents) > KEPT and len(accounts) > 2 and not accounts[1].calls:
-            del self._agents[accounts[1].holder]
+        del held[0].questions[question]
+        self.close(held)
         return True
 
     def give_all(self, client: Hashable) -> int:

@@ -59,7 +59,7 @@ from agentd.worker.desk import Desk
 from agentd.worker.executor import AFew, Executor
 from agentd.worker.files import answer as answer_read
 from agentd.worker.hosted import Agents
-from agentd.worker.questions import ASKING, OWN, RELAYED, Questions, open_already
+from agentd.worker.questions import ASKING, OWN, RELAYED, Asked, Questions, open_already
 from agentd.worker.references import HostReferences
 from agentd.worker.rows import Row
 from agentd.worker.settings import Settings
@@ -93,7 +93,9 @@ class Host:
         self._readers = AFew(executor, READERS)
         self._agents = Agents()
         self.questions = Questions(settings, loop.clock)
-        self._daemon = Source(loop, back, self.questions, (RELAYED, b""), b"")
+        self._daemon = self._relayed(b"")
+        self._clients: dict[bytes, Source] = {}
+        """Those whose connections are there, by route."""
         front.on_lost = lambda peer: self._lost(peer.route)
         self._references = HostReferences(settings.daemon, self._agents)
         install(self._references)
@@ -134,21 +136,33 @@ class Host:
         self._loop.call_soon(start)
 
     def _lost(self, route: bytes) -> None:
-        self.questions.lost((OWN, route))
+        source = self._clients.pop(route, None)
+        if source is not None:
+            source.asked.lost()
         self._desk.sent.lost(route)
+
+    def _meet(self, route: bytes) -> Source:
+        owner = self._front.owner(route)
+        asked = Asked(self.questions, owner)
+        source = Source(self._loop, self._front, asked, (OWN, route), route)
+        if owner:  # else it has gone, and nobody would forget it
+            self._clients[route] = source
+        return source
+
+    def _relayed(self, route: bytes) -> Source:
+        """Of the daemon's client by that route, of which only one-way calls count here."""
+        asked = Asked(self.questions, route)
+        return Source(self._loop, self._back, asked, (RELAYED, route), route)
 
     # -- frames ------------------------------------------------------------------------------------
     def _from_client(self, frames: list[Any]) -> None:
         route = frames[0]
         self._desk.sent.look(route)
-        source = Source(self._loop, self._front, self.questions, (OWN, route), route)
-        self._take(source, frames[1:])
+        self._take(self._clients.get(route) or self._meet(route), frames[1:])
 
     def _from_daemon(self, frames: list[Any]) -> None:
         if frames[0]:
-            address = RELAYED, bytes(frames[0])
-            source = Source(self._loop, self._back, self.questions, address, frames[0])
-            self._take(source, frames[1:])
+            self._take(self._relayed(bytes(frames[0])), frames[1:])
             return
         message, payload = unpack(frames[1:]), frames[2:]
         match message:
@@ -178,15 +192,13 @@ class Host:
             if isinstance(message, Hello):
                 source.answer(self.welcome(message))
                 return
-            if isinstance(message, ASKING) and (
+            if type(message) in ASKING and (
                 source.own or (type(message) is Call and message.oneway)
             ):
-                if self.questions.is_open(source.who, number):
+                if source.asked.is_open(number):
                     number = 0  # an answer with its own belongs to the one that is open
                     raise open_already(message.id)
-                route = source.who[1]
-                client = self._front.owner(route) if source.own else route
-                self.questions.admit(source.who, client, message, size_of(frames))
+                source.asked.admit(message, size_of(frames))
             self.take(source, message, frames[1:])
         except AgentdError as error:
             source.answer(error_message(number, error))

@@ -54,7 +54,7 @@ from agentd.transport.process import give_memory_back
 from agentd.transport.restraint import Restraint
 from agentd.transport.unfinished import Unfinished
 from agentd.transport.unreachable import Unreachable
-from agentd.worker.questions import ASKING, Asking, open_already
+from agentd.worker.questions import ASKING, Asked, Asking, open_already
 from agentd.worker.settings import DoorSettings, Settings
 from agentd.worker.source import Source
 
@@ -83,17 +83,23 @@ KNOWN: Final = 10_000
 
 
 class Visit(Source):
-    """A message that came over the network, and so where its answer goes."""
+    """A peer that came over the network, and so where answers to it go."""
 
     __slots__ = ("_visitors",)
 
-    def __init__(self, visitors: Visitors, loop: Loop, port: Any, address: Address) -> None:
-        super().__init__(loop, port, visitors.questions, address, address[1])
+    def __init__(
+        self, visitors: Visitors, loop: Loop, port: Any, asked: Asked, address: Address
+    ) -> None:
+        super().__init__(loop, port, asked, address, address[1])
         self._visitors = visitors
 
     def answer(self, message: Message, payload: list[Any] | tuple[Any, ...] = ()) -> bool:
         """See ``Source``."""
-        return self._visitors.answer(self.who, message, payload)
+        self.asked.answered(message)
+        there = self._visitors.answer(self.who, message, payload)
+        if not there:
+            self.asked.unsent(message)
+        return there
 
 
 class Visitors:
@@ -134,8 +140,9 @@ class Visitors:
         """Who said hello: as whom, and by which connection."""
         self._turned_away: set[Address] = set()
         self._accesses: dict[tuple[str, bytes], float] = {}
-        self.questions = host.questions
-        """What is open, counted together with what came by the worker's own socket."""
+        self._questions = host.questions  # counted together with what comes by the own socket
+        self._visits: dict[Address, Visit] = {}
+        """Those who said something else since, until their connections end."""
         self._lock = threading.Lock()  # protects the next one, and the order of what is sent
         self._delivery = Delivery(settings.max_queued_bytes)
         self.cut_off = 0
@@ -226,7 +233,9 @@ class Visitors:
         address = (connection.front, connection.route)
         self._met.pop(address, None)
         self._door.fronts[connection.front].forget(connection.route)
-        self.questions.lost(address)
+        visit = self._visits.pop(address, None)
+        if visit is not None:
+            visit.asked.lost()
         # Not at once: it may be learnt while the socket is read, under its lock, and who answers
         # has ours and wants that one.
         self._loop.call_soon(partial(self._forget, address))
@@ -264,7 +273,8 @@ class Visitors:
             raise unmet()
         if not isinstance(message, _TAKEN):
             raise ProtocolError(f"a client does not say {message.kind!r} to a worker")
-        if isinstance(message, ASKING) and self.questions.is_open(address, message.id):
+        visit = self._visits.get(address) or self._visit(address, origin)
+        if type(message) in ASKING and visit.asked.is_open(message.id):
             self._charge(address, frames)
             # Answered as nobody's: the answer with that number belongs to the one that is open.
             self.answer(address, error_message(0, open_already(message.id)))
@@ -272,15 +282,25 @@ class Visitors:
         checked = self._checks.check(origin.who, message)
         match checked:
             case Call() | Fetch() | Read() | Attach():
-                self._admit(address, origin.who, checked, frames[1:])
+                self._admit(visit, origin.who, checked, frames[1:])
             case Pong():
                 with self._lock:
                     self._delivery.shown(address, checked.id)
                 return
             case Bye():
                 return  # the daemon, which has its session, is told so as well
-        visit = Visit(self, self._loop, self._door.fronts[address[0]], address)
-        self._host.take(visit, checked, frames[2:])
+        try:
+            self._host.take(visit, checked, frames[2:])
+        except BaseException:
+            visit.leave(getattr(checked, "id", 0))  # it is answered by why
+            raise
+
+    def _visit(self, address: Address, origin: Origin) -> Visit:
+        asked = Asked(self._questions, origin.who)
+        visit = Visit(self, self._loop, self._door.fronts[address[0]], asked, address)
+        if origin.mark:  # else it has gone, and nobody would forget it
+            self._visits[address] = visit
+        return visit
 
     def _hello(self, address: Address, origin: Origin, hello: Hello) -> None:
         welcome = self._host.welcome(hello)
@@ -306,7 +326,7 @@ class Visitors:
     # -- what is open ------------------------------------------------------------------------------
     def _admit(
         self,
-        address: Address,
+        visit: Visit,
         who: str,
         message: Asking,
         frames: list[Any],
@@ -316,7 +336,7 @@ class Visitors:
             raise Draining(
                 "the daemon is stopping and takes no new calls", agent=show(message.agent)
             )
-        self.questions.admit(address, who, message, size_of(frames))
+        visit.asked.admit(message, size_of(frames))
         self._reached(who, message.agent)
 
     def _reached(self, who: str, agent: bytes) -> None:
@@ -335,11 +355,9 @@ class Visitors:
     ) -> bool:
         """Send it; False if the peer has gone, or is given up as it does not read. Any thread."""
         frames = pack(message, payload)
-        self.questions.answered(address, message)
         with self._lock:
             there = self._send(address, frames)
         if not there:
-            self.questions.unsent(address, message)
             self._loop.call_soon(partial(self._give_up, address))
         return there
 

@@ -101,7 +101,7 @@ class Worker:
 
     @property
     def open(self):
-        return len(self.host.questions._budgets)
+        return len(self.host.questions)
 
 
 @pytest.fixture
