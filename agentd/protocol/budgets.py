@@ -108,10 +108,10 @@ class Budgets:
         total.bytes += size
         return mine, called, size, self._clock()
 
-    def close(self, held: Held) -> None:
-        """Give back what a question took; once."""
+    def close(self, held: Held, at: float) -> None:
+        """Give back what a question took that was answered ``at`` that time; once."""
         mine, called, size, since = held
-        self._stay += WEIGHT * (self._clock() - since - self._stay)
+        self._stay += WEIGHT * (at - since - self._stay)
         total = self._all
         total.calls -= 1
         total.bytes -= size
@@ -131,7 +131,7 @@ class Budgets:
         if held is None:
             return False
         del held[0].questions[question]
-        self.close(held)
+        self.close(held, self._clock())
         return True
 
     def give_all(self, client: Hashable) -> int:

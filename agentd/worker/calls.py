@@ -116,7 +116,7 @@ class OpenCall:
         if call.needs:
             self._desk.fetch_needs(call.needs, self._have_needs)
         else:
-            self._post()
+            self.hosted.turns.post(self)
 
     def _have_needs(self, found: Found) -> None:
         failed = CallEvent.NEEDS_FAILED
@@ -134,10 +134,7 @@ class OpenCall:
                 self._moves(CallEvent.NEEDS_THERE)
                 given_up = self._state is not CallState.QUEUED
             if not given_up:
-                self._post()
-
-    def _post(self) -> None:
-        self.hosted.turns.post(self)
+                self.hosted.turns.post(self)
 
     def accepted(self) -> None:
         """Its turn will come."""
@@ -172,13 +169,10 @@ class OpenCall:
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
             message, frames = self._failed(error)
         finally:
-            self._note(time.monotonic() - began)
+            if self.call.op == "method":
+                self.hosted.pace.note(self.call.name, time.monotonic() - began)
             self._end_turn(slot)
         self._finish(message, frames)
-
-    def _note(self, seconds: float) -> None:
-        if self.call.op == "method":
-            self.hosted.pace.note(self.call.name, seconds)
 
     def _end_turn(self, slot: int) -> None:
         flush()
@@ -191,15 +185,14 @@ class OpenCall:
         self._answer(CallEvent.FINISHED, message, frames)
 
     def _run_code(self) -> tuple[str, list[Any]]:
-        done: tuple[str, list[Any]] = self._work.run(self._operate)
+        done: tuple[str, list[Any]] = self._work.run(
+            operate, self.hosted, self.call, self._payload, self._refs, self.terms
+        )
         return done
 
     def _stop_code(self) -> None:
         """Have the running code raise ``CallCancelled``."""
         self._work.stop()
-
-    def _operate(self) -> tuple[str, list[Any]]:
-        return operate(self.hosted, self.call, self._payload, self._refs, self.terms)
 
     def _failure(self, error: BaseException) -> tuple[Error, list[Any]]:
         return failure(self.call, error, self._refs, data_only=self.terms.plain)
@@ -349,7 +342,7 @@ class OpenCall:
             ):
                 message, frames = Result(message[0], held=True), []
         if not self.call.oneway:
-            if self._source.answer(message, frames) and frames and self._source.own:
+            if self._source.answer(message, frames) and not self.call.hold and self._source.own:
                 self._sent(frames)
         else:
             self._source.leave(self.call.id)
@@ -359,7 +352,7 @@ class OpenCall:
         return True
 
     def _sent(self, frames: list[Any]) -> None:
-        if self.call.key and not self.call.hold and size_of(frames) >= LARGE_BYTES:
+        if self.call.key and size_of(frames) >= LARGE_BYTES:
             self._desk.sent.note(self._source.who[1], self.call.key)
 
     def _report(self, message: Message, *, started: bool) -> None:

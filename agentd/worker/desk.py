@@ -94,7 +94,8 @@ class Desk:
             return
         if not source.own:
             self._check_not_overtaken(call)
-        call = self._in_time(source, call)
+        now = self.loop.clock()
+        call = self._in_time(source, call, now)
         if call.hold and not self.outcomes.expect(call.key):
             # The same call once more (``options(key=)``): it is not run again.
             self.outcomes.fetch(call.key, partial(_pass_on, source, call.id))
@@ -114,7 +115,7 @@ class Desk:
             if call.key:
                 self._by_key[call.key] = opened
         held = self._held.get(source.who)
-        if held is None and not (call.at and self.loop.clock() - call.at > LATE_S):
+        if held is None and not (call.at and now - call.at > LATE_S):
             opened.enter()
             return
         # It was under way for so long that its cancellation may have come with it. What comes
@@ -135,25 +136,24 @@ class Desk:
             return OWN
         return Terms.of(call.by, plain=call.plain, direct=source.own, safe=self._safe)
 
-    def is_late(self, source: Source, at: float) -> bool:
+    def is_late(self, source: Source, at: float, now: float) -> bool:
         """Whether what was sent ``at`` that time comes so late that it may have been given up."""
-        now = self.loop.clock()
         if self._lateness.is_timely(at, now):
             return False
         # What the daemon relays it has found in time; then it may be late as a whole.
         who = self._back.fd if source.port is self._back else source.who
         return self._lateness.is_late(who, at, now)
 
-    def _in_time(self, source: Source, call: Call) -> Call:
+    def _in_time(self, source: Source, call: Call, now: float) -> Call:
         """The call, with what is left of its time; raises if it comes too late."""
-        if self.is_late(source, call.at):
+        if self.is_late(source, call.at, now):
             raise TooLate(
                 f"the call of {call.name!r} came so late that its caller may have given it up; "
                 "it was not started"
             )
         if call.timeout is None or not call.at:
             return call
-        age = self.loop.clock() - call.at
+        age = now - call.at
         if age < min(LATE_S, call.timeout):
             return call
         if age >= call.timeout:

@@ -7,6 +7,7 @@ keep the process.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -44,12 +45,12 @@ class Executor:
         elif threading.get_ident() != self._collector:
             self.hand_over(task)
         else:
-            with self._lock:
-                collects = threading.get_ident() == self._collector
-                if collects:
-                    self.collected.append(task)
-            if not collects:
-                self.start(task)
+            collected = self.collected
+            collected.append(task)
+            if threading.get_ident() != self._collector:  # dismissed just now
+                with contextlib.suppress(ValueError):  # it was seen there, and is run
+                    collected.remove(task)
+                    self.start(task)
 
     def collect(self) -> None:
         """Collect the quick tasks that this thread submits, from now on."""
@@ -61,8 +62,8 @@ class Executor:
         with self._lock:
             self._collector = 0
             left, self.collected = self.collected, deque()
-        for task in left:
-            self.start(task)
+        while left:  # who collects may be about to add to it; then he sees that he was dismissed
+            self.start(left.popleft())
 
     def start(self, task: Callable[[], None]) -> None:
         """Run ``task`` on another thread; it must not raise. From any thread."""

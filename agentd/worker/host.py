@@ -175,8 +175,9 @@ class Host:
             case Admit():
                 self.on_admit(payload)
             case Ping():
-                self._desk.is_late(self._daemon, message.at)
-                self.tell(Pong(message.id, self._loop.clock()))
+                now = self._loop.clock()
+                self._desk.is_late(self._daemon, message.at, now)
+                self.tell(Pong(message.id, now))
             case Pong():
                 pass
             case _:
@@ -226,8 +227,9 @@ class Host:
                 source.leave(message.id)
                 self._detach(source, message)
             case Ping():
-                self._desk.is_late(source, message.at)
-                source.answer(Pong(message.id, self._loop.clock()))
+                now = self._loop.clock()
+                self._desk.is_late(source, message.at, now)
+                source.answer(Pong(message.id, now))
             case _:
                 raise ProtocolError(f"a client does not say {message.kind!r} to a worker")
 

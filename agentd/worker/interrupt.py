@@ -24,12 +24,19 @@ _clear = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
 
 
 class Interruptible:
-    """Runs one function, once, and may be told from another thread to stop it."""
+    """Runs one function, once, and may be told from another thread to stop it.
+
+    Nearly none is told to. So its own thread takes no lock: it first says that it has begun (or
+    ended), and then looks whether it was told; whoever tells it first says so, and then looks
+    whether it runs. However these mix, one of the two sees the other, as each of these steps is one
+    of the interpreter's (Dekker's algorithm).
+    """
 
     __slots__ = ("_held", "_late", "_lock", "_raised", "_thread")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # protects all below
+        self._lock = threading.Lock()
+        """Held while it is told; and protects the last two."""
         self._thread = 0
         self._raised = False
         self._held = 0  # how deep the thread is in code that must not be stopped
@@ -39,23 +46,21 @@ class Interruptible:
         """``function(*args)``; raises ``CallCancelled`` if it was stopped."""
         try:
             try:
-                with self._lock:
-                    if self._raised:  # told to stop before it began
-                        raise CallCancelled
-                    self._thread = threading.get_ident()
+                self._thread = threading.get_ident()
+                if self._raised:  # told to stop before it began
+                    raise CallCancelled
                 return function(*args)
             finally:
-                self._close()
+                self._thread = 0
+                if self._raised:
+                    self._clear()
         finally:
-            # Should the exception come while ``_close`` itself ran: at most one ever comes.
-            if self._thread:
-                self._close()
-
-    def _close(self) -> None:
-        with self._lock:
-            if self._raised and self._thread:
-                _clear(threading.get_ident(), None)
+            # Should the exception come while that is done: at most one ever comes.
             self._thread = 0
+
+    def _clear(self) -> None:
+        with self._lock:  # whoever tells it has done so
+            _clear(threading.get_ident(), None)
 
     def stop(self) -> None:
         """Raise ``CallCancelled`` in the thread that runs it, if one does."""

@@ -85,14 +85,16 @@ class TaggedStream(io.TextIOBase):
                 os.write(self._fd, tag + data[at : at + ATOMIC] + b"\n")
 
 
+_captured: list[TaggedStream] = []
+
+
 def capture() -> None:
     """Put tagged streams in the place of this process's standard output and error."""
-    sys.stdout = TaggedStream(1)
-    sys.stderr = TaggedStream(2)
+    _captured[:] = sys.stdout, sys.stderr = TaggedStream(1), TaggedStream(2)
 
 
 def flush() -> None:
     """Send what the running agent left without an end of line; called after each call."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TaggedStream) and stream.partial:
+    for stream in _captured:
+        if stream.partial:
             stream.flush()

@@ -41,7 +41,8 @@ class Pace:
 
     def is_quick(self, name: str) -> bool:
         """Whether the method may be expected to be quick."""
-        return self._still(name) <= 0
+        needed = self._needed.get(name)
+        return name in self._alike if needed is None else needed <= 0
 
     def _still(self, name: str) -> int:
         needed = self._needed.get(name)
@@ -63,7 +64,8 @@ class Pace:
             self._needed[name] = proof
             self._alike.discard(name)
             return
-        needed = self._still(name) - 1
+        needed = self._needed.get(name)
+        needed = (self._still(name) if needed is None else needed) - 1
         if not needed:
             self._alike.add(name)
         if needed < -FORGIVEN:

@@ -6,7 +6,7 @@ for what it relays. From any thread.
 
 from __future__ import annotations
 
-import threading
+from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Final, TypeAlias
 
@@ -43,41 +43,47 @@ class Questions:
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self._most = settings.max_message_bytes
-        self._lock = threading.Lock()  # protects all below
+        self._clock = clock
         self._budgets = Budgets(
             Room(settings.client_calls, settings.client_bytes),
             Room(settings.agent_calls, settings.agent_bytes),
             Room(settings.daemon_calls, settings.daemon_bytes),
             clock,
         )
+        self._closed: deque[tuple[Held, float]] = deque()
+        """Answered since one was opened last, and when: given back then, in the loop's thread."""
         self._too_large = 0
         self.on_count: Callable[[], None] = lambda: None
         """Called when one more was over a limit."""
 
     def __len__(self) -> int:
         """How many."""
-        return len(self._budgets)
+        return len(self._budgets) - len(self._closed)
 
     def counted(self) -> Counted:
         """How many were over which limit."""
         return Counted.of_refused(self._budgets.refused, self._too_large)
 
     def open(self, client: Hashable, question: Asking, size: int) -> Held:
-        """Count one until ``close``. Raises ``PayloadTooLarge``, ``Overloaded``: then it is not."""
+        """Count one until ``close``. Raises ``PayloadTooLarge``, ``Overloaded``: then it is not.
+
+        In the loop's thread.
+        """
+        closed = self._closed
+        while closed:
+            self._budgets.close(*closed.popleft())
         try:
             if size > self._most:
                 check_size(question.kind, size, self._most, "the worker")
-            with self._lock:
-                return self._budgets.open(client, question.agent, size)
+            return self._budgets.open(client, question.agent, size)
         except (PayloadTooLarge, Overloaded) as error:
             self._too_large += isinstance(error, PayloadTooLarge)
             self.on_count()
             raise
 
     def close(self, held: Held) -> None:
-        """It is answered; once."""
-        with self._lock:
-            self._budgets.close(held)
+        """It is answered; once. From any thread."""
+        self._closed.append((held, self._clock()))
 
 
 class Asked:

@@ -26,7 +26,7 @@ BYTES: Final = 16 * 1024 * 1024
 AGE_S: Final = 60.0
 """Beyond ``COUNT`` none is kept for longer: whoever has not asked by then has given up."""
 KEYS: Final = 16_384
-"""Of so many calls it is known that they came, after their answer has gone."""
+"""Of so many calls at least it is known that they came, after their answer has gone."""
 _CLIENT: Final = 16
 """Bytes of a key that tell whose call it is."""
 
@@ -41,7 +41,9 @@ class Recent:
         self._of: dict[bytes, deque[bytes]] = {}
         """By client: the keys of those, the oldest first."""
         self._bytes = 0
-        self._came: OrderedDict[bytes, None] = OrderedDict()
+        self._came: set[bytes] = set()
+        self._came_before: set[bytes] = set()
+        """Up to ``KEYS`` each; the older ones are forgotten together."""
         self._forgot = False
 
     def remember(self, key: bytes, outcome: Outcome, size: int) -> None:
@@ -86,17 +88,17 @@ class Recent:
 
     def came(self, key: bytes) -> None:
         """The call came: asked for again, it must not be run again."""
-        self._came[key] = None
-        if len(self._came) > KEYS:
-            self._came.popitem(last=False)
-            self._forgot = True
+        self._came.add(key)
+        if len(self._came) >= KEYS:
+            self._forgot = self._forgot or bool(self._came_before)
+            self._came, self._came_before = set(), self._came
 
     def recall(self, key: bytes) -> Outcome | OutcomeUnknown | None:
         """The answer to a call that is asked for again; ``None``: it never came here."""
         found = self._answers.get(key)
         if found is not None:
             return found[0]
-        if key in self._came:
+        if key in self._came or key in self._came_before:
             return OutcomeUnknown(
                 "the connection broke during the call, and its answer is not kept any more",
                 started=True,

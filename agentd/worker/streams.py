@@ -98,9 +98,6 @@ class OpenStream(OpenCall):
         return answered
 
     # -- producing ---------------------------------------------------------------------------------
-    def _run_code(self) -> tuple[str, list[Any]]:
-        return self._operate()
-
     def _step(self, function: Callable[..., Any], *args: Any) -> Any:
         """One step of the agent's code: it can be interrupted, what follows it cannot.
 
@@ -111,7 +108,7 @@ class OpenStream(OpenCall):
             step.stop()
         return step.run(agent_code, function, *args)
 
-    def _operate(self) -> tuple[str, list[Any]]:
+    def _run_code(self) -> tuple[str, list[Any]]:
         args, kwargs = arguments(self.call, self._payload, self._refs, self.terms)
         value = self._step(self.hosted.method_for(self.terms), self.call.name, args, kwargs)
         step = self._step

@@ -143,7 +143,10 @@ class Turns:
         with self._lock:
             start, error = self._place(item)
             if start:
-                self._has_turn(item)
+                if item.readonly:
+                    self._reading += (item,)
+                else:
+                    self._running.append(item)
             elif error is None and not item.readonly and self._options.busy == "interrupt":
                 interrupted = list(self._running)
             if error is None:
@@ -163,7 +166,7 @@ class Turns:
             return False, self._closed
         if item.readonly:
             return self._may_read(item)
-        if self._has_room() and not self._waiting:
+        if not self._waiting and len(self._running) < self._options.max_concurrency:
             return True, None
         if self._is_guest(item):
             self._sharing += (item,)
@@ -184,12 +187,6 @@ class Turns:
                 self._waiting.append(item)
         if start:
             self._start(item)
-
-    def _has_turn(self, item: Item) -> None:
-        if item.readonly:
-            self._reading += (item,)
-        else:
-            self._running.append(item)
 
     def _has_room(self) -> bool:
         """Whether one more may have a turn."""
@@ -231,7 +228,7 @@ class Turns:
         if not self._reads or not self._may_read_more():
             return None
         item = self._reads.pop(0)
-        self._has_turn(item)
+        self._reading += (item,)
         return item
 
     # -- running -----------------------------------------------------------------------------------
@@ -276,7 +273,7 @@ class Turns:
             if item in self._sharing:
                 self._sharing = _without(self._sharing, item)
                 self._shift.notify_all()
-            return self._let_in() or self._next_turn()
+            return (self._let_in() or self._next_turn()) if self._waiting else None
 
     def _next_turn(self) -> Item | None:
         """The next one to be started, if there is room; a stream that goes on starts itself."""

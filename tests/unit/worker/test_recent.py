@@ -109,6 +109,9 @@ def test_that_a_call_came_is_known_for_longer(recent):
     assert recent.recall(key(1, 1)) is None
     for number in range(1, KEYS + 1):
         recent.came(key(1, number))
+    assert recent.recall(key(1, 0)).started
+    for number in range(KEYS + 1, 2 * KEYS):
+        recent.came(key(1, number))
     assert recent.recall(key(1, 0)).started is None
 
 
