@@ -219,8 +219,7 @@ class Desk:
                     if call is not None:
                         call.handed_on = True
             case Release():
-                for key in message.keys:
-                    self.outcomes.release(key)
+                self.outcomes.release(*message.keys)
 
     def _call(self, key: bytes) -> OpenCall | None:
         with self._lock:

@@ -85,7 +85,7 @@ class Outcomes:
         """
         size = size_of(outcome.payload)
         with self._lock:
-            takers = self._takers.pop(key, ())
+            takers = self._takers.pop(key, ()) if self._takers else ()
             if key in self._open:
                 self._open.discard(key)
                 self._done[key] = (outcome, size, self._clock())
@@ -140,12 +140,18 @@ class Outcomes:
         elif not known:
             self._later(EARLY_S, lambda: self._give_up(key))
 
-    def release(self, key: bytes) -> None:
-        """Nobody will fetch it any more."""
+    def release(self, *keys: bytes) -> None:
+        """Nobody will fetch them any more."""
         with self._lock:
-            if key in self._open or key in self._done:
-                self._open.discard(key)
-                self._let_go(key)
+            for key in keys:
+                found = self._done.pop(key, None)
+                if found is not None:
+                    self._dropped(key, found[1])
+                elif key in self._open:
+                    self._open.discard(key)
+                else:
+                    continue
+                self._recent.came(key)
 
     def _give_up(self, key: bytes) -> None:
         with self._lock:
@@ -164,11 +170,16 @@ class Outcomes:
     def _drop(self, key: bytes) -> None:
         found = self._done.pop(key, None)
         if found is not None:
-            self._bytes -= found[1]
-            before, self._let_go_bytes = self._let_go_bytes, self._let_go_bytes + found[1]
-            if before < RETURN_BYTES <= self._let_go_bytes:
-                self._later(LATE_S, self._return)
-        self._undelivered_bytes -= self._undelivered.pop(key, 0)
+            self._dropped(key, found[1])
+
+    def _dropped(self, key: bytes, size: int) -> None:
+        self._bytes -= size
+        before = self._let_go_bytes
+        now = self._let_go_bytes = before + size
+        if before < RETURN_BYTES <= now:
+            self._later(LATE_S, self._return)
+        if self._undelivered:
+            self._undelivered_bytes -= self._undelivered.pop(key, 0)
 
     def _return(self) -> None:
         with self._lock:
