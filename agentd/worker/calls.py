@@ -49,6 +49,31 @@ __all__ = ["OpenCall", "OpenWatch"]
 class OpenCall:
     """An ``Item`` of the agent's turns (see ``agentd.worker.turns``)."""
 
+    __slots__ = (
+        "__weakref__",
+        "_desk",
+        "_lock",
+        "_payload",
+        "_refs",
+        "_source",
+        "_state",
+        "_task",
+        "_timer",
+        "_told",
+        "_work",
+        "call",
+        "chain",
+        "current",
+        "ended",
+        "guests",
+        "handed_on",
+        "hosted",
+        "on_loop",
+        "readonly",
+        "terms",
+        "who",
+    )
+
     def __init__(
         self, desk: Desk, hosted: Hosted, source: Source, call: Call, payload: list[Any]
     ) -> None:

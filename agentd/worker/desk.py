@@ -84,7 +84,8 @@ class Desk:
 
     def accept(self, hosted: Hosted, source: Source, call: Call, payload: list[Any]) -> None:
         """A call has come; raises if it cannot be taken."""
-        hosted.check_takes_calls(call.epoch)
+        if hosted.gone or call.epoch != hosted.epoch:
+            hosted.check_takes_calls(call.epoch)
         if self.draining and not call.chain:
             # A call on behalf of one that is still open is part of finishing that one.
             raise Draining("the daemon is stopping and takes no new calls", agent=show(call.agent))
@@ -95,7 +96,8 @@ class Desk:
         if not source.own:
             self._check_not_overtaken(call)
         now = self.loop.clock()
-        call = self._in_time(source, call, now)
+        if call.timeout is not None or not self._lateness.is_timely(call.at, now):
+            call = self._in_time(source, call, now)
         if call.hold and not self.outcomes.expect(call.key):
             # The same call once more (``options(key=)``): it is not run again.
             self.outcomes.fetch(call.key, partial(_pass_on, source, call.id))
@@ -114,7 +116,7 @@ class Desk:
                 self._open[opened] = None
             if call.key:
                 self._by_key[call.key] = opened
-        held = self._held.get(source.who)
+        held = self._held.get(source.who) if self._held else None
         if held is None and not (call.at and now - call.at > LATE_S):
             opened.enter()
             return

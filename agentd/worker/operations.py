@@ -39,6 +39,10 @@ __all__ = [
 ]
 
 
+_GLANCED: Final = frozenset({str, bytes, int, float, bool, type(None)})
+_ITERATES: Final = frozenset({"__iter__", "__reversed__"})
+
+
 def operate(
     hosted: Hosted, call: Call, payload: Any, refs: Any, terms: Terms = OWN
 ) -> tuple[str, list[Any]]:
@@ -48,8 +52,12 @@ def operate(
         case "method":
             args, kwargs = arguments(call, payload, refs, terms)
             value = agent_code(hosted.method_for(terms), name, args, kwargs)
-            if name in ("__iter__", "__reversed__"):
+            if name in _ITERATES:
                 return _iterator(hosted, agent_code(iter, value), terms)
+            if type(value) in _GLANCED:  # what most of them are
+                head = serialization.plain_value(value)
+                if head is not None:
+                    return "data", [head]
             return value_of(hosted, value, f"the result of {name}", refs, terms)
         case "next":
             items = agent_code(hosted.iterators.take, _number(name), terms.guest)
@@ -145,17 +153,10 @@ def arguments(
     )
 
 
-_GLANCED: Final = frozenset({str, bytes, int, float, bool, type(None)})
-
-
 def value_of(
     hosted: Hosted, value: Any, what: str, refs: Any, terms: Terms
 ) -> tuple[str, list[Any]]:
     """The codec and frames of a value; coroutines are awaited, iterators stay."""
-    if type(value) in _GLANCED:  # what most of them are
-        head = serialization.plain_value(value)
-        if head is not None:
-            return "data", [head]
     if coroutines.is_async(value):
         value = agent_code(coroutines.settle, value)
     # Where only plain data is read, none of them would arrive as what it is.
