@@ -188,18 +188,17 @@ class Host:
         try:
             message = unpack(frames)
             number = getattr(message, "id", 0)
-            if isinstance(message, Ping) and not self._beats.is_due(source.who):
+            if type(message) in ASKING:
+                if source.own or (type(message) is Call and message.oneway):
+                    if source.asked.is_open(number):
+                        number = 0  # an answer with its own belongs to the one that is open
+                        raise open_already(message.id)
+                    source.asked.admit(message, size_of(frames))
+            elif isinstance(message, Ping) and not self._beats.is_due(source.who):
                 self._charge(source, frames)
-            if isinstance(message, Hello):
+            elif isinstance(message, Hello):
                 source.answer(self.welcome(message))
                 return
-            if type(message) in ASKING and (
-                source.own or (type(message) is Call and message.oneway)
-            ):
-                if source.asked.is_open(number):
-                    number = 0  # an answer with its own belongs to the one that is open
-                    raise open_already(message.id)
-                source.asked.admit(message, size_of(frames))
             self.take(source, message, frames[1:])
         except AgentdError as error:
             source.answer(error_message(number, error))
