@@ -84,8 +84,7 @@ class Desk:
 
     def accept(self, hosted: Hosted, source: Source, call: Call, payload: list[Any]) -> None:
         """A call has come; raises if it cannot be taken."""
-        if hosted.gone or call.epoch != hosted.epoch:
-            hosted.check_takes_calls(call.epoch)
+        hosted.check_takes_calls(call.epoch)
         if self.draining and not call.chain:
             # A call on behalf of one that is still open is part of finishing that one.
             raise Draining("the daemon is stopping and takes no new calls", agent=show(call.agent))
@@ -102,15 +101,7 @@ class Desk:
             # The same call once more (``options(key=)``): it is not run again.
             self.outcomes.fetch(call.key, partial(_pass_on, source, call.id))
             return
-        opened: OpenCall
-        if call.op == "watch":
-            opened = OpenWatch(self, hosted, source, call, payload)
-        elif call.op == "stream":
-            stream = OpenStream(self, hosted, source, call, payload)
-            self.streams.add(stream)
-            opened = stream
-        else:
-            opened = OpenCall(self, hosted, source, call, payload)
+        opened = self._made(hosted, source, call, payload)
         with self._lock:
             if call.op != "watch":  # it has no end that could be waited for
                 self._open[opened] = None
@@ -126,6 +117,15 @@ class Desk:
             held = self._held[source.who] = []
             self.loop.later(HOLD_S, partial(self._enter_held, source.who))
         held.append(opened)
+
+    def _made(self, hosted: Hosted, source: Source, call: Call, payload: list[Any]) -> OpenCall:
+        if call.op == "watch":
+            return OpenWatch(self, hosted, source, call, payload)
+        if call.op == "stream":
+            stream = OpenStream(self, hosted, source, call, payload)
+            self.streams.add(stream)
+            return stream
+        return OpenCall(self, hosted, source, call, payload)
 
     def _enter_held(self, who: Address) -> None:
         for opened in self._held.pop(who):
