@@ -188,7 +188,7 @@ class Host:
         try:
             message = unpack(frames)
             number = getattr(message, "id", 0)
-            if type(message) in ASKING:
+            if isinstance(message, ASKING):
                 if source.own or (type(message) is Call and message.oneway):
                     if source.asked.is_open(number):
                         number = 0  # an answer with its own belongs to the one that is open

@@ -25,7 +25,7 @@ OWN: Final = -1
 """The worker's own socket; from 0 those of its door to the network."""
 RELAYED: Final = -2
 """The daemon, which counts itself what it waits for: here its one-way calls count."""
-ASKING: Final = frozenset((Call, Fetch, Read, Attach))
+ASKING: Final = (Call, Fetch, Read, Attach)
 """What may stay open, and so is counted."""
 _LASTING: Final = ("stream", "watch")
 """Operations whose answers end with their reader."""

@@ -274,7 +274,7 @@ class Visitors:
         if not isinstance(message, _TAKEN):
             raise ProtocolError(f"a client does not say {message.kind!r} to a worker")
         visit = self._visits.get(address) or self._visit(address, origin)
-        if type(message) in ASKING and visit.asked.is_open(message.id):
+        if isinstance(message, ASKING) and visit.asked.is_open(message.id):
             self._charge(address, frames)
             # Answered as nobody's: the answer with that number belongs to the one that is open.
             self.answer(address, error_message(0, open_already(message.id)))
