@@ -275,7 +275,7 @@ class Daemon:
 
     def _limited(self) -> Connections:
         """The book of connections, with as many as there may be."""
-        most = most_connections(self.config.max_connections)
+        most = most_connections(self.config.max_connections, len(self.supervisor.workers))
         allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if 0 <= allowed < most + SPARE:
             log.warning(

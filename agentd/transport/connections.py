@@ -40,8 +40,10 @@ log = logging.getLogger("agentd.transport")
 
 SPARE: Final = 1_200
 """Descriptors that libzmq may take while nobody looks: one for each event of a full monitor, and of
-those that were just read from it (50); and what a daemon has without any client (35, and some for
-each further worker)."""
+those that were just read from it (50); and what a daemon has without any client (25 to 35), with
+some for workers that agents have for themselves."""
+WORKER: Final = 6
+"""What a daemon has for each worker, besides (measured)."""
 SHARE: Final = 0.8
 """Of the descriptors that the system allows, for connections; the rest is for workers and files."""
 QUIET_S: Final = 10.0
@@ -82,15 +84,17 @@ class Connection:
     """By us: it is here until libzmq has seen it."""
 
 
-def most_connections(wanted: int) -> int:
+def most_connections(wanted: int, workers: int = 0) -> int:
     """How many connections may be had: what is wanted, or what the system allows.
 
-    Where that leaves no ``SPARE``, fewer: at least a fifth of the descriptors.
+    Where that leaves no ``SPARE``, and none for so many workers, fewer: at least a fifth of the
+    descriptors.
     """
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if allowed == resource.RLIM_INFINITY:
         return wanted
-    return max(1, min(wanted, int(allowed * SHARE), max(allowed - SPARE, allowed // 5)))
+    left = allowed - SPARE - WORKER * workers
+    return max(1, min(wanted, int(allowed * SHARE), max(left, allowed // 5)))
 
 
 class Connections:

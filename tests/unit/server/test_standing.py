@@ -129,18 +129,20 @@ def test_the_strict_settings_of_the_documentation_are_settings(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("allowed", "most"),
+    ("allowed", "workers", "most"),
     [
-        (65_536, 4_096),
-        (4_000, 2_800),
-        (2_600, 1_400),
-        (2_400, 1_200),
-        (256, 51),
-        (3, 1),
-        (-1, 4_096),
+        (65_536, 0, 4_096),
+        (65_536, 100, 4_096),
+        (4_000, 0, 2_800),
+        (4_000, 100, 2_200),
+        (2_600, 0, 1_400),
+        (2_400, 0, 1_200),
+        (256, 2, 51),
+        (3, 0, 1),
+        (-1, 100, 4_096),
     ],
 )
-def test_connections_leave_room(monkeypatch, allowed, most):
+def test_connections_leave_room(monkeypatch, allowed, workers, most):
     monkeypatch.setattr("resource.getrlimit", lambda _what: (allowed, allowed))
-    assert most_connections(4_096) == most
+    assert most_connections(4_096, workers) == most
     assert 0 <= allowed < 2 * SPARE or allowed < 0 or most + SPARE <= allowed
