@@ -78,8 +78,7 @@ def unpack(frames: Sequence[Any], limits: HeaderLimits = DEFAULT) -> Message:
         raise ProtocolError(f"header of {size:,} bytes; at most {limits.bytes:,} are read")
     if type(raw) is not bytes:
         raw = bytes(raw)
-    if limits is not DEFAULT:
-        return _read(raw, limits)
+    # What is remembered is short and flat: within whatever the other limits are.
     message = repeated.recall(raw)
     if message is None:
         message = _read(raw, limits)

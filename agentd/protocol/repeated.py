@@ -18,8 +18,9 @@ from agentd.protocol.messages import Call, Message, Result
 __all__ = ["MAGIC", "learn", "recall", "write"]
 
 MAGIC: Final = b"AGD1"
-MOST: Final = 256
-"""Beginnings that are known of a form: a method of a class has one, or a few."""
+MOST: Final = 1024
+"""Beginnings that are known of a form: a method of a class has one, or a few; what the daemon
+relays one for each peer that may not do everything."""
 LONGEST: Final = 256
 """Bytes of one."""
 _MAP: Final = 0x80
@@ -182,9 +183,9 @@ def write(message: Message) -> bytes | None:
 def _write_call(message: Message) -> bytes | None:
     (number, agent, epoch, op, name, codec, key, timeout, hold, oneway) = message[:10]
     (credit, needs, chain, again, trace, lazy, at, by, plain) = message[10:]
-    if needs or chain or again or trace or by or len(agent) != AGENT_BYTES or len(key) != KEY_BYTES:
+    if needs or chain or again or trace or len(agent) != AGENT_BYTES or len(key) != KEY_BYTES:
         return None
-    which = (epoch, op, name, codec, hold, oneway, credit, lazy, plain)
+    which = (epoch, op, name, codec, hold, oneway, credit, lazy, by, plain)
     ends = (_ID.mark, number, _AGENT.mark, agent, _KEY.mark, key)
     if timeout is None:
         return _CALL.write(which, message, *ends, _AT.mark, at)
@@ -199,6 +200,6 @@ def recall(raw: bytes) -> Message | None:
 
 
 def learn(raw: bytes, message: Message) -> None:
-    """``raw`` was read whole, within the usual limits, and is ``message``."""
+    """``raw`` was read whole, and is ``message``."""
     for form in _FORMS.get(type(message), ()):
         form.learn(raw, message)

@@ -7,7 +7,7 @@ import msgpack
 import pytest
 
 from agentd.errors import ProtocolError
-from agentd.protocol import pack, unpack
+from agentd.protocol import HeaderLimits, pack, unpack
 from agentd.protocol.envelope import DEFAULT, _read
 from agentd.protocol.messages import Call, Ping, Result
 from agentd.protocol.repeated import LONGEST, MOST, learn, recall, write
@@ -16,13 +16,20 @@ AGENT, KEY = bytes(range(16)), bytes(range(24))
 CALL = Call(1, AGENT, 1, "method", "echo", "data", key=KEY, hold=True, lazy=True, at=12.5)
 TIMED = CALL.changed(timeout=3.25)
 RESULT = Result(1, "data")
-REPEATING = [CALL, TIMED, RESULT, Result(7), Result(7, "data", held=True), CALL.changed(name="")]
+REPEATING = [
+    CALL,
+    TIMED,
+    RESULT,
+    Result(7),
+    Result(7, "data", held=True),
+    CALL.changed(name=""),
+    CALL.changed(by="key:1", plain=True),
+]
 OTHERS = [
     CALL.changed(chain=[[AGENT, KEY]]),
     CALL.changed(needs=[["result", KEY, AGENT, "ipc:///x", 1]]),
     CALL.changed(again=True),
     CALL.changed(trace=KEY),
-    CALL.changed(by="key:1"),
     CALL.changed(agent=b"short"),
     CALL.changed(key=b""),
     CALL.changed(id=2**32),
@@ -32,17 +39,17 @@ OTHERS = [
 ]
 
 
-def said(raw):
+def said(raw, limits=DEFAULT):
     """What a header says to a reader who has learnt nothing."""
     try:
-        return _read(raw, DEFAULT)
+        return _read(raw, limits)
     except ProtocolError as error:
         return str(error)
 
 
-def heard(raw):
+def heard(raw, limits=DEFAULT):
     try:
-        return unpack([raw])
+        return unpack([raw], limits)
     except ProtocolError as error:
         return str(error)
 
@@ -75,8 +82,13 @@ def test_every_end_is_taken_from_the_header_itself():
     assert recall(pack(other)[0]) == other
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [DEFAULT, HeaderLimits(), HeaderLimits(items=1, depth=1)],
+    ids=["ours", "strangers'", "the strictest"],
+)
 @pytest.mark.parametrize("message", REPEATING, ids=str)
-def test_a_header_that_was_tampered_with_says_the_same_as_to_others(message):
+def test_a_header_that_was_tampered_with_says_the_same_as_to_others(message, limits):
     chance = random.Random(11)
     unpack(pack(message))
     raw = pack(message)[0]
@@ -86,7 +98,15 @@ def test_a_header_that_was_tampered_with_says_the_same_as_to_others(message):
             changed[chance.randrange(len(changed))] = chance.choice((chance.randrange(256), 0xC0))
         cut = chance.choice((0, 0, 0, chance.randrange(len(raw))))
         each = bytes(changed[: len(raw) - cut]) + chance.randbytes(chance.choice((0, 0, 0, 3)))
-        assert heard(each) == said(each)
+        assert heard(each, limits) == said(each, limits)
+
+
+def test_what_is_too_long_is_not_recalled():
+    raw = pack(CALL.renumbered(4711))[0]
+    unpack([raw])
+    assert recall(raw) is not None
+    with pytest.raises(ProtocolError, match="at most 60 are read"):
+        unpack([raw], HeaderLimits(bytes=60))
 
 
 def test_no_number_is_read_as_a_time():
