@@ -240,7 +240,8 @@ class Connections:
         connection.messages += 1
         connection.frames += frames
         connection.bytes += size
-        return origin._replace(mark=connection.mark)
+        # _replace() takes more than twice as long.
+        return Origin(origin.route, origin.who, origin.fd, origin.peer, connection.mark)
 
     def _gone_at(self, front: int, origin: Origin, connection: Connection | None) -> float | None:
         """When its connection was known to have gone, if it has."""
