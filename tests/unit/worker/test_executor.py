@@ -1,4 +1,5 @@
 import threading
+from collections import deque
 
 import pytest
 
@@ -153,3 +154,24 @@ def test_what_was_collected_runs_when_nobody_collects_any_more():
 
     assert left.wait(LONG_S)
     assert later.wait(LONG_S)
+
+
+@pytest.mark.parametrize("first", ["it is dismissed", "it adds"])
+def test_what_is_added_while_the_collector_is_dismissed_runs_once(first):
+    executor, ran, over = Executor(), [], threading.Event()
+
+    class Collected(deque):
+        def append(self, task):
+            if first == "it is dismissed":
+                executor.dismiss()
+            super().append(task)
+            if first == "it adds":
+                executor.dismiss()
+
+    executor.collect()
+    executor.collected = collected = Collected()
+    executor.submit(lambda: (ran.append("added"), over.set()), quick=True)
+    assert over.wait(LONG_S)
+    assert ran == ["added"]
+    assert not collected
+    assert not executor.collected
