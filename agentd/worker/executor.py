@@ -7,7 +7,6 @@ keep the process.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -48,9 +47,11 @@ class Executor:
             collected = self.collected
             collected.append(task)
             if threading.get_ident() != self._collector:  # dismissed just now
-                with contextlib.suppress(ValueError):  # it was seen there, and is run
+                try:
                     collected.remove(task)
-                    self.start(task)
+                except ValueError:  # it was seen there, and is run
+                    return
+                self.start(task)
 
     def collect(self) -> None:
         """Collect the quick tasks that this thread submits, from now on."""

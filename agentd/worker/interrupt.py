@@ -53,12 +53,12 @@ class Interruptible:
             finally:
                 self._thread = 0
                 if self._raised:
-                    self._clear()
+                    self._take_back()
         finally:
             # Should the exception come while that is done: at most one ever comes.
             self._thread = 0
 
-    def _clear(self) -> None:
+    def _take_back(self) -> None:
         with self._lock:  # whoever tells it has done so
             _clear(threading.get_ident(), None)
 

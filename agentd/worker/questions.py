@@ -1,7 +1,7 @@
 """What those who come straight to a worker have asked it, and not been answered yet.
 
 Counted at its own socket and at its door to the network alike, by the limits that the daemon has
-for what it relays. From any thread.
+for what it relays. Asked in the loop's thread, answered from any.
 """
 
 from __future__ import annotations
