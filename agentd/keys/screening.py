@@ -73,6 +73,10 @@ class Screening:
         """Read nothing of that peer for a while; for how many seconds."""
         return self._faults.shut_out(peer)
 
+    def left(self, peer: str) -> float:
+        """For how many seconds more nothing of that peer is read; from any thread."""
+        return self._faults.left(peer)
+
     def read(self, address: Address, frames: list[Any]) -> Message | None:
         """The message, or ``None``: there is none to be heard."""
         origin: Origin = frames[0]

@@ -246,6 +246,7 @@ class Daemon:
             self._doors,
         )
         self.router.on_drained = self._drained
+        self._fronts.let_wait(self.router.screening.left)
         self._watchdog = Watchdog(
             self.loop,
             self._connections,

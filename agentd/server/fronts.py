@@ -154,11 +154,16 @@ class Fronts:
         assert self._pair is not None
         from agentd.transport.keeper import Keeper
 
-        self._keeper = Keeper(context, self._book.who_has, unkept)
+        self._keeper = Keeper(context, self._book.who_has, unkept, self._handshake_s)
         for address in self._tcp:
             self._bind(context, address, self._pair)
         here = [str(_parsed(endpoint).here) for endpoint in self.endpoints]
         self._keeper.watch(here, self._pair.public)
+
+    def let_wait(self, waits: Callable[[str], float]) -> None:
+        """See ``Keeper``."""
+        if self._keeper is not None:
+            self._keeper.let_wait(waits)
 
     def _bind(self, context: Any, address: TcpEndpoint, pair: Pair) -> None:
         from agentd.transport.curve import bind_to, server_socket

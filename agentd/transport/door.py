@@ -55,7 +55,7 @@ class Door:
         self._context = new_context()
         self.on_shut: Callable[[AgentdError], None] = lambda _why: None
         """Called when nobody keeps it any more. Perhaps more than once."""
-        self._keeper = Keeper(self._context, decide, self._unkept)
+        self._keeper = Keeper(self._context, decide, self._unkept, handshake_s)
         try:
             for host in hosts:
                 self._add(host, handshake_s)
@@ -106,6 +106,10 @@ class Door:
             events = partial(self.connections.events, number)
             self._loop.serve(self._monitors[number], events)
             self._loop.serve(front, partial(deliver, number))
+
+    def let_wait(self, waits: Callable[[str], float]) -> None:
+        """See ``Keeper``."""
+        self._keeper.let_wait(waits)
 
     def _unkept(self, why: AgentdError) -> None:
         """In some thread."""

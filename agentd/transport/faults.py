@@ -39,10 +39,12 @@ class Faults:
 
     def is_shut_out(self, peer: Hashable) -> bool:
         """Whether nothing of it is to be looked at now."""
-        if not self._peers:
-            return False
+        return bool(self._peers) and self.left(peer) > 0.0
+
+    def left(self, peer: Hashable) -> float:
+        """For how many seconds more; from any thread."""
         record = self._peers.get(peer)
-        return record is not None and self._clock() < record.until
+        return 0.0 if record is None else max(0.0, record.until - self._clock())
 
     def add(self, peer: Hashable, count: int = 1) -> float:
         """One more; for how many seconds the peer is shut out from now on, mostly 0.

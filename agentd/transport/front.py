@@ -234,6 +234,8 @@ class FrontPort(Port):
         """
         self._debts.charge(route, size)
         if not excused:
+            if self._portions is not None:
+                self._portions.ignore(self._names.get(route, ""))
             self._unexcused.charge(route, size)
             if self._unexcused.owes(route):
                 self.on_debt(route, size)
@@ -254,8 +256,11 @@ class FrontPort(Port):
         who, peer = self._who(last)
         origin = Origin(bytes(route), who, _descriptor(last), peer)
         origin = self.on_message(origin, len(frames), self._size(frames))
-        if self._portions is not None and origin.mark:  # else it has gone, and nobody forgets it
-            self._names[origin.route] = peer
+        if self._portions is not None:
+            if origin.mark:
+                self._names[origin.route] = peer
+            else:  # it has gone: nobody would forget its name, and nobody is to rest for its sake
+                self._portions.ignore(peer)
         return [origin, *(join(frames) if self.in_pieces else frames)]
 
 

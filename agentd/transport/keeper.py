@@ -12,7 +12,7 @@ from typing import Any, Final
 from agentd.errors import AgentdError, ConfigError, TransportError
 from agentd.transport.curve import Keys, is_let_in, new_pair, self_test
 from agentd.transport.doorkeeper import Doorkeeper
-from agentd.transport.zap import Authenticator, Decide, ask
+from agentd.transport.zap import Authenticator, Decide, Waits, ask
 
 __all__ = ["Keeper"]
 
@@ -25,7 +25,13 @@ PROBE: Final = "key:probe"
 class Keeper:
     """Of all doors of one context."""
 
-    def __init__(self, context: Any, decide: Decide, unkept: Callable[[AgentdError], None]) -> None:
+    def __init__(
+        self,
+        context: Any,
+        decide: Decide,
+        unkept: Callable[[AgentdError], None],
+        handshake_s: float,
+    ) -> None:
         """From now on it answers.
 
         ``unkept`` is called in some thread, with why the doors are not kept any more: the
@@ -36,7 +42,7 @@ class Keeper:
         self._unkept = unkept
         self._probe: bytes | None = None
         self._doorkeeper: Doorkeeper | None = None
-        self._authenticator = Authenticator(context, self._who_has, self._died)
+        self._authenticator = Authenticator(context, self._who_has, self._died, handshake_s)
 
     def _died(self) -> None:
         self._unkept(TransportError("the authenticator ended: nobody keeps the door to TCP"))
@@ -45,6 +51,10 @@ class Keeper:
         """Asked by the authenticator, in its thread."""
         probe = self._probe
         return PROBE if probe is not None and key == probe else self._decide(key)
+
+    def let_wait(self, waits: Waits) -> None:
+        """From now on peers of which nothing is read wait for that outside."""
+        self._authenticator.waits = waits
 
     @contextlib.contextmanager
     def _probing(self) -> Iterator[tuple[bytes, bytes]]:

@@ -233,6 +233,8 @@ class LocalRouter:
         peer = self._peers.get(route)
         if peer is not None:
             self._debts.charge(peer.owner, size)
+            if self._portions is not None and not excused:
+                self._portions.ignore(peer.owner)
 
     def rest_s(self) -> float:
         """How long the loop may leave here what is waiting, unless ``fd`` tells of more."""

@@ -2,9 +2,10 @@
 
 Whoever keeps a daemon busy all the time keeps processors busy: the daemon's, its own and a
 worker's. Then everybody's calls wait for a processor, however fairly the daemon takes turns. So a
-peer that is busy, and so disturbs somebody who has less, is *held back*: whenever it has had more
-than its portion it rests until that is made up for. Who is alone has all of the time, several who
-are held back share it, and nobody rests because of somebody who is.
+peer that has had more than its portion, and so disturbs somebody who has less, is *held back*: from
+then on it rests whenever it is ahead, until that is made up for. Who is alone has all of the time,
+several who are held back share it, and nobody rests because of somebody who is, or whose messages
+help nobody.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final
 
 from agentd.transport.shares import ALONE_S
 
-__all__ = ["AHEAD_S", "BUSY", "CROWD", "FIRST_S", "MOST_S", "Portions"]
+__all__ = ["AHEAD_S", "CROWD", "FIRST_S", "MOST_S", "Portions"]
 
 AHEAD_S: Final = 0.0003
 """So much more than its portion may have had, before it rests, who is held back: a share of
@@ -24,8 +25,6 @@ messages. What comes in one go is what others wait behind: with 0.001 the p99 be
 end was 1.5 times that."""
 TWICE: Final = 2
 """Who has had so many times as much as somebody who is held back is no better than that one."""
-BUSY: Final = 0.5
-"""Of its portion: who has had as much of the time is busy. Others never rest."""
 FIRST_S: Final = 0.001
 """What was before somebody was held back is made up for as far as this."""
 MOST_S: Final = 0.005
@@ -66,6 +65,9 @@ class Portions:
         self._held: set[str] = set()
         """Who was ahead in this stretch, and held back."""
         self._held_before: set[str] = set()
+        self._vain: set[str] = set()
+        """Who said something in this stretch that helps nobody."""
+        self._vain_before: set[str] = set()
         self._next_at = clock() + ALONE_S
         """When the next stretch begins."""
         self.rests = 0
@@ -74,6 +76,10 @@ class Portions:
     def count(self, peer: str) -> None:
         """Something is done in this turn for that peer: a message of it is served, or answered."""
         self._counted[peer] = self._counted.get(peer, 0) + 1
+
+    def ignore(self, peer: str) -> None:
+        """What it said helps nobody: for ``ALONE_S`` at least nobody rests because of that peer."""
+        self._vain.add(peer)
 
     def settle(self) -> None:
         """A turn begins: what was done in the one before is charged."""
@@ -92,9 +98,9 @@ class Portions:
 
     def _begin_stretch(self, now: float) -> None:
         if now >= self._next_at + ALONE_S:  # what was before is long ago
-            self._had, self._held = {}, set()
-        self._had_before, self._held_before = self._had, self._held
-        self._had, self._held = {}, set()
+            self._had, self._held, self._vain = {}, set(), set()
+        self._had_before, self._held_before, self._vain_before = self._had, self._held, self._vain
+        self._had, self._held, self._vain = {}, set(), set()
         self._next_at = now + ALONE_S
 
     def _charge(self, peer: str, seconds: float, now: float) -> None:
@@ -114,9 +120,9 @@ class Portions:
         self._ahead[peer] = (ahead, now)
 
     def _disturbs(self, peer: str, now: float) -> bool:
-        """Whether it is busy, and somebody speaks who has less."""
+        """Whether it has had more than its portion of late, and somebody speaks who has less."""
         mine = self._of_late(peer)
-        if mine <= BUSY * self._portion * (now - self._next_at + 2 * ALONE_S):
+        if mine <= self._portion * (now - self._next_at + 2 * ALONE_S):
             return False
         return any(
             self._of_late(other) * (TWICE if self._is_held(other) else 1) < mine
@@ -125,7 +131,7 @@ class Portions:
 
     def _others(self, peer: str) -> Iterator[str]:
         for other in chain(self._had, self._had_before):
-            if other != peer:
+            if other != peer and other not in self._vain and other not in self._vain_before:
                 yield other
 
     def _is_held(self, peer: str) -> bool:

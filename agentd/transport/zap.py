@@ -1,13 +1,19 @@
 """The authenticator: says of each key that knocks whether it is let in (ZeroMQ RFC 27).
 
-libzmq asks it over an inproc socket, once a handshake. Not pyzmq's: that one keeps the old keys
-where a file is malformed, and hangs every later handshake where a callback raises (measured,
-27.3.0).
+libzmq asks it over an inproc socket, once a handshake. A peer of which nothing is read for a while
+(``faults``) waits for its answer until then: else it would come in again and again, and each time
+what it sends would be deciphered before anybody could see whose it is.
+
+Not pyzmq's authenticator: that one keeps the old keys where a file is malformed, and hangs every
+later handshake where a callback raises (measured, 27.3.0).
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import logging
+import math
 import os
 import threading
 import time
@@ -18,7 +24,7 @@ import zmq
 
 from agentd.transport.curve import DOMAIN
 
-__all__ = ["Authenticator", "answer", "ask"]
+__all__ = ["Authenticator", "Waits", "answer", "ask"]
 
 log = logging.getLogger("agentd.transport")
 
@@ -28,19 +34,41 @@ STOP_S: Final = 2.0
 """How long its thread may take to end: it only ever answers from memory."""
 _PARTS: Final = 6
 """Before the credentials: version, request id, domain, address, identity, mechanism."""
+_ADDRESS: Final = 3
+_ENVELOPE: Final = 2
+"""Before all that: the route of who asks, and nothing."""
 
 Decide = Callable[[bytes], str | None]
 """From a public key to the name of whoever has it, ``None`` to refuse; from any thread."""
+Waits = Callable[[str], float]
+"""For how many seconds more nothing of a peer (its name and address) is read; from any thread."""
+MOST_WAITING: Final = 1_000
+"""Handshakes; further ones are not answered at all."""
 
 
 class Authenticator:
     """A thread that answers until ``stop``. Should it end by itself, ``died`` is called in it."""
 
-    def __init__(self, context: zmq.Context[Any], decide: Decide, died: Callable[[], None]) -> None:
-        """From now on it answers; before any socket is bound that it answers for."""
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        decide: Decide,
+        died: Callable[[], None],
+        handshake_s: float = math.inf,
+    ) -> None:
+        """From now on it answers; before any socket is bound that it answers for.
+
+        ``handshake_s``: after so long libzmq ends a handshake.
+        """
         self._decide = decide
         self._died = died
-        self._socket: Any = context.socket(zmq.REP)
+        self._handshake_s = handshake_s
+        self.waits: Waits = lambda _peer: 0.0
+        self._waiting: list[tuple[float, int, list[bytes]]] = []
+        """What is to be answered later, the next one first: when, and the request."""
+        self._order = itertools.count()
+        # Answers in any order; and one to who has gone is dropped.
+        self._socket: Any = context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.bind(ENDPOINT)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -67,14 +95,44 @@ class Authenticator:
             poller.register(self._socket, zmq.POLLIN)
             poller.register(self._wake, zmq.POLLIN)
             while not self._stopping:
-                if self._socket in dict(poller.poll()):
-                    self._socket.send_multipart(self._reply(self._socket.recv_multipart()))
+                if self._socket in dict(poller.poll(self._next_ms())):
+                    self._take(self._socket.recv_multipart())
+                while self._waiting and self._waiting[0][0] <= time.monotonic():
+                    self._answer(heapq.heappop(self._waiting)[2])
         except Exception:  # whatever it is: nobody may stay behind a door without a keeper
             log.exception("the authenticator failed", extra={"action": "authenticator_died"})
         finally:
             self._socket.close(0)
             if not self._stopping:
                 self._died()
+
+    def _next_ms(self) -> int | None:
+        if not self._waiting:
+            return None
+        return max(0, math.ceil((self._waiting[0][0] - time.monotonic()) * 1000))
+
+    def _take(self, frames: list[bytes]) -> None:
+        seconds = self._wait_s(frames[_ENVELOPE:])
+        if not seconds:
+            self._answer(frames)
+        elif seconds < self._handshake_s and len(self._waiting) < MOST_WAITING:
+            due = time.monotonic() + seconds
+            heapq.heappush(self._waiting, (due, next(self._order), frames))
+        # Else it is not answered: libzmq ends the handshake when its time is over.
+
+    def _wait_s(self, request: list[bytes]) -> float:
+        if len(request) != _PARTS + 1:
+            return 0.0
+        try:
+            who = self._decide(request[-1])
+        except Exception:  # noqa: BLE001 - told when it is answered, which is at once
+            return 0.0
+        address = request[_ADDRESS].decode("ascii", "replace")
+        return self.waits(f"{who} {address}") if who else 0.0
+
+    def _answer(self, frames: list[bytes]) -> None:
+        envelope, request = frames[:_ENVELOPE], frames[_ENVELOPE:]
+        self._socket.send_multipart([*envelope, *self._reply(request)])
 
     def _reply(self, request: list[bytes]) -> list[bytes]:
         try:

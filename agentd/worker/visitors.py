@@ -159,6 +159,7 @@ class Visitors:
         for number, front in enumerate(door.fronts):
             self._restraint.follow(number, front)
         door.connections.on_lost = self._lost
+        door.let_wait(self._screening.left)
         door.serve(self._from_peer)
         self._look()
 

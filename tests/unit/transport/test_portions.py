@@ -2,7 +2,7 @@
 
 import pytest
 
-from agentd.transport.portions import AHEAD_S, BUSY, CROWD, FIRST_S, MOST_S, Portions
+from agentd.transport.portions import AHEAD_S, CROWD, FIRST_S, MOST_S, Portions
 from agentd.transport.shares import ALONE_S
 
 TURN_S = 0.0001
@@ -54,7 +54,7 @@ def test_who_is_busy_beside_others_is_held_back(portions, turn, clock):
     turn("light")
     turns = until_it_rests(portions, turn)
     spent_s = (turns + 1) * TURN_S
-    assert spent_s > BUSY * 0.5 * ALONE_S
+    assert spent_s > 0.5 * ALONE_S
     assert portions.until("busy") - clock.now == pytest.approx(FIRST_S / 0.5)
     assert not portions.until("light")
     assert portions.rests == 1
@@ -89,6 +89,33 @@ def test_somebody_who_speaks_now_and_then_is_not_busy(portions, turn, clock):
         turn("light", "other")
         clock.now += 2 * TURN_S
     assert portions.rests == 0
+
+
+def test_who_has_had_less_than_its_portion_never_rests(clock, spent):
+    """Whatever somebody says who has next to nothing; a slow machine makes it more than half."""
+    portions = Portions(0.2, clock, lambda: spent[0])
+    for number in range(5_000):
+        portions.count("polite")
+        if number % 50 == 0:
+            portions.count("light")
+        spent[0] += TURN_S
+        clock.now += TURN_S / 0.18
+        portions.settle()
+    assert portions.rests == 0
+
+
+@pytest.mark.usefixtures("held_back")
+def test_nobody_rests_because_of_somebody_whose_messages_help_nobody(portions, turn, clock):
+    clock.now += 2 * ALONE_S
+    for _ in range(10):
+        turn("light")
+        portions.ignore("light")
+        assert not until_it_rests(portions, turn, most=100)
+    turn("other")
+    assert until_it_rests(portions, turn)
+    clock.now += 3 * ALONE_S
+    turn("light")  # it is like any other again
+    assert until_it_rests(portions, turn)
 
 
 def test_two_who_are_busy_have_all_of_the_time(portions, turn):
@@ -153,8 +180,9 @@ def test_of_those_that_have_gone_nothing_is_kept(portions, turn):
     for number in range(2 * CROWD):
         for _ in range(20):
             turn("light", *[f"peer {number}"] * 20, took=MOST_S)
+        portions.ignore(f"peer {number}")
     assert portions.rests > CROWD
-    for kept in (portions._ahead, portions._until, portions._had, portions._held):
+    for kept in (portions._ahead, portions._until, portions._had, portions._held, portions._vain):
         assert len(kept) <= CROWD + 1
 
 

@@ -273,6 +273,7 @@ class Portioned:
     def __init__(self):
         self.busy = set()
         self.counted = []
+        self.ignored = set()
         self.settled = 0
 
     def settle(self):
@@ -280,6 +281,9 @@ class Portioned:
 
     def count(self, name):
         self.counted.append(name)
+
+    def ignore(self, name):
+        self.ignored.add(name)
 
     def until(self, name):
         return time.monotonic() + 60 if name in self.busy else 0.0
@@ -320,6 +324,28 @@ def test_who_is_answered_is_counted_until_it_has_gone(front, connect):
         front.forget(origin.route)
     assert portions.counted == [origin.peer] * 3  # two came, and one was answered
     assert not front._names
+
+
+@pytest.mark.parametrize(("excused", "ignored"), [(False, {"peer"}), (True, set())])
+def test_nobody_rests_for_who_is_charged_unless_it_is_excused(front, connect, excused, ignored):
+    front._portions = portions = Portioned()
+    one = connect()
+    one.send(b"asked")
+    [[origin, _frame]] = front.receive(BATCH)[0]
+    front._names = {origin.route: "peer"}
+    portions.ignored.clear()
+    front.charge(origin.route, 0, excused=excused)
+    assert portions.ignored == ignored
+
+
+def test_nobody_rests_for_who_has_gone(front, connect):
+    front._portions = portions = Portioned()
+    one = connect()
+    for mark, ignored in ((1, False), (0, True)):
+        front.on_message = lambda origin, _frames, _size, mark=mark: origin._replace(mark=mark)
+        one.send(b"asked")
+        [[origin, _frame]] = front.receive(BATCH)[0]
+        assert (origin.peer in portions.ignored) is ignored
 
 
 def test_what_was_held_of_one_that_has_gone_is_served_and_nothing_kept_of_it(front, connect):

@@ -1,10 +1,12 @@
 """The authenticator's answers (ZeroMQ RFC 27): only a known key, and only as the RFC asks."""
 
 import threading
+import time
 
 import pytest
 import zmq
 
+from agentd.transport import zap
 from agentd.transport.zap import ENDPOINT, Authenticator, answer
 
 KEY = bytes(range(32))
@@ -92,3 +94,76 @@ def test_its_end_is_told(context, monkeypatch):
 def test_stopped_on_purpose_it_tells_nothing(context):
     keeper = Authenticator(context, decide, lambda: pytest.fail("that was on purpose"))
     keeper.stop()
+
+
+# -- who waits -------------------------------------------------------------------------------------
+class Asking:
+    """A handshake that asks the authenticator."""
+
+    def __init__(self, context, parts=GOOD):
+        self.socket = context.socket(zmq.REQ)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.connect(ENDPOINT)
+        self.socket.send_multipart(parts)
+
+    def answered(self, timeout_ms=10_000):
+        return self.socket.recv_multipart()[2] if self.socket.poll(timeout_ms) else None
+
+
+@pytest.fixture
+def keep(context):
+    kept, asked = [], []
+
+    def keep(waits, **how):
+        kept.append(Authenticator(context, decide, lambda: pytest.fail("it lives"), **how))
+        kept[0].waits = waits
+        return kept[0]
+
+    def ask(parts=GOOD):
+        asked.append(Asking(context, parts))
+        return asked[-1]
+
+    yield keep, ask
+    for one in asked:
+        one.socket.close()
+    for one in kept:
+        one.stop()
+
+
+def test_a_peer_of_which_nothing_is_read_waits_and_nobody_else_does(keep):
+    keep, ask = keep
+    asked_of = []
+
+    def waits(peer):
+        asked_of.append(peer)
+        return 0.3 if peer.endswith("127.0.0.1") else 0.0
+
+    keep(waits)
+    began = time.monotonic()
+    waiting, stranger = ask(), ask(changed(6, bytes(32)))
+    other = ask(changed(3, b"127.0.0.2"))
+    assert (other.answered(), stranger.answered()) == (b"200", b"400")
+    assert waiting.answered() == b"200"
+    assert time.monotonic() - began >= 0.3
+    assert asked_of == ["key:me 127.0.0.1", "key:me 127.0.0.2"]
+
+
+def test_whoever_waits_is_judged_when_it_is_answered(keep):
+    keep, ask = keep
+    authenticator = keep(lambda _peer: 0.2)
+    judged = iter(["key:me", None])  # revoked meanwhile
+    authenticator._decide = lambda _key: next(judged)
+    assert ask().answered() == b"400"
+
+
+def test_who_would_wait_for_longer_than_a_handshake_may_take_is_not_answered(keep, monkeypatch):
+    monkeypatch.setattr(zap, "MOST_WAITING", 1)
+    keep, ask = keep
+    seconds = {"127.0.0.1": 5.0, "127.0.0.2": 0.5, "127.0.0.3": 0.4, "127.0.0.4": 0.0}
+    authenticator = keep(lambda peer: seconds[peer.split()[1]], handshake_s=2.0)
+    long, waits, too_many, last = (ask(changed(3, a.encode())) for a in seconds)
+    assert last.answered() == b"200"
+    assert len(authenticator._waiting) == 1
+    assert waits.answered() == b"200"
+    assert long.answered(0) is None
+    assert too_many.answered(0) is None

@@ -29,7 +29,10 @@ def visitors():
     loop = SoonLoop()
     front = SimpleNamespace(kind="tcp", fd=5, forget=lambda _route: None, on_left=None)
     door = SimpleNamespace(
-        connections=Connections(10, loop.clock), fronts=[front], serve=lambda _deliver: None
+        connections=Connections(10, loop.clock),
+        fronts=[front],
+        serve=lambda _deliver: None,
+        let_wait=lambda _waits: None,
     )
     settings = SimpleNamespace(
         max_message_bytes=1000, max_queued_bytes=1000,
