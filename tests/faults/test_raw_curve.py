@@ -18,6 +18,7 @@ from agentd import keys
 from agentd.keys import Role
 from agentd.protocol import pack, unpack
 from agentd.protocol.messages import Ask, Create, Error, Ping, Pong, Welcome
+from agentd.transport.faults import FIRST_S
 from agentd.transport.pieces import PIECE, cut
 from benchmarks.hostile.curve import DEALER, CurveClient, metadata
 from tests.faults.harness import wait_until
@@ -164,6 +165,21 @@ def test_an_address_that_a_peer_says_itself_is_not_believed(door, meet):
     wait_until(lambda: counters(door.daemon)["disconnected_malformed"] == 1, "it to be counted")
     assert "203.0.113.7" not in door.daemon.said()
     assert "127.0.0.1" in door.daemon.said()
+
+
+def test_who_is_shut_out_waits_for_its_next_handshake(door, observer, meet):
+    door.open(door.build, max_malformed=1)
+    peer = meet(observer.secret)
+    peer.socket.sendall(peer._curve.message([b"nonsense"]))
+    assert peer.is_ended()
+    ended = time.monotonic()
+
+    again = meet(observer.secret)
+
+    assert time.monotonic() - ended > FIRST_S - 0.2  # it was ended a moment after it was shut out
+    again.say(introduction())
+    assert isinstance(again.answer(), Welcome)
+    assert counters(door.daemon)["disconnected_malformed"] == 1
 
 
 # -- messages that never end -----------------------------------------------------------------------
