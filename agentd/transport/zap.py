@@ -43,7 +43,9 @@ Decide = Callable[[bytes], str | None]
 Waits = Callable[[str], float]
 """For how many seconds more nothing of a peer (its name and address) is read; from any thread."""
 MOST_WAITING: Final = 1_000
-"""Handshakes; further ones are not answered at all."""
+"""Handshakes; further ones are answered at once."""
+PATIENCE: Final = 0.75
+"""Of the time that a handshake may take: one that was ended would be taken for a wrong key."""
 
 
 class Authenticator:
@@ -58,11 +60,12 @@ class Authenticator:
     ) -> None:
         """From now on it answers; before any socket is bound that it answers for.
 
-        ``handshake_s``: after so long libzmq ends a handshake.
+        ``handshake_s``: after so long libzmq ends a handshake; nobody waits for longer than
+        ``PATIENCE`` of it.
         """
         self._decide = decide
         self._died = died
-        self._handshake_s = handshake_s
+        self._longest_s = PATIENCE * handshake_s
         self.waits: Waits = lambda _peer: 0.0
         self._waiting: list[tuple[float, int, list[bytes]]] = []
         """What is to be answered later, the next one first: when, and the request."""
@@ -112,13 +115,12 @@ class Authenticator:
         return max(0, math.ceil((self._waiting[0][0] - time.monotonic()) * 1000))
 
     def _take(self, frames: list[bytes]) -> None:
-        seconds = self._wait_s(frames[_ENVELOPE:])
-        if not seconds:
-            self._answer(frames)
-        elif seconds < self._handshake_s and len(self._waiting) < MOST_WAITING:
+        seconds = min(self._wait_s(frames[_ENVELOPE:]), self._longest_s)
+        if seconds and len(self._waiting) < MOST_WAITING:
             due = time.monotonic() + seconds
             heapq.heappush(self._waiting, (due, next(self._order), frames))
-        # Else it is not answered: libzmq ends the handshake when its time is over.
+        else:
+            self._answer(frames)
 
     def _wait_s(self, request: list[bytes]) -> float:
         if len(request) != _PARTS + 1:
