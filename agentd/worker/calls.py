@@ -50,7 +50,6 @@ class OpenCall:
     """An ``Item`` of the agent's turns (see ``agentd.worker.turns``)."""
 
     __slots__ = (
-        "__weakref__",
         "_desk",
         "_lock",
         "_payload",

@@ -447,6 +447,15 @@ def test_of_a_flood_at_a_worker_no_more_than_two_shares_come_before_another_peer
     assert 0 < max(counts) <= 2 * SHARE, counts
 
 
+@pytest.mark.parametrize("excused", [False, True])
+def test_nobody_rests_for_who_is_charged_within_the_host_either(router, join, excused):
+    router._portions = portions = Portioned()
+    join().send([b"asked"])
+    [[route, _frame]] = router.receive(BATCH)[0]
+    router.charge(route, excused=excused)
+    assert portions.ignored == (set() if excused else {router.owner(route)})
+
+
 def test_who_is_alone_for_a_while_has_a_larger_share(router, join):
     now = [0.0]
     router._attention = Attention(lambda: now[0])
