@@ -71,9 +71,9 @@ class Heartbeats:
         for each in links:
             each.calm = True  # first: what is asked from here on rouses the pump
             if each.waiting or each.down is not None or each.pinged is not None:
-                return BEAT_S
+                rest = BEAT_S
             rest = min(rest, each.heard + self._quiet(each, link.welcome) - now)
-        if rest > BEAT_S:
+        if rest > BEAT_S or link.down is not None:  # or there may be no rest for a long time
             for each in links:
                 each.listen()
         return max(BEAT_S, rest)
@@ -87,15 +87,15 @@ class Heartbeats:
             return False
         for address in self._workers.forget_dead(self._places.addresses()):
             self._places.leave(address)
-        if link.down is not None:
-            if self._may_be_back(now):  # it is back, or it was the connection: the lease
-                self._return()
-            return False
-        self.knocks.heard()
-        for each in self._links(link):
+        holds = link.down is None
+        if holds:
+            self.knocks.heard()
+        elif self._may_be_back(now):  # it is back, or it was the connection: the lease
+            self._return()
+        for each in self._links(link):  # workers', too, while there is no daemon: calls wait there
             if each.down is None:
                 self._look_after(each, link.welcome, now, paused=paused)
-        return True
+        return holds
 
     def _look_after(self, link: Link, told: Welcome, now: float, *, paused: bool) -> None:
         beat = told.heartbeat_s

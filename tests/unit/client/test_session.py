@@ -192,6 +192,26 @@ def test_silence_ends_a_call_that_would_wait_for_ever(world, listen):
     assert len(outcome) == 1
 
 
+def test_a_call_ends_at_a_worker_that_fell_silent_after_its_daemon(world, listen, submit):
+    """As where their host is gone and the daemon had been asked for a sign of life first."""
+    session = world.session()
+    session.daemon.connect()
+    result = submit(session)
+    read(session, world)
+    listen.gone(world.daemon.endpoint)
+    world.daemon.connections[0].break_off()
+    read(session, world)
+    assert session.daemon.link.down is not None
+    world.beats(session, 130)
+    assert not result.done()  # the worker is well
+
+    world.worker.silent = True
+    world.beats(session, 10)
+
+    with pytest.raises(ConnectionLost, match="silent"):
+        result.result(0)
+
+
 def test_a_worker_that_is_well_but_out_of_reach_is_relayed_within_three_heartbeats(world):
     session = world.session()
     caller = threading.Thread(target=session.call, args=(outgoing(),), daemon=True)
@@ -643,6 +663,22 @@ def test_a_connection_that_breaks_while_nothing_is_awaited_is_noticed(world, sub
         link.pump()
         assert link.down is not None
         assert world.roused
+
+
+def test_a_connection_to_a_worker_that_breaks_after_the_daemons_is_noticed(world, listen, submit):
+    session = world.session()
+    submit(session)
+    read(session, world)
+    answer(world.worker)
+    read(session, world)
+    listen.gone(world.daemon.endpoint)
+    session.daemon.link._port.break_off()
+    session.daemon.link.pump()
+    world.armed.clear()
+
+    world.beats(session, 1)
+
+    assert set(world.armed) == set(session.workers.links.values())
 
 
 @pytest.mark.parametrize("late", [True, False])
