@@ -218,7 +218,8 @@ class Ready(Message):
     worker: str
     address: str
     epoch: int
-    about: dict[str, Any]
+    about: dict[str, Any] = {}
+    """What its class offers, unless the client has that (``Create.brief``)."""
     name: str | None = None
     port: int = 0
     """Told to who came over TCP: where the worker itself is reached at the daemon's host; 0: it is

@@ -1,4 +1,4 @@
-"""Headers that repeat but for a number or two: those of calls and of their results.
+"""Headers that repeat but for a number or two: of calls, their results, and agents that are made.
 
 What changes is written last, in a form of fixed length. So whoever writes such a header again packs
 only that; and whoever reads one that begins like one that was read whole, and found right, looks
@@ -8,19 +8,21 @@ only whether the rest has that form. Others may write theirs as they like: they 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import msgpack
 
-from agentd.protocol.messages import Call, Message, Result
+from agentd.protocol.messages import Call, Create, Message, Ready, Result, Start, Started
 
 __all__ = ["MAGIC", "learn", "recall", "write"]
 
 MAGIC: Final = b"AGD1"
 MOST: Final = 1024
-"""Beginnings that are known of a form: a method of a class has one, or a few; what the daemon
-relays one for each peer that may not do everything."""
+"""Beginnings that are known of a form: a method of a class has one, or a few, and so has a class;
+what the daemon relays one for each peer that may not do everything."""
 LONGEST: Final = 256
 """Bytes of one."""
 _MAP: Final = 0x80
@@ -28,6 +30,8 @@ _PAIRS: Final = 15
 """Most that msgpack's ``fixmap`` has, whose first byte tells how many there are."""
 _COUNT: Final = len(MAGIC)
 """Where it is."""
+_KIND: Final = slice(10, 14)
+"""Where ours have the length of the kind, and how that begins: behind the count and ``kind``."""
 _FIXED: Final = frozenset((str, int, float, bool, bytes, type(None)))
 
 
@@ -37,18 +41,22 @@ class _End(NamedTuple):
     name: str
     form: str
     """Of its value (see ``struct``)."""
+    size: int | None
+    """Of bytes: how many they are."""
     mark: bytes
     """What comes before that: the name, and what msgpack says of the value."""
 
     @classmethod
-    def of(cls, name: str, form: str, code: bytes) -> _End:
+    def of(cls, name: str, form: str, code: bytes, size: int | None = None) -> _End:
         """``code``: what msgpack writes before such a value."""
-        return cls(name, form, msgpack.packb(name) + code)
+        return cls(name, form, size, msgpack.packb(name) + code)
 
 
+AGENT_BYTES: Final = 16
+KEY_BYTES: Final = 24
 _ID: Final = _End.of("id", "I", b"\xce")
-_AGENT: Final = _End.of("agent", "16s", b"\xc4\x10")
-_KEY: Final = _End.of("key", "24s", b"\xc4\x18")
+_AGENT: Final = _End.of("agent", "16s", b"\xc4\x10", AGENT_BYTES)
+_KEY: Final = _End.of("key", "24s", b"\xc4\x18", KEY_BYTES)
 _TIMEOUT: Final = _End.of("timeout", "d", b"\xcb")
 _AT: Final = _End.of("at", "d", b"\xcb")
 
@@ -64,13 +72,28 @@ class _Form:
         "_marks",
         "_order",
         "_places",
+        "_rare",
+        "_sized",
+        "_usual",
+        "_which",
         "_written",
         "size",
     )
 
-    def __init__(self, kind: type[Message], *ends: _End) -> None:
+    def __init__(self, kind: type[Message], *ends: _End, rare: tuple[str, ...] = ()) -> None:
+        """``rare``: fields that have their defaults in such headers; others do not repeat.
+
+        Also those whose values somebody could change are among them.
+        """
         self._kind = kind
         self._places = [kind.places[end.name][0] for end in ends]
+        self._sized = [(kind.places[end.name][0], end.size) for end in ends if end.size]
+        apart = [kind.places[name][0] for name in rare]
+        self._rare = _values(apart)
+        self._usual = self._rare(kind.unsent)
+        self._which = _values(
+            [n for n in range(len(kind.names)) if n not in apart and n not in self._places]
+        )
         self._ends = struct.Struct(">" + "".join(f"{len(e.mark)}s{e.form}" for e in ends))
         self.size = self._ends.size
         self._marks = tuple(end.mark for end in ends)
@@ -84,7 +107,19 @@ class _Form:
         self._known: dict[bytes, tuple[Any, ...]] = {}
 
     # -- writing -----------------------------------------------------------------------------------
-    def write(self, which: tuple[Any, ...], message: Message, *ends: Any) -> bytes | None:
+    def write(self, message: Message) -> bytes | None:
+        """The header of a message; ``None`` if it has no such form."""
+        if self._rare(message) != self._usual:
+            return None
+        for place, size in self._sized:
+            if len(message[place]) != size:
+                return None
+        ends = [message[place] for place in self._places]
+        return self.join(
+            self._which(message), message, *chain.from_iterable(zip(self._marks, ends, strict=True))
+        )
+
+    def join(self, which: tuple[Any, ...], message: Message, *ends: Any) -> bytes | None:
         """The header; ``None`` if it has no such form. ``which``: all but the end of it.
 
         ``ends``: each value of the end, behind its mark.
@@ -133,7 +168,7 @@ class _Form:
         size, pairs = self.size, raw[_COUNT] - _MAP - len(self._places)
         if not (_COUNT < len(raw) - size <= LONGEST and 0 < pairs <= _PAIRS):
             return
-        if self._end_of(raw) is None or not self._may_be_shared(message):
+        if self._end_of(raw) is None or not self._may_repeat(message):
             return
         # Is it the end indeed, and not what only looks like it within something longer? It is if
         # the rest is all the other pairs.
@@ -144,12 +179,19 @@ class _Form:
         if len(rest) == pairs:
             _keep(self._known, raw[:-size], tuple(message))
 
-    def _may_be_shared(self, message: Message) -> bool:
-        """Whether nobody can change the values of one message by those of another."""
-        return all(
+    def _may_repeat(self, message: Message) -> bool:
+        """Whether others are like it, and nobody can change their values by those of this one."""
+        return self._rare(message) == self._usual and all(
             type(value) in _FIXED or value is default
             for value, default in zip(message, message.unsent, strict=True)
         )
+
+
+def _values(places: list[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """What gets the values at those places."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: tuple(values[place] for place in places)
 
 
 def _keep(known: dict[Any, Any], key: Any, value: Any) -> None:
@@ -158,12 +200,22 @@ def _keep(known: dict[Any, Any], key: Any, value: Any) -> None:
     known[key] = value
 
 
-_CALL: Final = _Form(Call, _ID, _AGENT, _KEY, _AT)
-_TIMED: Final = _Form(Call, _ID, _AGENT, _KEY, _TIMEOUT, _AT)
+_RARE: Final = ("needs", "chain", "again", "trace")
+_CALL: Final = _Form(Call, _ID, _AGENT, _KEY, _AT, rare=_RARE)
+_TIMED: Final = _Form(Call, _ID, _AGENT, _KEY, _TIMEOUT, _AT, rare=_RARE)
 _RESULT: Final = _Form(Result, _ID)
-_FORMS: Final[dict[type[Message], tuple[_Form, ...]]] = {Call: (_CALL, _TIMED), Result: (_RESULT,)}
-AGENT_BYTES: Final = 16
-KEY_BYTES: Final = 24
+_MADE: Final[dict[type[Message], _Form]] = {
+    Create: _Form(Create, _ID, _AGENT, _AT, rare=("name", "options", "needs")),
+    Start: _Form(Start, _AGENT, rare=("name", "options", "needs")),
+    Started: _Form(Started, _AGENT, rare=("about",)),
+    Ready: _Form(Ready, _ID, _AGENT, rare=("about", "name")),
+}
+_FORMS: Final[dict[type[Message], tuple[_Form, ...]]] = {
+    Call: (_CALL, _TIMED),
+    Result: (_RESULT,),
+    **{kind: (form,) for kind, form in _MADE.items()},
+}
+_BY_KIND: Final = {msgpack.packb(kind.kind)[:4]: forms for kind, forms in _FORMS.items()}
 
 
 def write(message: Message) -> bytes | None:
@@ -172,15 +224,19 @@ def write(message: Message) -> bytes | None:
     try:
         if kind is Result:
             number, codec, held = message
-            return _RESULT.write((codec, held), message, _ID.mark, number)
+            return _RESULT.join((codec, held), message, _ID.mark, number)
         if kind is Call:
             return _write_call(message)
+        form = _MADE.get(kind)
+        if form is not None:
+            return form.write(message)
     except (struct.error, TypeError):  # a value that does not go into the form
         pass
     return None
 
 
 def _write_call(message: Message) -> bytes | None:
+    """As ``_Form.write`` does it, in less time."""
     (number, agent, epoch, op, name, codec, key, timeout, hold, oneway) = message[:10]
     (credit, needs, chain, again, trace, lazy, at, by, plain) = message[10:]
     if needs or chain or again or trace or len(agent) != AGENT_BYTES or len(key) != KEY_BYTES:
@@ -188,15 +244,17 @@ def _write_call(message: Message) -> bytes | None:
     which = (epoch, op, name, codec, hold, oneway, credit, lazy, by, plain)
     ends = (_ID.mark, number, _AGENT.mark, agent, _KEY.mark, key)
     if timeout is None:
-        return _CALL.write(which, message, *ends, _AT.mark, at)
-    return _TIMED.write(which, message, *ends, _TIMEOUT.mark, timeout, _AT.mark, at)
+        return _CALL.join(which, message, *ends, _AT.mark, at)
+    return _TIMED.join(which, message, *ends, _TIMEOUT.mark, timeout, _AT.mark, at)
 
 
 def recall(raw: bytes) -> Message | None:
     """The message of a header that begins like one that was learnt; ``None`` if none did."""
-    if len(raw) < _CALL.size:  # shorter than any call
-        return _RESULT.recall(raw)
-    return _CALL.recall(raw) or _TIMED.recall(raw)
+    for form in _BY_KIND.get(raw[_KIND], ()):
+        message = form.recall(raw)
+        if message is not None:
+            return message
+    return None
 
 
 def learn(raw: bytes, message: Message) -> None:

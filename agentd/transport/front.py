@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 import zmq
 
 from agentd.transport.debts import REST_S, Debts
-from agentd.transport.origin import NOBODY, Noting, Origin
+from agentd.transport.origin import NOBODY, Noting, Origin, peer_of_key
 from agentd.transport.pieces import join
 from agentd.transport.portions import Portions
 from agentd.transport.shares import Attention, Shares
@@ -296,7 +296,7 @@ def _holder(frame: Any) -> tuple[str, str]:
     """``User-Id`` is what the authenticator said, without which nobody gets in here."""
     try:
         who = str(frame.get("User-Id"))
-        peer = f"{who} {frame.get('Peer-Address')}"
+        peer = peer_of_key(who, frame.get("Peer-Address"))
     except zmq.ZMQError:
         return NOBODY, ""
     return (who, peer) if who.startswith("key:") else (NOBODY, "")

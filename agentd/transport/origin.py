@@ -20,6 +20,7 @@ __all__ = [
     "is_later",
     "is_own",
     "mark_of",
+    "peer_of_key",
 ]
 
 NOBODY: Final = ""
@@ -64,6 +65,11 @@ def is_own(route: bytes) -> bool:
 def is_later(route: bytes, than: bytes) -> bool:
     """Whether it was given after the other one: both count up, and begin anew at 2^32."""
     return 0 < (int.from_bytes(route, "big") - int.from_bytes(than, "big")) % 2**32 < 2**31
+
+
+def peer_of_key(who: str, address: object) -> str:
+    """``Origin.peer`` of one who came over TCP, as libzmq tells its address."""
+    return f"{who} {address}"
 
 
 def mark_of(fd: int) -> int:

@@ -23,6 +23,7 @@ from typing import Any, Final
 import zmq
 
 from agentd.transport.curve import DOMAIN
+from agentd.transport.origin import peer_of_key
 
 __all__ = ["Authenticator", "Waits", "answer", "ask"]
 
@@ -130,7 +131,7 @@ class Authenticator:
         except Exception:  # noqa: BLE001 - told when it is answered, which is at once
             return 0.0
         address = request[_ADDRESS].decode("ascii", "replace")
-        return self.waits(f"{who} {address}") if who else 0.0
+        return self.waits(peer_of_key(who, address)) if who else 0.0
 
     def _answer(self, frames: list[bytes]) -> None:
         envelope, request = frames[:_ENVELOPE], frames[_ENVELOPE:]

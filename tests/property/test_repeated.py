@@ -9,13 +9,27 @@ import pytest
 from agentd.errors import ProtocolError
 from agentd.protocol import HeaderLimits, pack, unpack
 from agentd.protocol.envelope import DEFAULT, _read
-from agentd.protocol.messages import Call, Ping, Result
+from agentd.protocol.messages import (
+    Call,
+    Create,
+    Ping,
+    Ready,
+    Result,
+    Start,
+    Started,
+    StartFailed,
+)
 from agentd.protocol.repeated import LONGEST, MOST, learn, recall, write
 
 AGENT, KEY = bytes(range(16)), bytes(range(24))
 CALL = Call(1, AGENT, 1, "method", "echo", "data", key=KEY, hold=True, lazy=True, at=12.5)
 TIMED = CALL.changed(timeout=3.25)
 RESULT = Result(1, "data")
+CREATE = Create(1, AGENT, "m:C", "spec", "pickle", code=b"c" * 32, at=12.5, brief=True)
+START = Start(AGENT, 1, "m:C", "spec", "pickle", by="*", maker="uid:0")
+STARTED = Started(AGENT, 1, 3)
+READY = Ready(1, AGENT, "m:C", "w1", "unix:///tmp/w1", 1)
+MADE = [CREATE, START, STARTED, READY]
 REPEATING = [
     CALL,
     TIMED,
@@ -24,6 +38,9 @@ REPEATING = [
     Result(7, "data", held=True),
     CALL.changed(name=""),
     CALL.changed(by="key:1", plain=True),
+    *MADE,
+    CREATE.changed(parent=AGENT),
+    READY.changed(port=5600, key=KEY),
 ]
 OTHERS = [
     CALL.changed(chain=[[AGENT, KEY]]),
@@ -35,8 +52,20 @@ OTHERS = [
     CALL.changed(id=2**32),
     CALL.changed(name="x" * (LONGEST + 1)),
     RESULT.changed(id=2**40),
+    CREATE.changed(agent=b"short"),
+    START.changed(needs=[["result", KEY, AGENT, "ipc:///x", 1]]),
+    READY.changed(about={"methods": {"echo": 0}}),
+    STARTED.changed(about={"methods": {"echo": 0}}),
+    *(each.changed(name="n") for each in (CREATE, START, READY)),
+    *(each.changed(options={"mailbox": 1}) for each in (CREATE, START)),
+    StartFailed(AGENT, 1, "no"),
     Ping(1, 2.0),
 ]
+
+
+def another(message):
+    """Like it, but for the first field."""
+    return message.changed(agent=bytes(16)) if message in MADE[1:3] else message.renumbered(4711)
 
 
 def said(raw, limits=DEFAULT):
@@ -64,7 +93,7 @@ def test_what_is_written_is_read(message):
 @pytest.mark.parametrize("message", REPEATING, ids=str)
 def test_those_that_repeat_are_read_by_what_was_learnt(message):
     unpack(pack(message))
-    again = message.renumbered(4711)
+    again = another(message)
     assert recall(pack(again)[0]) == again
 
 
@@ -80,6 +109,12 @@ def test_every_end_is_taken_from_the_header_itself():
     unpack(pack(TIMED))
     other = other.changed(timeout=1e300)
     assert recall(pack(other)[0]) == other
+    for message in MADE:
+        unpack(pack(message))
+        other = message.changed(agent=b"\xff" * 16)
+        if "id" in message.names:
+            other = other.changed(id=2**32 - 1)
+        assert recall(pack(other)[0]) == other
 
 
 @pytest.mark.parametrize(
@@ -141,6 +176,39 @@ def test_what_can_be_changed_is_shared_by_no_two_messages():
     first, second = unpack([raw]), unpack([raw])
     assert first == second
     assert first.needs is not second.needs
+
+
+def test_options_that_are_sent_though_they_are_none_are_nobody_elses():
+    fields = {name: value for name, value in zip(START.names, START, strict=True) if value != []}
+    raw = b"AGD1" + msgpack.packb({"kind": "start", **fields, "options": {}, "agent": AGENT})
+    first, second = unpack([raw]), unpack([raw])
+    assert first == second == START
+    assert first.options is not second.options
+
+
+def test_what_is_rare_takes_no_room_of_what_repeats():
+    from agentd.protocol.repeated import _MADE
+
+    known = dict(_MADE[Create]._known)
+    for number in range(100):
+        raw = pack(CREATE.changed(name=f"n{number}"))[0]
+        body = msgpack.unpackb(raw[4:])
+        ends = {name: body.pop(name) for name in ("id", "agent", "at")}
+        raw = (
+            b"AGD1"
+            + msgpack.packb(body)
+            + b"".join(
+                msgpack.packb(name) + code + value
+                for name, code, value in (
+                    ("id", b"\xce", ends["id"].to_bytes(4, "big")),
+                    ("agent", b"\xc4\x10", ends["agent"]),
+                    ("at", b"\xcb", struct.pack(">d", ends["at"])),
+                )
+            )
+        )
+        raw = raw[:4] + bytes([raw[4] + 3]) + raw[5:]
+        assert unpack([raw]).name == f"n{number}"
+    assert _MADE[Create]._known == known
 
 
 def test_what_is_known_is_bounded():
