@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from itertools import chain
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -65,10 +64,12 @@ class _Form:
     """How headers of one kind of message end; and beginnings of them, as written and as read."""
 
     __slots__ = (
+        "_blank",
         "_ends",
         "_floats",
         "_kind",
         "_known",
+        "_last",
         "_marks",
         "_order",
         "_places",
@@ -97,6 +98,8 @@ class _Form:
         self._ends = struct.Struct(">" + "".join(f"{len(e.mark)}s{e.form}" for e in ends))
         self.size = self._ends.size
         self._marks = tuple(end.mark for end in ends)
+        self._blank = [part for mark in self._marks for part in (mark, None)]
+        self._last = _values(self._places)
         self._floats = [2 * n + 1 for n, end in enumerate(ends) if end.form == "d"]
         # Where each field is: in the beginning's values, or behind these in those of the end.
         order = list(range(len(kind.names)))
@@ -114,10 +117,9 @@ class _Form:
         for place, size in self._sized:
             if len(message[place]) != size:
                 return None
-        ends = [message[place] for place in self._places]
-        return self.join(
-            self._which(message), message, *chain.from_iterable(zip(self._marks, ends, strict=True))
-        )
+        ends = self._blank.copy()
+        ends[1::2] = self._last(message)
+        return self.join(self._which(message), message, *ends)
 
     def join(self, which: tuple[Any, ...], message: Message, *ends: Any) -> bytes | None:
         """The header; ``None`` if it has no such form. ``which``: all but the end of it.
