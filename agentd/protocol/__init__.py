@@ -3,7 +3,7 @@
 from agentd.protocol import messages
 from agentd.protocol.beats import Beats
 from agentd.protocol.envelope import MAX_FRAMES, MAX_HEADER_BYTES, Frames, pack, unpack
-from agentd.protocol.failure import error_message, fit, unmet
+from agentd.protocol.failure import defect_message, error_message, fit, unmet
 from agentd.protocol.lateness import QUIET_BEATS, Lateness, patience
 from agentd.protocol.scan import HeaderLimits
 from agentd.protocol.version import PROTOCOL, Versions, local_versions
@@ -18,6 +18,7 @@ __all__ = [
     "HeaderLimits",
     "Lateness",
     "Versions",
+    "defect_message",
     "error_message",
     "fit",
     "local_versions",

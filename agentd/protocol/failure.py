@@ -7,7 +7,7 @@ from typing import Any, Final
 from agentd.errors import AgentdError, ProtocolError
 from agentd.protocol.messages import Error
 
-__all__ = ["error_message", "fit", "unmet"]
+__all__ = ["defect_message", "error_message", "fit", "unmet"]
 
 MAX_TEXT: Final = 12_000
 """Bytes of one text. A traceback keeps its end, which tells the most."""
@@ -21,6 +21,12 @@ MAX_PARTS: Final = 100
 def error_message(number: int, error: AgentdError, codec: str = "") -> Error:
     """The answer to question ``number`` that failed with ``error``; it always fits a header."""
     return Error(number, error.code, fit(error.message), fit(error.facts), codec)
+
+
+def defect_message(number: int, where: str, kind: str, error: Exception) -> Error:
+    """The answer to a question at which our own code failed: whoever asked is not left alone."""
+    told = f"the {where} failed at {kind!r} ({type(error).__name__}); see its log"
+    return error_message(number, AgentdError(told))
 
 
 def unmet() -> ProtocolError:

@@ -29,8 +29,9 @@ _PAIRS: Final = 15
 """Most that msgpack's ``fixmap`` has, whose first byte tells how many there are."""
 _COUNT: Final = len(MAGIC)
 """Where it is."""
-_KIND: Final = slice(10, 14)
+_KIND: Final = 10
 """Where ours have the length of the kind, and how that begins: behind the count and ``kind``."""
+_KIND_BYTES: Final = 4
 _FIXED: Final = frozenset((str, int, float, bool, bytes, type(None)))
 
 
@@ -217,7 +218,7 @@ _FORMS: Final[dict[type[Message], tuple[_Form, ...]]] = {
     Result: (_RESULT,),
     **{kind: (form,) for kind, form in _MADE.items()},
 }
-_BY_KIND: Final = {msgpack.packb(kind.kind)[:4]: forms for kind, forms in _FORMS.items()}
+_BY_KIND: Final = {msgpack.packb(kind.kind)[:_KIND_BYTES]: forms for kind, forms in _FORMS.items()}
 
 
 def write(message: Message) -> bytes | None:
@@ -252,7 +253,7 @@ def _write_call(message: Message) -> bytes | None:
 
 def recall(raw: bytes) -> Message | None:
     """The message of a header that begins like one that was learnt; ``None`` if none did."""
-    for form in _BY_KIND.get(raw[_KIND], ()):
+    for form in _BY_KIND.get(raw[_KIND : _KIND + _KIND_BYTES], ()):
         message = form.recall(raw)
         if message is not None:
             return message

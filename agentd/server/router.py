@@ -29,6 +29,7 @@ from agentd.protocol import (
     HeaderLimits,
     Lateness,
     Versions,
+    defect_message,
     error_message,
     local_versions,
     unmet,
@@ -220,10 +221,9 @@ class Router:
             if not isinstance(error, TooLate):  # we are behind: to serve it slowly would not help
                 self._charge(address, frames, excused=isinstance(error, Overloaded))
             self._refuse(address, session, message, error)
-        except Exception as error:  # a defect of ours: tell it, do not leave the asker alone
+        except Exception as error:
             log.exception("a defect: %s failed", message.kind, extra={"action": "defect"})
-            told = f"the daemon failed at {message.kind!r} ({type(error).__name__}); see its log"
-            self.answers.give(address, error_message(number, AgentdError(told)))
+            self.answers.give(address, defect_message(number, "daemon", message.kind, error))
 
     def _refuse(
         self, address: Address, session: Session, message: Message, error: AgentdError

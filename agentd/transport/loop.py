@@ -88,7 +88,7 @@ class Loop:
         self._on_signal: dict[int, Callable[[], None]] = {}
         self._cpu_before = time.process_time()
         self._cpu_at = clock()
-        self._thread = threading.get_ident()
+        self._leader = threading.get_ident()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._soon: deque[Callable[[], None]] = deque()
         self.watch(self._wake, self._woken)
@@ -166,7 +166,7 @@ class Loop:
             port.flush()
 
     def _heat(self, fd: int) -> None:
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self._leader:
             self._hot.add(fd)
         else:
             self.call_soon(lambda: self._hot.add(fd))
@@ -174,7 +174,7 @@ class Loop:
     def call_soon(self, action: Callable[[], None]) -> None:
         """Call ``action`` in the loop's thread; from any thread."""
         self._soon.append(action)
-        if threading.get_ident() != self._thread:
+        if threading.get_ident() != self._leader:
             os.eventfd_write(self._wake, 1)
 
     def _woken(self) -> None:
@@ -211,7 +211,7 @@ class Loop:
 
     def lead(self) -> None:
         """This thread runs the turns from now on; the one before it runs none any more."""
-        self._thread = threading.get_ident()
+        self._leader = threading.get_ident()
 
     def turn(self) -> bool:
         """Wait for something, do it, run the timers that are due.

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextvars import Context
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -210,11 +211,12 @@ class Builder:
 
 
 _USUAL = TurnOptions()
+_TURN_OPTIONS = frozenset(field.name for field in fields(TurnOptions))
 
 
 def options_of(told: dict[str, Any]) -> TurnOptions:
     """The turn options in a ``start``; the daemon has checked them."""
     if not told:
         return _USUAL
-    known = {k: v for k, v in told.items() if k in TurnOptions.__slots__}
+    known = {k: v for k, v in told.items() if k in _TURN_OPTIONS}
     return TurnOptions(**known)

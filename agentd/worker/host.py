@@ -21,6 +21,7 @@ from agentd.protocol import (
     PROTOCOL,
     Beats,
     Versions,
+    defect_message,
     error_message,
     local_versions,
     unpack,
@@ -184,9 +185,10 @@ class Host:
                 raise ProtocolError(f"a daemon does not say {message.kind!r} to a worker")
 
     def _take(self, source: Source, frames: list[Any]) -> None:
-        number = 0
+        number, kind = 0, "a message"
         try:
             message = unpack(frames)
+            kind = message.kind
             number = getattr(message, "id", 0)
             if isinstance(message, ASKING):
                 if source.own or (type(message) is Call and message.oneway):
@@ -206,6 +208,9 @@ class Host:
                 self._charge(source, frames)
             if isinstance(error, ProtocolError) and source.port is self._front:
                 self._front.fault(source.who[1], len(frames[0]) if frames else 0)
+        except Exception as error:
+            source.answer(defect_message(number, "worker", kind, error))
+            raise  # the loop tells it
 
     def take(self, source: Source, message: Message, payload: list[Any]) -> None:
         """Carry out what a client says; raises what it is to be told."""

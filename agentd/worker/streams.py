@@ -34,6 +34,7 @@ from agentd.worker.source import Source
 
 if TYPE_CHECKING:
     from agentd.worker.desk import Desk
+    from agentd.worker.hosted import Hosted
 
 __all__ = ["OpenStream", "Streams"]
 
@@ -71,8 +72,10 @@ class _Reader:
 class OpenStream(OpenCall):
     """A call whose value is a stream."""
 
-    def __init__(self, desk: Desk, *args: Any) -> None:
-        super().__init__(desk, *args)
+    def __init__(
+        self, desk: Desk, hosted: Hosted, source: Source, call: Call, payload: list[Any]
+    ) -> None:
+        super().__init__(desk, hosted, source, call, payload)
         self.on_loop = False
         self._change = threading.Condition(self._lock)  # its lock protects all below, too
         self._stage = StreamState.NEW

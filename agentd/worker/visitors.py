@@ -27,7 +27,7 @@ from agentd.ids import show
 from agentd.keys.book import GrantBook
 from agentd.keys.reading import Reading
 from agentd.keys.screening import Screening
-from agentd.protocol import HeaderLimits, error_message, pack, unmet
+from agentd.protocol import HeaderLimits, defect_message, error_message, pack, unmet
 from agentd.protocol.access import action_of
 from agentd.protocol.admission import read_admission
 from agentd.protocol.checks import UNANSWERED, Checks
@@ -258,10 +258,10 @@ class Visitors:
             if not isinstance(error, TooLate):  # we are behind: to serve it slowly would not help
                 self._charge(address, frames, excused=isinstance(error, Overloaded))
             self._refuse(address, origin.who, message, error)
-        except Exception as error:  # a defect of ours: tell it, do not leave the asker alone
+        except Exception as error:
             log.exception("a defect: %s failed", message.kind)
-            told = f"the worker failed at {message.kind!r} ({type(error).__name__}); see its log"
-            self.answer(address, error_message(getattr(message, "id", 0), AgentdError(told)))
+            number = getattr(message, "id", 0)
+            self.answer(address, defect_message(number, "worker", message.kind, error))
 
     def _hear(self, address: Address, origin: Origin, message: Message, frames: list[Any]) -> None:
         if isinstance(message, (Hello, Ping)):

@@ -193,6 +193,16 @@ def test_an_agent_has_limits_whoever_calls_it(slow):
     assert slow.gets(b"one more", *call(1)).facts["setting"] == "agent_calls"
 
 
+def test_who_asks_is_not_left_alone_with_a_defect_of_ours(slow, monkeypatch):
+    monkeypatch.setattr(slow.host._desk, "accept", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # the loop tells it in the log
+        slow.says(b"route", *call(7))
+    [told] = slow.loop.sent
+    assert (told.id, told.code) == (7, "AgentdError")
+    assert "failed at 'call' (ZeroDivisionError)" in told.message
+    assert slow.open == 0
+
+
 def test_one_that_is_too_long_is_refused(slow):
     message, _payload = call(1)
     refused = slow.gets(b"route", message, [bytes(600)])
