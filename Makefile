@@ -7,13 +7,16 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # As pip does with what is not editable; else a shell that forbids Python to write it pays each time.
 COMPILE := $(BIN)/python -m compileall -q agentd cli/agentd_cli
 PYTEST := $(BIN)/python -m pytest
+# agentd as users get it: a wheel whose hot modules are compiled, in an environment of its own.
+WHEEL  := .venv-wheel
+BUILT  := build/wheel
 ARGS   ?=
 # Most tests wait for processes and heartbeats; PARALLEL= runs them one after the other.
 PARALLEL ?= -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test test-all faults lint fmt types check cov \
+.PHONY: help install run test test-all test-wheel faults lint fmt types check cov wheel \
 	bench bench-compare bench-profile bench-docs clean
 
 help: ## Show this help
@@ -31,6 +34,12 @@ test: $(VENV)/.dev ## Run all tests but the slow ones (a few minutes)
 
 test-all: $(VENV)/.dev ## Run all tests, the slow ones too
 	@$(PYTEST) -q -o faulthandler_timeout=600 $(PARALLEL) $(ARGS)
+
+test-wheel: $(WHEEL)/.made ## Run the tests of whole processes against the compiled wheel
+	@rm -rf build/tests && mkdir -p build/tests  # without agentd/ and cli/, which would be in front
+	@cp -r tests benchmarks examples configs docs README.md CHANGELOG.md Makefile pyproject.toml build/tests/
+	@cd build/tests && ../../$(WHEEL)/bin/python -m pytest -q -m "not slow" $(PARALLEL) \
+	  tests/integration tests/faults $(ARGS)
 
 faults: $(VENV)/.dev ## Run the tests that kill, stop and cut off processes, the slow ones too
 	@$(PYTEST) -q tests/faults $(ARGS)
@@ -54,12 +63,15 @@ cov: $(VENV)/.dev ## Run the tests and tell which lines none of them reached
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-bench: $(VENV)/.dev ## Measure, with the goals beside it (ARGS='--rows call,pipelined --passes 5 --long')
-	@$(BIN)/python -m benchmarks run $(ARGS)
+wheel: $(WHEEL)/.made ## Build the source and a wheel for this Python, its hot modules compiled
+	@ls $(BUILT)/*.whl
 
-bench-compare: $(VENV)/.dev ## Measure this revision and another in turns (BASE=main ARGS='--rows call')
+bench: $(VENV)/.dev $(WHEEL)/.made ## Measure, with the goals beside it (ARGS='--rows call,pipelined --passes 5 --long')
+	@$(BIN)/python -m benchmarks run --python $(WHEEL)/bin/python $(ARGS)
+
+bench-compare: $(VENV)/.dev $(WHEEL)/.made ## Measure this revision and another in turns (BASE=main ARGS='--rows call')
 	@test -n "$(BASE)" || { echo "against which revision? make bench-compare BASE=main"; exit 2; }
-	@$(BIN)/python -m benchmarks compare $(BASE) $(ARGS)
+	@$(BIN)/python -m benchmarks compare $(BASE) --python $(WHEEL)/bin/python $(ARGS)
 
 bench-profile: $(VENV)/.dev ## Tell where a call's microseconds go (ARGS='--rows call,aio --seconds 10')
 	@$(BIN)/python -m benchmarks profile $(ARGS)
@@ -68,7 +80,7 @@ bench-docs: $(VENV)/.dev ## Put results into docs/benchmarks.md (ARGS='--run FIL
 	@$(BIN)/python -m benchmarks docs $(ARGS)
 
 clean: ## Remove .venv and all that was built
-	@rm -rf $(VENV) dist build htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(WHEEL) dist build htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -- the virtual environment; each stamp is newer than pyproject.toml when it is up to date --------
@@ -96,3 +108,13 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml
 	@$(PIP) install --editable '.[dev]'
 	@$(COMPILE)
 	@touch $(VENV)/.run $@
+
+# By way of the source distribution: what is compiled is left in a folder that goes away.
+$(WHEEL)/.made: $(VENV)/.dev $(shell find agentd cli -name '*.py')
+	@echo "Building the wheel (a minute or two) ..."
+	@rm -rf $(BUILT) $(WHEEL) && mkdir -p $(BUILT)
+	@HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/python -m build --outdir $(BUILT) > build/wheel.log 2>&1 \
+	  || { tail -n 12 build/wheel.log | cut -c 1-300; exit 1; }
+	@$(BIN)/python -m venv $(WHEEL)
+	@$(WHEEL)/bin/python -m pip --quiet --disable-pip-version-check install "$$(ls $(BUILT)/*.whl)[dev]"
+	@touch $@

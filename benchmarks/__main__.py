@@ -56,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
                 help=what,
             )
         each.add_argument("--out", type=Path, help="the JSON file; default: build/bench/REV.json")
+        each.add_argument(
+            "--python", help="the interpreter whose agentd is measured; default: this one"
+        )
 
     profiles = commands.add_parser("profile", help="where a call's microseconds go")
     some = "some of: %(default)s,aio,create,kib,mib,array,naps,delete"
@@ -110,7 +113,7 @@ def _measured(
 
 def _run(options: argparse.Namespace) -> int:
     rows = choose(_names(options.rows))
-    runners = [Runner(kind, kind, title) for kind, title in TITLES.items()]
+    runners = [Runner(kind, kind, title, options.python) for kind, title in TITLES.items()]
     results = _measured(options, rows, runners, revision.revision())
     _show(table.HEAD, [tuple(line) for line in table.lines(results)], _title(results))
     met, judged = table.met(results)
@@ -120,10 +123,10 @@ def _run(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     rows = choose(_names(options.rows))
-    with revision.checked_out(options.base, _tell) as python:
+    with revision.checked_out(options.base, _tell, compiled=options.python is not None) as python:
         runners = [
             Runner(compare.BASE, "agentd", options.base, python),
-            Runner(compare.THIS, "agentd", "this"),
+            Runner(compare.THIS, "agentd", "this", options.python),
         ]
         name = f"{revision.revision()}-against-{options.base}"
         results = _measured(options, rows, runners, name)
@@ -155,7 +158,7 @@ def _docs(options: argparse.Namespace) -> int:
 def _title(results: Results) -> str:
     spread = f"{min(results.probes_ms)}..{max(results.probes_ms)}" if results.probes_ms else "-"
     return (
-        f"{results.revision}, {results.date}; {results.machine['cores']} cores, "
+        f"{results.what}, {results.date}; {results.machine['cores']} cores, "
         f"Python {results.machine['python']}; {results.passes} passes ({results.tier}): "
         f"median (least..most); probe {spread} ms"
     )

@@ -37,6 +37,8 @@ class Outcome(NamedTuple):
     """Processes that had not ended a while after the client had."""
     agentd: str = ""
     """Where the measured package was imported from."""
+    compiled: bool = False
+    """Whether its hot modules are machine code."""
 
 
 @contextmanager

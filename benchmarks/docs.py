@@ -60,7 +60,7 @@ def figures(results: Results) -> str:
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']:g} GiB; "
         f"Linux {machine['kernel']}, Python {machine['python']}, pyzmq {machine['pyzmq']} "
         f"(libzmq {machine['libzmq']}). Measured on {results.date[:10]} at revision "
-        f"{results.revision}, {results.passes} passes, {results.tier} counts: median "
+        f"{results.what}, {results.passes} passes, {results.tier} counts: median "
         "(least..most)."
     )
     probes = results.probes_ms

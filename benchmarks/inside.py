@@ -32,8 +32,13 @@ def main(kind: str, job: str) -> None:
 
 def _measure(row: str, contestant: str, tier: Literal["quick", "full", "long"]) -> None:
     import agentd
+    from agentd.protocol import envelope
 
-    found: dict[str, Any] = {"values": {}, "agentd": os.path.dirname(agentd.__file__)}  # noqa: PTH120
+    found: dict[str, Any] = {
+        "values": {},
+        "agentd": os.path.dirname(agentd.__file__),  # noqa: PTH120
+        "compiled": not str(envelope.__file__).endswith(".py"),
+    }
     try:
         found["values"] = _values(row, contestant, Plan(tier))
     except NotAvailable as reason:

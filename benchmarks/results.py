@@ -51,7 +51,14 @@ class Results:
     """A fixed piece of Python before each pass: tells a disturbed run."""
     agentd: dict[str, str] = field(default_factory=dict)
     """Where each contestant's package was imported from; not written to the file."""
+    compiled: list[str] = field(default_factory=list)
+    """Whose hot modules are machine code."""
     seconds: float = 0.0
+
+    @property
+    def what(self) -> str:
+        """What was measured."""
+        return f"{self.revision} (compiled)" if self.compiled else self.revision
 
     def row(self, name: str) -> RowResults:
         """That row's, made if there is none."""

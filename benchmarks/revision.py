@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,10 +31,11 @@ def revision() -> str:
 
 
 @contextmanager
-def checked_out(name: str, tell: Callable[[str], None]) -> Iterator[str]:
+def checked_out(name: str, tell: Callable[[str], None], *, compiled: bool = False) -> Iterator[str]:
     """The interpreter of an environment that has the revision ``name`` installed.
 
-    With the same versions of all that it needs as in this environment.
+    With the same versions of all that it needs as in this environment. ``compiled``: as our wheels
+    are, if that revision can be.
     """
     commit = git("rev-parse", "--verify", f"{name}^{{commit}}")
     with tempfile.TemporaryDirectory(prefix="bench-base-") as folder:
@@ -41,13 +43,14 @@ def checked_out(name: str, tell: Callable[[str], None]) -> Iterator[str]:
         tell(f"checking out and installing {name} ({commit[:10]}) ...")
         git("worktree", "add", "--detach", str(tree), commit)
         try:
-            python = _installed(tree, env, Path(folder) / "versions.txt")
+            versions = Path(folder) / "versions.txt"
+            python = _installed(tree, env, versions, compiled=compiled)
             yield python
         finally:
             git("worktree", "remove", "--force", str(tree))
 
 
-def _installed(tree: Path, env: Path, versions: Path) -> str:
+def _installed(tree: Path, env: Path, versions: Path, *, compiled: bool) -> str:
     freeze = [sys.executable, "-m", "pip", "freeze", "--exclude-editable"]
     frozen = subprocess.run(freeze, check=True, capture_output=True, text=True).stdout
     versions.write_text(
@@ -56,5 +59,9 @@ def _installed(tree: Path, env: Path, versions: Path) -> str:
     subprocess.run([sys.executable, "-m", "venv", str(env)], check=True)
     python = str(env / "bin" / "python")
     pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-    subprocess.run([*pip, "--constraint", str(versions), str(tree), "numpy"], check=True)
+    subprocess.run(
+        [*pip, "--constraint", str(versions), str(tree), "numpy"],
+        check=True,
+        env={**os.environ, "HATCH_BUILD_HOOKS_ENABLE": "1"} if compiled else None,
+    )
     return python

@@ -94,6 +94,8 @@ def results_of_turn(
     results.row(row.name).add(runner.label, turn.number, outcome, names)
     if outcome.agentd:
         results.agentd[runner.label] = outcome.agentd
+    if outcome.compiled and runner.label not in results.compiled:
+        results.compiled.append(runner.label)
     text = outcome.error or outcome.missing or ""
     if outcome.left_running:
         text += f" ({outcome.left_running} processes were left running)"

@@ -6,7 +6,7 @@ from agentd.protocol.envelope import MAX_FRAMES, MAX_HEADER_BYTES, Frames, pack,
 from agentd.protocol.failure import defect_message, error_message, fit, unmet
 from agentd.protocol.lateness import QUIET_BEATS, Lateness, patience
 from agentd.protocol.scan import HeaderLimits
-from agentd.protocol.version import PROTOCOL, Versions, local_versions
+from agentd.protocol.version import PROTOCOL, Versions, is_compiled, local_versions
 
 __all__ = [
     "MAX_FRAMES",
@@ -21,6 +21,7 @@ __all__ = [
     "defect_message",
     "error_message",
     "fit",
+    "is_compiled",
     "local_versions",
     "messages",
     "pack",

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from agentd._version import __version__
 
-__all__ = ["PROTOCOL", "Versions", "local_versions"]
+__all__ = ["PROTOCOL", "Versions", "is_compiled", "local_versions"]
 
 PROTOCOL: Final = 1
 """Peers that differ in this number refuse each other."""
@@ -24,6 +24,13 @@ class Versions(NamedTuple):
     def __str__(self) -> str:
         dill = f", dill {self.dill}" if self.dill else ""
         return f"agentd {self.agentd} (protocol {self.protocol}, Python {self.python}{dill})"
+
+
+def is_compiled() -> bool:
+    """Whether what every call goes through runs as machine code here, as in our wheels."""
+    from agentd.protocol import envelope
+
+    return not str(envelope.__file__).endswith(".py")
 
 
 _local: Versions | None = None

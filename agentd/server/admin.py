@@ -12,7 +12,7 @@ import msgpack
 
 from agentd.errors import ConfigError
 from agentd.ids import show
-from agentd.protocol import local_versions
+from agentd.protocol import is_compiled, local_versions
 from agentd.server.directory import Agent
 from agentd.server.hosting import Hosting
 from agentd.server.output import OutputBook
@@ -108,6 +108,7 @@ class Admin:
                 "version": mine.agentd,
                 "protocol": mine.protocol,
                 "python": mine.python,
+                "compiled": is_compiled(),
                 "dill": mine.dill,
                 "uptime_s": time.monotonic() - self._born,
                 "agents": len(self._hosting.directory),

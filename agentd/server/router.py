@@ -221,9 +221,9 @@ class Router:
             if not isinstance(error, TooLate):  # we are behind: to serve it slowly would not help
                 self._charge(address, frames, excused=isinstance(error, Overloaded))
             self._refuse(address, session, message, error)
-        except Exception as error:
+        except Exception as failure:
             log.exception("a defect: %s failed", message.kind, extra={"action": "defect"})
-            self.answers.give(address, defect_message(number, "daemon", message.kind, error))
+            self.answers.give(address, defect_message(number, "daemon", message.kind, failure))
 
     def _refuse(
         self, address: Address, session: Session, message: Message, error: AgentdError

@@ -208,8 +208,8 @@ class Host:
                 self._charge(source, frames)
             if isinstance(error, ProtocolError) and source.port is self._front:
                 self._front.fault(source.who[1], len(frames[0]) if frames else 0)
-        except Exception as error:
-            source.answer(defect_message(number, "worker", kind, error))
+        except Exception as failure:
+            source.answer(defect_message(number, "worker", kind, failure))
             raise  # the loop tells it
 
     def take(self, source: Source, message: Message, payload: list[Any]) -> None:

@@ -171,8 +171,8 @@ def encode_value(
     """The codec and frames of a plain value; raises ``SerializationError`` that says whose."""
     try:
         encoded = serialization.encode(value, refs=refs, root="result", data_only=terms.plain)
-    except OSError as error:  # a file that is returned, and is not there
-        raise Raised(from_agent(error)) from None
+    except OSError as missing:  # a file that is returned, and is not there
+        raise Raised(from_agent(missing)) from None
     except SerializationError as error:
         raise SerializationError(
             f"{what} of {hosted.cls} cannot travel back: {error.message}", **error.facts

@@ -258,10 +258,10 @@ class Visitors:
             if not isinstance(error, TooLate):  # we are behind: to serve it slowly would not help
                 self._charge(address, frames, excused=isinstance(error, Overloaded))
             self._refuse(address, origin.who, message, error)
-        except Exception as error:
+        except Exception as failure:
             log.exception("a defect: %s failed", message.kind)
             number = getattr(message, "id", 0)
-            self.answer(address, defect_message(number, "worker", message.kind, error))
+            self.answer(address, defect_message(number, "worker", message.kind, failure))
 
     def _hear(self, address: Address, origin: Origin, message: Message, frames: list[Any]) -> None:
         if isinstance(message, (Hello, Ping)):
