@@ -11,6 +11,8 @@ PYTEST := $(BIN)/python -m pytest
 WHEEL  := .venv-wheel
 BUILT  := build/wheel
 ARGS   ?=
+# What starts processes, and so is told apart by nothing but what it does.
+WHOLE  ?= tests/integration tests/faults
 # Most tests wait for processes and heartbeats; PARALLEL= runs them one after the other.
 PARALLEL ?= -n 4 --dist worksteal
 
@@ -39,7 +41,7 @@ test-wheel: $(WHEEL)/.made ## Run the tests of whole processes against the compi
 	@rm -rf build/tests && mkdir -p build/tests  # without agentd/ and cli/, which would be in front
 	@cp -r tests benchmarks examples configs docs README.md CHANGELOG.md Makefile pyproject.toml build/tests/
 	@cd build/tests && ../../$(WHEEL)/bin/python -m pytest -q -m "not slow" $(PARALLEL) \
-	  tests/integration tests/faults $(ARGS)
+	  $(WHOLE) $(ARGS)
 
 faults: $(VENV)/.dev ## Run the tests that kill, stop and cut off processes, the slow ones too
 	@$(PYTEST) -q tests/faults $(ARGS)

@@ -89,7 +89,35 @@ def test_no_class_of_python_has_a_compiled_base():
     assert wrong == []
 
 
-@pytest.mark.parametrize("name", ["agentd/transport/loop.py", "agentd/worker/interrupt.py"])
-def test_where_signals_and_interruptions_arrive_stays_python(name):
-    """Both are seen between two steps of Python's interpreter, and nowhere else."""
-    assert ROOT / name not in TREES
+def test_no_compiled_class_may_be_false_by_its_base():
+    """``if found`` asks only whether there is one: ``Extent.NEVER``, of a ``Flag``, was true."""
+    false = {"Flag", "IntFlag", "IntEnum", "StrEnum", "int", "str", "bytes", "tuple", "list", "set"}
+    wrong = [
+        where(file, node)
+        for file, node in found(ast.ClassDef)
+        if false & {getattr(base, "id", getattr(base, "attr", "")) for base in node.bases}
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "agentd/transport/loop.py",  # signals are seen between two steps of the interpreter,
+        "agentd/worker/interrupt.py",  # and so is that a call is to end
+        "agentd/protocol/access.py",  # who may do what
+        "agentd/protocol/checks.py",
+        "agentd/server/gate.py",
+        "agentd/keys/screening.py",
+        "agentd/serialization/payloads.py",  # what may be unpickled
+    ],
+)
+def test_what_must_not_depend_on_a_compiler_stays_python(name):
+    file = ROOT / name
+    assert file.exists()
+    assert file not in TREES
+
+
+def test_nothing_of_the_client_is_compiled():
+    """What users hand over has whatever type they like, and is told so in our own words."""
+    assert not [file for file in TREES if "client" in file.parts]
