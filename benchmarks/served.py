@@ -17,6 +17,8 @@ __all__ = ["START_S", "Served", "served"]
 
 START_S = 60.0
 _SERVE = "from agentd_cli.serve import main; main()"
+_PACKAGES = str(Path(__file__).parent.parent)
+"""Where the classes of agents are: as this process found them (see ``child.home``)."""
 _BINDS = ("--bind", "tcp://127.0.0.1:0", "--workers", "1")
 
 
@@ -55,9 +57,12 @@ def served(settings: str = "", others: int = 0) -> Iterator[Served]:
             process = subprocess.Popen(
                 [
                     sys.executable,
+                    "-P",  # the agentd of this interpreter, not that of where we are
                     "-c",
                     _SERVE,
                     "serve",
+                    "--path",
+                    _PACKAGES,
                     "--config",
                     str(config),
                     "--bind",
