@@ -276,13 +276,12 @@ class Connections:
     def end(self, connection: Connection) -> bool:
         """Disconnect it: libzmq finds it ended, and gives free what it holds for it.
 
-        False if it has gone by itself, or was ended before. Its descriptor may be another's by
-        now, so it is ended only if that is a connection to one of our sockets.
+        False if it has gone by itself, or was ended before: its descriptor may be another's by now.
         """
         if connection.ended:
             return False
         with _borrowed(connection.fd) as found:
-            if found is None or not self._is_ours(found):
+            if found is None or not self._has(connection, found):
                 return False
             connection.ended = True
             drop_nothing(found)  # else the kernel would keep it until its peer was heard
@@ -293,9 +292,7 @@ class Connections:
     def deafen(self, connection: Connection, *, deaf: bool) -> bool:
         """Have the kernel drop what it sends, or not any more; whether it could be done."""
         with _borrowed(connection.fd) as found:
-            if found is None or not self._is_ours(found):
-                return False
-            if connection.messages and not _is_there(connection):
+            if found is None or not self._has(connection, found):
                 return False
             return drop_data(found) if deaf else drop_nothing(found)
 
@@ -357,6 +354,14 @@ class Connections:
                 host, port = found.getpeername()[:2]
                 return f"{host}:{port}"
         return "a client"
+
+    def _has(self, connection: Connection, found: socket.socket) -> bool:
+        """Whether that socket, of its descriptor, is still it, as far as is known."""
+        return (
+            self._by_fd.get(connection.fd) is connection
+            and self._is_ours(found)
+            and (not connection.messages or _is_there(connection))
+        )
 
     def _is_ours(self, found: socket.socket) -> bool:
         try:

@@ -260,3 +260,49 @@ def test_one_that_is_ended_is_not_deaf_any_more(connections, held, pair):
     assert connections.end(held)
     assert pair[1].recv(10) == b""
     assert not drop_nothing(pair[0])
+
+
+@pytest.fixture
+def another(connections, held, pair):
+    """A second connection, which has the first one's descriptor by now."""
+    ours, _peer = pair
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+    with peer, accepted:
+        connections.bound(accepted.getsockname()[1])
+        os.dup2(accepted.fileno(), ours.fileno())
+        peer.settimeout(30)
+        yield peer
+
+
+@pytest.mark.parametrize("told", ["nothing", "it came", "it speaks"])
+def test_what_was_to_happen_to_one_that_has_gone_happens_to_no_other(
+    connections, front, held, pair, another, told
+):
+    """It was to be ended ten seconds later, and somebody else has come meanwhile."""
+    ours, _peer = pair
+    if told != "nothing":
+        front.on_lost(at(ours.fileno()))
+        front.on_accepted(at(ours.fileno()))
+    if told == "it speaks":
+        front.on_message(Origin(route(2), "key:y", ours.fileno(), "key:y 127.0.0.1"), 3, 100)
+    assert not connections.deafen(held, deaf=True)
+    assert not connections.end(held)
+    another.sendall(b"said")
+    assert ours.recv(10) == b"said"
+    ours.sendall(b"heard")
+    assert another.recv(10) == b"heard"
+
+
+@pytest.mark.parametrize("spoke", [True, False])
+def test_one_is_ended_once(connections, front, pair, spoke):
+    ours, peer = pair
+    connections.bound(ours.getsockname()[1])
+    front.on_accepted(at(ours.fileno()))
+    if spoke:
+        front.on_message(Origin(route(1), "key:x", ours.fileno(), "key:x 127.0.0.1"), 3, 100)
+    [connection] = connections
+    assert connections.end(connection)
+    assert not connections.end(connection)
+    assert peer.recv(10) == b""
