@@ -25,9 +25,9 @@ __all__ = ["EAGER_S", "HELD_S", "SEEN", "USUAL_S", "Overlong"]
 
 log = logging.getLogger("agentd.transport")
 
-USUAL_S: Final = 0.2
+USUAL_S: Final = 0.05
 """Between two looks, while nobody is in a long message."""
-EAGER_S: Final = 0.02
+EAGER_S: Final = 0.01
 SHARE: Final = 50
 """And at least so many times as long as the last look took."""
 WARY_S: Final = 30.0
