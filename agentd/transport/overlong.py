@@ -30,6 +30,10 @@ USUAL_S: Final = 0.05
 EAGER_S: Final = 0.01
 SHARE: Final = 50
 """And at least so many times as long as the last look took."""
+SLICE: Final = 32
+"""Connections that are looked at in one piece: some 0.1 ms, which messages wait for."""
+PAUSE_S: Final = 0.001
+"""Between two slices."""
 WARY_S: Final = 30.0
 """For so long after somebody was held up it is looked eagerly: the next one is seen at once."""
 LONG: Final = 1024 * 1024
@@ -72,6 +76,12 @@ class Overlong:
         self._hold = hold
         self._fronts: dict[int, FrontPort] = {}
         self._seen: dict[Connection, _Seen] = {}
+        self._before: dict[Connection, _Seen] = {}
+        self._left: list[Connection] = []
+        """Those that are to be looked at yet, of this look."""
+        self._eager = False
+        """Whether somebody is in a long message."""
+        self._took = 0.0
         self._ending: set[Connection] = set()
         self._wary_until = -WARY_S
         self.disconnected = 0
@@ -84,32 +94,38 @@ class Overlong:
         self._fronts[number] = front
 
     def _look(self) -> None:
-        began = time.thread_time()  # not while others had the processor
-        wait = USUAL_S
-        try:
-            if self._look_at_all() or self._loop.clock() < self._wary_until:
-                wait = EAGER_S
-        finally:  # a look that fails must not be the last one
-            took = time.thread_time() - began
-            self._loop.later(max(wait, SHARE * took), self._look)
+        self._before, self._seen = self._seen, {}
+        self._left = list(self._connections)
+        self._eager = False
+        self._took = 0.0
+        self._look_on()
 
-    def _look_at_all(self) -> bool:
-        """Whether somebody is in a long message."""
-        before, self._seen = self._seen, {}
-        eager = False
-        for connection in self._connections:
-            if connection.front not in self._fronts or connection.ended:
-                continue
-            received = self._connections.received(connection)
-            seen = before.get(connection)
-            if seen is None or seen.messages != connection.messages:
-                seen = _Seen(connection.messages, received if connection.messages else 0)
-            self._seen[connection] = seen
-            size = received - seen.received
-            if size > LONG:
-                eager = True
-                self._judge(connection, seen, size)
-        return eager
+    def _look_on(self) -> None:
+        began = time.thread_time()  # not while others had the processor
+        some, self._left = self._left[:SLICE], self._left[SLICE:]
+        try:
+            for connection in some:
+                if connection.front in self._fronts and not connection.ended:
+                    self._look_at(connection)
+        finally:  # a look that fails must not be the last one
+            self._took += time.thread_time() - began
+            if self._left:
+                self._loop.later(PAUSE_S, self._look_on)
+            else:
+                eager = self._eager or self._loop.clock() < self._wary_until
+                wait = EAGER_S if eager else USUAL_S
+                self._loop.later(max(wait, SHARE * self._took), self._look)
+
+    def _look_at(self, connection: Connection) -> None:
+        received = self._connections.received(connection)
+        seen = self._before.get(connection)
+        if seen is None or seen.messages != connection.messages:
+            seen = _Seen(connection.messages, received if connection.messages else 0)
+        self._seen[connection] = seen
+        size = received - seen.received
+        if size > LONG:
+            self._eager = True
+            self._judge(connection, seen, size)
 
     def _judge(self, connection: Connection, seen: _Seen, size: int) -> None:
         # Of what waits in the kernel nobody knows whether a message is finished by it.
