@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import time
 from typing import TYPE_CHECKING
 
 from agentd.client.pending import LinkDown, no_answer
 from agentd.errors import DaemonNotFound
 from agentd.transport import rundir
-from agentd.transport.local import connect
+from agentd.transport.local import connect, wait_for_room
 from agentd.transport.localport import LocalPort
 from agentd.transport.rundir import is_tcp, is_unix
 
@@ -21,8 +20,6 @@ __all__ = ["dial_daemon", "dial_worker"]
 
 LOOK_S = 0.25
 """How often somebody who waits for a connection looks whether there is still a listener."""
-AGAIN_S = 0.01
-"""Before another try, at most: by chance, so as not to come always when the door is shut."""
 
 
 def dial_daemon(runtime: Runtime, endpoint: str, timeout: float) -> DealerPort | LocalPort:
@@ -51,7 +48,7 @@ def dial_daemon(runtime: Runtime, endpoint: str, timeout: float) -> DealerPort |
                 continue
             if not port.was_taken:  # more wait to be accepted than may
                 port.close()
-                time.sleep(random.uniform(0, AGAIN_S))  # noqa: S311 - only to differ
+                wait_for_room(path, min(LOOK_S, deadline - time.monotonic()))
                 port = DealerPort(runtime.context, endpoint)
                 continue
         port.close()
@@ -82,7 +79,7 @@ def dial_worker(address: str, timeout: float) -> LocalPort:
 def _dial(address: str, path: str, timeout: float, *, shares: bool) -> LocalPort:
     try:
         return connect(path, timeout, shares=shares)
-    except (BlockingIOError, TimeoutError):
+    except BlockingIOError:
         raise no_answer(address) from None
     except OSError as error:
         raise DaemonNotFound(
