@@ -74,9 +74,7 @@ def _as_before(
     if refs.results:
         return None
     agent = new_agent_id()
-    creation = session.orders.create(
-        partial(plan.message, agent, encoded.codec), encoded, plan.bundle
-    )
+    creation = session.orders.create(plan.like(agent, encoded.codec), encoded, plan.bundle)
     aim = Target(agent, session.endpoint, plan.label, None, None, cls, session.workers.direct)
     aim.timeout = conf.timeout
     aim.retry = conf.retry
@@ -170,7 +168,7 @@ def _host(
         code=code,
         brief=local is not None and conf.name is None,
     )
-    creation = session.orders.create(partial(_numbered, like), encoded, bundle)
+    creation = session.orders.create(like, encoded, bundle)
     if mode == "spec" and local is not None and maker is None and conf.name is None:
         _note(local, conf, session, bundle, encoded, like)
     if conf.name is not None:
@@ -188,10 +186,6 @@ def _host(
             creation=creation,
         )
     )
-
-
-def _numbered(like: Create, number: int, *, at: float, plain: bool) -> Create:
-    return like.changed(id=number, at=at, plain=plain)
 
 
 def _note(

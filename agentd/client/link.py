@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -453,6 +454,8 @@ class Link:
             return  # the answer to a request that was given up
         if isinstance(message, Chunk):
             if message.items:
+                if pending.chunks is None:
+                    pending.chunks = deque()
                 pending.chunks.append((message, frames[1:]))
                 pending.changed(settled)
             return

@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from agentd.client.breaks import MOVES, backoff
 from agentd.client.link import Link
@@ -28,8 +27,11 @@ class Creation(NamedTuple):
 
     link: Link
     pending: Pending
-    again: Callable[[], Creation]
-    """Send it again, as the connection broke: it makes no second agent."""
+    order: Order
+
+    def again(self) -> Creation:
+        """Send it again, as the connection broke: it makes no second agent."""
+        return self.order.send(anew=True)
 
 
 EVERY: Final = 64
@@ -40,37 +42,67 @@ PATIENCE_S: Final = 0.1
 """How long: agents may take long to be built, and nobody is to wait for that here."""
 
 
+_NAMES: Final = [field[0] for field in Create.fields]
+_AT: Final = _NAMES.index("at")
+_PLAIN: Final = _NAMES.index("plain")
+
+
+class Order:
+    """What was ordered, for as long as it may have to be sent again.
+
+    There are thousands of them at a time, each looked at by Python's garbage collector again and
+    again: so it is one object, and no closure.
+    """
+
+    __slots__ = ("_bundle", "_like", "_orders", "_payload")
+
+    def __init__(
+        self, orders: Orders, like: Create, payload: tuple[Any, ...], bundle: Bundle | None
+    ) -> None:
+        self._orders = orders
+        self._like = like
+        self._payload = payload
+        self._bundle = bundle
+
+    def send(self, *, anew: bool) -> Creation:
+        """Send it, after the code it needs. ``anew``: although that was done already."""
+        orders, bundle = self._orders, self._bundle
+        for attempt in range(MOVES):
+            if bundle is not None:
+                orders.shipping.offer(bundle, anew=anew or attempt > 0)
+            link = orders.daemon.connect()
+            try:
+                return Creation(link, link.submit(self._message, self._payload, lazy=True), self)
+            except LinkDown:
+                time.sleep(backoff(attempt))
+        raise broke_often(orders.daemon.endpoint)
+
+    def _message(self, number: int) -> Create:
+        values: list[Any] = list(self._like)
+        values[0] = number
+        values[_AT] = self._orders.daemon.now()
+        values[_PLAIN] = not self._orders.daemon.reader.trusted
+        return Create.from_values(values)
+
+
 class Orders:
     """Those that go to one daemon. From any thread."""
 
     def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
-        self._shipping = Shipping(daemon)
+        self.daemon = daemon
+        self.shipping = Shipping(daemon)
         self._count = itertools.count(1)
         self._marks: deque[tuple[Link, Pending]] = deque()
         """One of ``EVERY`` that were given."""
 
-    def create(
-        self, create: Callable[..., Create], encoded: Encoded, bundle: Bundle | None = None
-    ) -> Creation:
-        """Send it, after the code it needs; the open request, settled when the agent is ready."""
-        payload = [encoded.head, *encoded.buffers]
+    def create(self, like: Create, encoded: Encoded, bundle: Bundle | None = None) -> Creation:
+        """Send it, after the code it needs; the open request, settled when the agent is ready.
 
-        def make(number: int) -> Create:
-            return create(number, at=self._daemon.now(), plain=not self._daemon.reader.trusted)
-
-        def send(*, anew: bool = True) -> Creation:
-            for attempt in range(MOVES):
-                if bundle is not None:
-                    self._shipping.offer(bundle, anew=anew or attempt > 0)
-                link = self._daemon.connect()
-                try:
-                    return Creation(link, link.submit(make, payload), send)
-                except LinkDown:
-                    time.sleep(backoff(attempt))
-            raise broke_often(self._daemon.endpoint)
-
-        creation = send(anew=False)
+        ``like``: but for its number, the time, and whether the answer is to be plain data. Nobody
+        is woken by the answer: whoever wants to know of it waits, or asks to be called.
+        """
+        order = Order(self, like, (encoded.head, *encoded.buffers), bundle)
+        creation = order.send(anew=False)
         if next(self._count) % EVERY == 0:
             self._keep_pace(creation.link, creation.pending)
         return creation
@@ -88,7 +120,7 @@ class Orders:
         """Wait until the daemon took the agent: its id, and whether it existed already."""
         deadline = time.monotonic() + 30.0
         for attempt in range(MOVES):
-            link, pending, again = creation
+            link, pending, _order = creation
             try:
                 link.wait(pending, deadline, lambda p: p.accepted is not None or p.done)
                 if pending.accepted is not None:
@@ -97,8 +129,8 @@ class Orders:
                 raise ProtocolError("the daemon did not say that it accepted the agent")
             except (LinkDown, TooLate):  # as in ``Places.settle``
                 time.sleep(backoff(attempt))
-                creation = again()
-        raise broke_often(self._daemon.endpoint)
+                creation = creation.again()
+        raise broke_often(self.daemon.endpoint)
 
 
 def broke_often(endpoint: str) -> ConnectionLost:

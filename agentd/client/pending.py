@@ -54,8 +54,8 @@ class Pending:
         self.accepted: Accepted | None = None
         self.oneway = False
         """``Accepted`` is all the answer there will be."""
-        self.chunks: deque[tuple[Chunk, Sequence[Any]]] = deque()
-        """Items of a stream that came and were not taken yet."""
+        self.chunks: deque[tuple[Chunk, Sequence[Any]]] | None = None
+        """Items of a stream that came and were not taken yet, if any ever came."""
         self.on_change: Callable[[], None] | None = None
         """Called once, at the next item or the end."""
         self.done = False

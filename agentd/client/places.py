@@ -95,7 +95,7 @@ class Places:
     def settle(self, agent: bytes, creation: Creation, deadline: float | None) -> Ready:
         """Wait until a created agent is ready; raises ``AgentCreationError`` and others."""
         for attempt in range(MOVES):
-            link, pending, again = creation
+            link, pending, _order = creation
             if self._is_parents(creation):
                 return self.locate(agent, deadline=deadline)
             try:
@@ -103,7 +103,7 @@ class Places:
             except (LinkDown, TooLate) as error:  # the daemon may have taken it, or not
                 if attempt or isinstance(error, LinkDown):  # else it was behind, and is no more
                     time.sleep(backoff(attempt))
-                creation = again()
+                creation = creation.again()
         raise broke_often(self._daemon.endpoint)
 
     def _is_parents(self, creation: Creation) -> bool:

@@ -22,10 +22,7 @@ __all__ = ["Plan", "note", "plan_for"]
 
 FRESH_S: Final = 1.0
 """As long as files are not looked at again (see ``agentd.serialization.bundle_of``)."""
-_NAMES: Final = [field[0] for field in Create.fields]
-_CODEC: Final = _NAMES.index("codec")
-_AT: Final = _NAMES.index("at")
-_PLAIN: Final = _NAMES.index("plain")
+_CODEC: Final = [field[0] for field in Create.fields].index("codec")
 
 
 class Plan:
@@ -79,12 +76,10 @@ class Plan:
             return serialization.loaded(module, qualname) is cls
         return serialization.definition_of(cls) is self._definition
 
-    def message(self, agent: bytes, codec: str, number: int, *, at: float, plain: bool) -> Create:
-        """The order to make one."""
-        values: list[Any] = [number, agent, *self._rest]
+    def like(self, agent: bytes, codec: str) -> Create:
+        """The order to make one; see ``Orders.create``."""
+        values: list[Any] = [0, agent, *self._rest]
         values[_CODEC] = codec
-        values[_AT] = at
-        values[_PLAIN] = plain
         return Create.from_values(values)
 
 

@@ -8,6 +8,9 @@ import pytest
 from agentd.client.orders import EVERY, PATIENCE_S, Orders
 from agentd.client.pending import LinkDown, Pending
 from agentd.errors import CallTimeout
+from agentd.protocol.messages import Create
+
+LIKE = Create(0, b"a" * 16, "m:C", "spec", "data", name="x")
 
 
 class Link:
@@ -15,11 +18,17 @@ class Link:
 
     def __init__(self):
         self.sent = []
+        self.made = []
+        self.down = []
         self.waited = []
         self.error = None
         self.clock = time.monotonic
 
-    def submit(self, _make, _payload):
+    def submit(self, make, payload, *, lazy):
+        assert lazy  # nobody is to be woken by the answer
+        if self.down:
+            raise self.down.pop()
+        self.made.append((make(len(self.sent)), payload))
         self.sent.append(Pending(len(self.sent), None))
         return self.sent[-1]
 
@@ -43,9 +52,25 @@ def orders(link):
 
 
 def give(orders, count):
-    encoded = SimpleNamespace(head=b"", buffers=())
-    for _ in range(count):
-        orders.create(lambda number, **_more: number, encoded)
+    encoded = SimpleNamespace(head=b"head", buffers=(b"buffer",))
+    return [orders.create(LIKE, encoded) for _ in range(count)]
+
+
+def test_an_order_tells_its_number_the_time_and_whether_the_answer_is_to_be_plain(orders, link):
+    give(orders, 2)
+    assert link.made == [
+        (LIKE.changed(id=n, at=1.0, plain=False), (b"head", b"buffer")) for n in range(2)
+    ]
+
+
+def test_an_order_that_was_not_sent_is_given_again(orders, link, monkeypatch):
+    monkeypatch.setattr("agentd.client.orders.time.sleep", lambda _seconds: None)
+    link.down = [LinkDown("gone", endpoint="ipc:///x")]
+    (creation,) = give(orders, 1)
+    assert link.sent == [creation.pending]
+    again = creation.again()
+    assert link.sent == [creation.pending, again.pending]
+    assert [message[1:] for message, _payload in link.made] == [link.made[0][0][1:]] * 2
 
 
 def test_no_more_than_some_hundreds_are_open(orders, link):

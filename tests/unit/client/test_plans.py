@@ -50,9 +50,9 @@ def test_it_does_not_hold_for_long(monkeypatch):
 
 
 def test_the_next_order_is_as_the_last_one():
-    made = plan().message(b"b" * 16, "pickle", 7, at=2.5, plain=True)
-    assert made == Create(7, b"b" * 16, LABEL, "spec", "pickle", code=b"c" * 32, at=2.5, plain=True)
-    assert plan().message(b"b" * 16, "data", 7, at=2.5, plain=False).plain is False
+    made = plan().like(b"b" * 16, "pickle")
+    assert made == Create(0, b"b" * 16, LABEL, "spec", "pickle", code=b"c" * 32, at=1.5)
+    assert plan().like(b"b" * 16, "data").codec == "data"
 
 
 def test_the_payload_without_arguments_is_made_once():
