@@ -8,7 +8,6 @@ costs nobody anything, and disconnected when that has lasted a while.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from agentd.transport.connections import Connection, Connections
 from agentd.transport.loop import Loop
 from agentd.transport.process import give_memory_back
+from agentd.transport.rounds import Rounds
 
 if TYPE_CHECKING:
     from agentd.transport.front import FrontPort
@@ -29,11 +29,7 @@ USUAL_S: Final = 0.05
 """Between two looks, while nobody is in a long message."""
 EAGER_S: Final = 0.01
 SHARE: Final = 50
-"""And at least so many times as long as the last look took."""
-SLICE: Final = 32
-"""Connections that are looked at in one piece: some 0.1 ms, which messages wait for."""
-PAUSE_S: Final = 0.001
-"""Between two slices."""
+"""And at least so many times as long as the last round of them took."""
 WARY_S: Final = 30.0
 """For so long after somebody was held up it is looked eagerly: the next one is seen at once."""
 LONG: Final = 1024 * 1024
@@ -77,11 +73,9 @@ class Overlong:
         self._fronts: dict[int, FrontPort] = {}
         self._seen: dict[Connection, _Seen] = {}
         self._before: dict[Connection, _Seen] = {}
-        self._left: list[Connection] = []
-        """Those that are to be looked at yet, of this look."""
+        self._rounds = Rounds(loop, connections, self._look_at, self._ended, SHARE)
         self._eager = False
         """Whether somebody is in a long message."""
-        self._took = 0.0
         self._ending: set[Connection] = set()
         self._wary_until = -WARY_S
         self.disconnected = 0
@@ -90,33 +84,17 @@ class Overlong:
     def follow(self, number: int, front: FrontPort) -> None:
         """Look at what comes by that socket, which is the ``number``-th."""
         if not self._fronts:
-            self._loop.later(USUAL_S, self._look)
+            self._loop.later(USUAL_S, self._rounds.begin)
         self._fronts[number] = front
 
-    def _look(self) -> None:
+    def _ended(self) -> float:
         self._before, self._seen = self._seen, {}
-        self._left = list(self._connections)
-        self._eager = False
-        self._took = 0.0
-        self._look_on()
-
-    def _look_on(self) -> None:
-        began = time.thread_time()  # not while others had the processor
-        some, self._left = self._left[:SLICE], self._left[SLICE:]
-        try:
-            for connection in some:
-                if connection.front in self._fronts and not connection.ended:
-                    self._look_at(connection)
-        finally:  # a look that fails must not be the last one
-            self._took += time.thread_time() - began
-            if self._left:
-                self._loop.later(PAUSE_S, self._look_on)
-            else:
-                eager = self._eager or self._loop.clock() < self._wary_until
-                wait = EAGER_S if eager else USUAL_S
-                self._loop.later(max(wait, SHARE * self._took), self._look)
+        eager, self._eager = self._eager, False
+        return EAGER_S if eager or self._loop.clock() < self._wary_until else USUAL_S
 
     def _look_at(self, connection: Connection) -> None:
+        if connection.front not in self._fronts:
+            return
         received = self._connections.received(connection)
         seen = self._before.get(connection)
         if seen is None or seen.messages != connection.messages:

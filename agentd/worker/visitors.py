@@ -50,7 +50,6 @@ from agentd.transport.connections import Connection
 from agentd.transport.counted import Counted
 from agentd.transport.loop import Loop
 from agentd.transport.origin import Address, Origin, disconnect
-from agentd.transport.process import give_memory_back
 from agentd.transport.restraint import Restraint
 from agentd.transport.unfinished import Unfinished
 from agentd.transport.unreachable import Unreachable
@@ -68,14 +67,10 @@ log = logging.getLogger("agentd.worker")
 
 _TAKEN: Final = (*ASKING, *UNANSWERED, Ping, Pong, Bye)
 """What may be said here. All else is the daemon's."""
-LATE_S: Final = 1.0
-"""When memory that was let go is given back: libzmq's thread has to find it of no use first."""
 KICK_S: Final = 0.2
 """How long a peer that is to be disconnected has to read why."""
 LOOK_S: Final = 0.5
-"""How often it is looked whose grant has ended, and who finishes no message."""
-SHARE: Final = 20
-"""And between two looks at least so many times as long as the last one took."""
+"""How often it is looked whose grant has ended."""
 AGAIN_S: Final = 3600.0
 """After so long an access is told the daemon anew."""
 KNOWN: Final = 10_000
@@ -151,8 +146,7 @@ class Visitors:
         """Called twice a second, and when a peer was cut off."""
         most = settings.client_bytes + CALL_BYTES * settings.client_calls
         together = settings.daemon_bytes
-        self._unfinished = Unfinished(door.connections, most, together)
-        self._looked_at = loop.clock()
+        self._unfinished = Unfinished(loop, door.connections, most, together)
         self._restraint = Restraint(
             loop, door.connections, most, together, self._most, self._screening.shut_out
         )
@@ -188,17 +182,12 @@ class Visitors:
         self._evict(self._book.take(reading))
 
     def _look(self) -> None:
-        """Grants end by themselves, too; and not everybody who sends sends messages."""
-        began = self._loop.clock()
-        elapsed, self._looked_at = began - self._looked_at, began
+        """Grants end by themselves, too."""
         try:
             self._evict(self._book.take(None))
-            if self._unfinished.look(elapsed):
-                self._loop.later(LATE_S, give_memory_back)
         finally:  # a look that fails must not be the last one
             self.on_count()
-            took = self._loop.clock() - began
-            self._loop.later(max(LOOK_S, SHARE * took), self._look)
+            self._loop.later(LOOK_S, self._look)
 
     def _evict(self, whos: Collection[str]) -> None:
         """Their grants are gone: tell them, and end their connections."""

@@ -8,7 +8,6 @@ from agentd.transport.overlong import (
     EAGER_S,
     HELD_S,
     LONG,
-    PAUSE_S,
     SEEN,
     SPARE,
     USUAL_S,
@@ -169,18 +168,3 @@ def test_for_a_while_after_somebody_was_held_up_the_next_one_is_seen_at_once(ove
     book.looks = 0
     look(loop, 2, USUAL_S)
     assert book.looks == 2
-
-
-def test_many_are_looked_at_in_slices_and_messages_come_in_between(loop, book, front, monkeypatch):
-    monkeypatch.setattr("agentd.transport.overlong.SLICE", 2)
-    looked, honest = [], book.received
-    monkeypatch.setattr(
-        book, "received", lambda one: looked.append(one.fd) or honest(one), raising=False
-    )
-    Overlong(loop, book, LONGEST, book.hold).follow(DOOR, front)
-    look(loop, seconds=USUAL_S)
-    assert looked == [0, 1]
-    look(loop, seconds=PAUSE_S)
-    assert looked == [0, 1, 2]
-    look(loop, seconds=USUAL_S)
-    assert looked == [0, 1, 2, 0, 1]

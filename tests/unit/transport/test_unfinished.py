@@ -1,7 +1,10 @@
 """Who is disconnected for what he sends and does not finish."""
 
+import pytest
+
 from agentd.transport.connections import Connection
-from agentd.transport.unfinished import SMALL, Unfinished
+from agentd.transport.unfinished import LOOK_S, SMALL, Unfinished
+from tests.unit.server.fakes import FakeLoop
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -36,66 +39,83 @@ class Book:
         self.all[fd].messages += 1
 
 
-def test_messages_that_are_taken_are_not_counted_however_many():
+@pytest.fixture
+def loop():
+    return FakeLoop()
+
+
+@pytest.fixture
+def ended(loop):
+    """Whether somebody was ended by the next look."""
+
+    def look(book):
+        before = len(book.ended)
+        loop.pass_time(LOOK_S)
+        return len(book.ended) > before
+
+    return look
+
+
+def test_messages_that_are_taken_are_not_counted_however_many(loop, ended):
     book = Book(2)
-    watched = Unfinished(book, MIB, 2 * MIB)
+    Unfinished(loop, book, MIB, 2 * MIB)
     for _ in range(100):
         for fd in (0, 1):
             book.whole(fd, MIB)
             book.part(fd, 60)  # a heartbeat of ZeroMQ
-        assert not watched.look(0.5)
+        assert not ended(book)
     assert book.ended == []
 
 
-def test_parts_of_one_message_add_up():
+def test_parts_of_one_message_add_up(loop, ended):
     book = Book(2)
-    watched = Unfinished(book, MIB, 10 * MIB)
+    watched = Unfinished(loop, book, MIB, 10 * MIB)
     for _ in range(10):
         book.part(1, 100 * KIB)
-        assert not watched.look(0.5)
+        assert not ended(book)
     book.part(1, 100 * KIB)
-    assert watched.look(0.5)
+    assert ended(book)
     assert book.ended == [1]
     assert watched.disconnected == 1
 
 
-def test_parts_that_come_right_behind_a_message_count_too():
+def test_parts_that_come_right_behind_a_message_count_too(loop, ended):
     """Between two looks both have come."""
     book = Book(1)
-    watched = Unfinished(book, MIB, MIB)
+    Unfinished(loop, book, MIB, MIB)
     for _ in range(3):
         book.whole(0, 10 * MIB)
-        assert not watched.look(0.5)
+        assert not ended(book)
     book.whole(0, 10 * MIB)
     book.part(0, MIB + SMALL)
-    assert watched.look(0.5)
+    assert ended(book)
 
 
-def test_where_it_is_too_much_together_those_go_who_sent_most():
+def test_where_it_is_too_much_together_those_go_who_sent_most(loop, ended):
     book = Book(4)
-    watched = Unfinished(book, 8 * MIB, 13 * MIB)
+    Unfinished(loop, book, 8 * MIB, 13 * MIB)
     for fd, size in enumerate((5, 8, 1, 7)):
         book.part(fd, size * MIB - 700)
-    assert watched.look(0.0)
+    assert ended(book)
     assert book.ended == [1]
     book.part(2, 20 * MIB)
-    assert watched.look(0.0)
+    assert ended(book)
     assert book.ended == [1, 2]
 
 
-def test_somebody_idle_is_no_one_who_sends():
+def test_somebody_idle_is_no_one_who_sends(loop, ended):
     book = Book(1)
-    watched = Unfinished(book, 10 * KIB, MIB)
+    Unfinished(loop, book, 10 * KIB, MIB)
     for _ in range(24 * 3600):
         book.part(0, 60)
-        assert not watched.look(1.0)
+        assert not ended(book)
 
 
-def test_those_who_have_gone_are_forgotten():
+def test_those_who_have_gone_are_forgotten(loop, ended):
     book = Book(2)
-    watched = Unfinished(book, MIB, MIB)
+    Unfinished(loop, book, MIB, MIB)
     book.part(0, MIB // 2)
-    watched.look(0.5)
+    ended(book)
     book.ended.append(0)
     book.part(1, MIB - KIB)
-    assert not watched.look(0.5)
+    assert not ended(book)
