@@ -40,8 +40,8 @@ test-all: $(VENV)/.dev ## Run all tests, the slow ones too
 test-wheel: $(WHEEL)/.made ## Run the tests of whole processes against the compiled wheel
 	@rm -rf build/tests && mkdir -p build/tests  # without agentd/ and cli/, which would be in front
 	@cp -r tests benchmarks examples configs docs README.md CHANGELOG.md Makefile pyproject.toml build/tests/
-	@cd build/tests && ../../$(WHEEL)/bin/python -m pytest -q -m "not slow" $(PARALLEL) \
-	  $(WHOLE) $(ARGS)
+	@cd build/tests && ../../$(WHEEL)/bin/python -m pytest -q -m "not slow" --compiled \
+	  $(PARALLEL) $(WHOLE) $(ARGS)
 
 faults: $(VENV)/.dev ## Run the tests that kill, stop and cut off processes, the slow ones too
 	@$(PYTEST) -q tests/faults $(ARGS)

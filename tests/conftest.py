@@ -48,6 +48,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "(tests/faults/test_overload.py)",
     )
     parser.addoption("--fuzz-examples", type=int, default=50_000, metavar="N")
+    parser.addoption(
+        "--compiled",
+        action="store_true",
+        help="these tests are to run against the compiled wheel (make test-wheel)",
+    )
 
 
 @pytest.fixture

@@ -16,17 +16,9 @@ from agentd.errors import ConfigError
 from agentd.keys import Grant, Role
 from agentd.server.daemon import Daemon as Building
 from tests.acceptance.harness import BIN, LONG_S, Daemon, environment, wait_until
+from tests.machine import has_ipv6
 
 KEY = bytes(range(32))
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 def _own_address() -> str | None:
@@ -43,7 +35,7 @@ ADDRESSES: dict[str, str | None] = {
     "ipc": "ipc",
     "loopback": "tcp://127.0.0.1:0",
     "all": "tcp://0.0.0.0:0",
-    "all of IPv6": "tcp://[::]:0" if _has_ipv6() else None,
+    "all of IPv6": "tcp://[::]:0" if has_ipv6() else None,
     "a name": "tcp://localhost:0",
     "own address": f"tcp://{_own_address()}:0" if _own_address() else None,
 }
