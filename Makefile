@@ -11,8 +11,10 @@ PYTEST := $(BIN)/python -m pytest
 WHEEL  := .venv-wheel
 BUILT  := build/wheel
 ARGS   ?=
-# What starts processes, and so is told apart by nothing but what it does.
-WHOLE  ?= tests/integration tests/faults
+# What does not reach into compiled code, which nothing can be put into: all that starts processes,
+# and what reads bytes that others send.
+WHOLE  ?= $(PARSERS) tests/integration tests/faults
+PARSERS := tests/unit/transport $(patsubst %,tests/property/test_%.py,protocol repeated serialization)
 # Most tests wait for processes and heartbeats; PARALLEL= runs them one after the other.
 PARALLEL ?= -n 4 --dist worksteal
 

@@ -409,21 +409,24 @@ def test_within_the_host_only_that_one_rests(router, join):
 
 # -- a worker's socket -----------------------------------------------------------------------------
 @pytest.fixture
-def router(tmp_path):
-    path = str(tmp_path / "s")
+def path(tmp_path):
+    return str(tmp_path / "s")
+
+
+@pytest.fixture
+def router(path):
     made = LocalRouter(listen(path))
-    made.path = path
     yield made
     made.close()
 
 
 @pytest.fixture
-def join(router):
+def join(router, path):
     wires = []
 
     def join():
         connected = socket.socket(socket.AF_UNIX)
-        connected.connect(router.path)
+        connected.connect(path)
         wires.append(Wire(connected, 1 << 24))
         router.receive(BATCH)
         return wires[-1]
@@ -488,11 +491,11 @@ def test_a_flood_at_a_worker_is_served_whole_and_in_order(router, join):
     assert len(router) == 0
 
 
-def test_those_who_connect_by_the_hundred_come_in_by_and_by(router):
+def test_those_who_connect_by_the_hundred_come_in_by_and_by(router, path):
     crowd = []
     for _ in range(int(CREDIT) + 100):
         crowd.append(socket.socket(socket.AF_UNIX))
-        crowd[-1].connect(router.path)
+        crowd[-1].connect(path)
     try:
         router.receive(BATCH)
         assert len(router) <= NEWCOMERS
