@@ -53,8 +53,12 @@ class Builder:
         row: Row,
         fetch_needs: Callable[[list[Any], Callable[[Found], None]], None],
         agents: Agents,
+        gives_way: Callable[[], None],
     ) -> None:
-        """``agents``: those of the worker; who is not built is not there any more."""
+        """``agents``: those of the worker; who is not built is not there any more.
+
+        ``gives_way``: called where a constructor begins to wait for a call.
+        """
         self._settings = settings
         self._daemon = daemon
         self._back = back
@@ -64,6 +68,7 @@ class Builder:
         self._row = row
         self._fetch_needs = fetch_needs
         self._agents = agents
+        self._gives_way = gives_way
         self._telling = threading.Lock()  # protects the next one, and in which order is sent
         self._told = Told()
 
@@ -121,6 +126,7 @@ class Builder:
         call = CurrentCall(
             hosted.id, hosted.epoch, method="__init__", me=hosted.proxy, code=hosted.code
         )
+        call.gives_way = self._gives_way
         Context().run(self._build_in, call, hosted, message, payload, refs)
 
     def _build_in(

@@ -90,6 +90,8 @@ class Host:
         self._loop = loop
         self._front = front
         self._back = back
+        self._flushing = False
+        """What is to be told to the daemon leaves after what has come is read."""
         self._beats = Beats(settings.heartbeat_s, loop.clock)
         self._readers = AFew(executor, READERS)
         self._agents = Agents()
@@ -121,12 +123,23 @@ class Host:
             recorder,
             executor,
             self._references,
-            Row(executor, self._later, back.flush),
+            Row(executor, self._later, back.flush, self._flush_soon),
             self._desk.fetch_needs,
             self._agents,
+            gives_way,
         )
         loop.serve(front, self._from_client)
         loop.serve(back, self._from_daemon, by_route)
+
+    def _flush_soon(self) -> None:
+        """Send what is to be told to the daemon, after what has come is read. From any thread."""
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False  # first: what is put from now on asks again
+        self._back.flush()
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         """``loop.later``, from any thread."""

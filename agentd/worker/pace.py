@@ -39,6 +39,10 @@ class Pace:
         """Quick calls until it counts as quick; below zero: since then."""
         self._proof = _NONE
 
+    def __len__(self) -> int:
+        """How many methods it knows something of."""
+        return len(self._needed)
+
     def is_quick(self, name: str) -> bool:
         """Whether the method may be expected to be quick."""
         needed = self._needed.get(name)

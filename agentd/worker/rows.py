@@ -2,7 +2,8 @@
 
 Most constructors take microseconds, a thread for each would cost more than all of them. Those that
 are slow hold up nobody: where one takes longer than a *tick* or two, another thread goes on with
-the row, and the next ones of that kind get a thread each.
+the row, and the next ones of that kind get a thread each. Of the kinds that have been quick for a
+while, as methods are (see ``pace``), it is the thread that reads the orders, as for quick calls.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import partial
 from typing import Final
 
 from agentd.worker.executor import Executor
+from agentd.worker.pace import Pace
 
 __all__ = ["Row"]
 
@@ -41,14 +43,17 @@ class Row:
         executor: Executor,
         later: Callable[[float, Callable[[], None]], None],
         pause: Callable[[], None],
+        pause_soon: Callable[[], None],
     ) -> None:
         """``later``: call something in so many seconds.
 
-        ``pause``: called when there is time to tell what the tasks have to tell.
+        ``pause``: called when there is time to tell what the tasks have to tell. ``pause_soon``:
+        the same, once the thread that runs what is quick has read what has come.
         """
         self._executor = executor
         self._later = later
         self._pause = pause
+        self._pause_soon = pause_soon
         self._lock = threading.Lock()  # protects all below
         self._tasks: deque[tuple[str, Callable[[], None]]] = deque()
         self._runner: object | None = None  # the thread that goes on with the row
@@ -57,6 +62,7 @@ class Row:
         self._seen = 0  # of them at the last look
         self._kind = ""  # of the one that runs in the row
         self._quick: set[str] = set()  # kinds
+        self._pace = Pace(set())  # of kinds
         self._apart: dict[str, int] = {}  # by kind: so many of the next ones get a thread each
         self._proof: dict[str, int] = {}  # by kind: how many that were the last time
 
@@ -67,13 +73,15 @@ class Row:
             runner = None
             if self._runner is None:
                 runner = self._runner = object()
+            quick = self._pace.is_quick(kind)
             watch, self._watched = not self._watched, True
         if runner is not None:
-            self._executor.submit(partial(self._run, runner))
+            self._executor.submit(partial(self._run, runner, quick), quick=quick)
         if watch:
             self._later(TICK_S, self._look)
 
-    def _run(self, runner: object) -> None:
+    def _run(self, runner: object, quick: bool = False) -> None:  # noqa: FBT001, FBT002 - partial()
+        """``quick``: by the thread that runs what is, and so nothing else."""
         while True:
             with self._lock:
                 if self._runner is not runner:  # somebody else goes on
@@ -81,7 +89,11 @@ class Row:
                 if not self._tasks:
                     self._runner = None
                     break
-                kind, task = self._tasks.popleft()
+                kind, task = self._tasks[0]
+                if quick and not self._pace.is_quick(kind):
+                    self._executor.submit(partial(self._run, runner))
+                    break
+                self._tasks.popleft()
                 apart = self._apart.get(kind, 0)
                 if apart:
                     self._apart[kind] = apart - 1
@@ -96,6 +108,7 @@ class Row:
             seconds = _timed(task)
             del task  # what it holds must not live until the next one comes
             with self._lock:
+                self._note(kind, seconds)
                 if self._runner is not runner:
                     pass  # it has been found slow
                 elif seconds <= SLOW_S:
@@ -104,7 +117,15 @@ class Row:
                     self._quick.discard(kind)
                 else:
                     self._found_slow(kind, APART)
-        self._pause()
+        if quick:
+            self._pause_soon()
+        else:
+            self._pause()
+
+    def _note(self, kind: str, seconds: float) -> None:
+        if len(self._pace) >= MOST_KINDS:
+            self._pace = Pace(set())
+        self._pace.note(kind, seconds)
 
     def _alone(self, kind: str, task: Callable[[], None]) -> None:
         proof = self._proof.get(kind, APART)

@@ -3,6 +3,7 @@
 import os
 import pickle
 import time
+from pathlib import Path
 
 import pytest
 
@@ -155,6 +156,43 @@ def test_ten_agents_of_a_second_each_start_in_about_a_second():
 class Sleeper(agentd.Agent):
     def __init__(self):
         time.sleep(1)
+
+
+class Now(agentd.Agent):
+    """Quick to be built, unless it is given something to wait for."""
+
+    def __init__(self, other=None, file=""):
+        while file and not Path(file).exists():
+            time.sleep(0.01)
+        self.value = other.value if other is not None else 1
+
+
+@pytest.fixture
+def alone(start_daemon):
+    """The endpoint of a daemon with one worker, which knows that ``Now`` is built quickly."""
+    endpoint = start_daemon(workers=1).endpoint
+    for agent in [Now(to_dist=endpoint) for _ in range(50)]:
+        assert agent.value == 1
+    return endpoint
+
+
+def test_one_that_is_quick_mostly_holds_up_nobody_when_it_is_not(alone, tmp_path):
+    other, file = Now(to_dist=alone), tmp_path / "go"
+    slow = Now(file=str(file), to_dist=alone)
+    for _ in range(20):
+        assert other.value == 1
+    assert Now(to_dist=alone).value == 1
+    with pytest.raises(CallTimeout):
+        agentd.handle(slow).wait(0.05)
+    file.touch()
+    assert slow.value == 1
+
+
+def test_one_that_is_quick_mostly_may_wait_for_a_neighbour(alone):
+    made = Now(to_dist=alone)
+    for _ in range(20):
+        made = Now(made, to_dist=alone)
+    assert made.value == 1
 
 
 def test_wait_gives_up_in_time_and_can_be_asked_again(tmp_path):

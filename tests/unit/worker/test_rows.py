@@ -2,11 +2,14 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from agentd.worker import rows
 from agentd.worker.executor import Executor
-from agentd.worker.rows import APART, Row
+from agentd.worker.pace import PROOF, QUICK_S
+from agentd.worker.rows import APART, MOST_KINDS, Row
 
 LONG_S = 20
 
@@ -38,7 +41,54 @@ def pauses():
 
 @pytest.fixture
 def row(looks, pauses):
-    return Row(Executor(), looks, lambda: pauses.append(threading.get_ident()))
+    return Row(Executor(), looks, lambda: pauses.append(threading.get_ident()), lambda: None)
+
+
+class Reading:
+    """This thread reads what comes, and runs what is quick when a test says so."""
+
+    def __init__(self, looks):
+        self.now = 100.0  # for the row
+        self.executor = Executor()
+        self.executor.collect()
+        self.pauses = []
+        self.later = 0
+        self.row = Row(self.executor, looks, lambda: self.pauses.append(1), self._pause_soon)
+
+    def _pause_soon(self):
+        self.later += 1
+
+    def run(self):
+        """What was collected; how many there were."""
+        count = 0
+        while self.executor.collected:
+            self.executor.collected.popleft()()
+            count += 1
+        return count
+
+    def prove(self, kind):
+        for _ in range(PROOF):
+            self.do(kind)
+
+    def do(self, kind, seconds=0.0):
+        """It takes so long; the thread that did it."""
+        by = []
+
+        def task():
+            by.append(threading.get_ident())
+            self.now += seconds
+
+        self.row.submit(kind, task)
+        self.run()
+        until(lambda: by and self.row._runner is None)
+        return by[0]
+
+
+@pytest.fixture
+def reading(looks, monkeypatch):
+    made = Reading(looks)
+    monkeypatch.setattr(rows, "time", SimpleNamespace(monotonic=lambda: made.now))
+    return made
 
 
 def until(holds):
@@ -130,3 +180,36 @@ def test_a_task_that_fails_leaves_the_others_alone(row, capsys):
     row.submit("a", done.set)
     assert done.wait(LONG_S)
     assert "a defect" in capsys.readouterr().err
+
+
+def test_what_has_been_quick_for_a_while_is_done_by_the_thread_that_reads(reading):
+    me = threading.get_ident()
+    assert me not in {reading.do("a") for _ in range(PROOF)}
+    before, told = len(reading.pauses), reading.later
+    assert reading.do("a") == me
+    # What there is to tell is told with what else comes in this turn.
+    assert (len(reading.pauses), reading.later) == (before, told + 1)
+    assert reading.do("b") != me
+
+
+def test_one_that_took_long_is_not_done_there_any_more(reading):
+    me = threading.get_ident()
+    reading.prove("a")
+    assert reading.do("a", 2 * QUICK_S) == me
+    assert me not in {reading.do("a") for _ in range(PROOF + 1)}
+
+
+def test_one_behind_it_that_is_not_known_is_left_to_another_thread(reading):
+    reading.prove("a")
+    by, done = {}, threading.Event()
+    reading.row.submit("a", lambda: by.update(a=threading.get_ident()))
+    reading.row.submit("b", lambda: (by.update(b=threading.get_ident()), done.set()))
+    assert reading.run() == 1
+    assert done.wait(LONG_S)
+    assert by["a"] == threading.get_ident() != by["b"]
+
+
+def test_no_more_than_some_kinds_are_known(reading):
+    for number in range(MOST_KINDS + 10):
+        reading.row._note(f"kind {number}", 0.0)
+    assert len(reading.row._pace) <= MOST_KINDS
