@@ -171,8 +171,8 @@ class Link:
     ) -> Pending:
         """Send ``make(id)``; the request to wait for, or one that calls ``callback``.
 
-        ``lazy``: nobody waits for ``callback``, until ``hurry`` says so. Raises ``LinkDown`` if the
-        connection is broken: then nothing was sent.
+        ``lazy``: nobody waits for ``callback``, until ``hurry`` says so; without one, nobody is to
+        be told at all. Raises ``LinkDown`` if the connection is broken: then nothing was sent.
         """
         settled: Calls = []
         failure: LinkDown | None = None
@@ -201,7 +201,7 @@ class Link:
                     self._lazy += 1
                     self._since += 1
                     waiting = waiting or self._since >= IN_A_ROW
-                    if not self._watched:
+                    if callback is not None and not self._watched:
                         self._watched = True
                         self._watch(self)
                 elif callback is not None and self._readers.leader is None:

@@ -9,6 +9,7 @@ import pytest
 
 import agentd
 from agentd.client.daemon import Daemon
+from agentd.client.runtime import runtime
 from agentd.errors import AgentCreationError, AgentNotFound, CallTimeout
 from tests.integration import agents
 from tests.integration.agents import Counter, Failing, Initialised, Late, noted
@@ -193,6 +194,20 @@ def test_one_that_is_quick_mostly_may_wait_for_a_neighbour(alone):
     for _ in range(20):
         made = Now(made, to_dist=alone)
     assert made.value == 1
+
+
+def test_nobody_looks_again_and_again_whether_one_is_built(tmp_path, start_daemon):
+    file, endpoint = tmp_path / "go", start_daemon().endpoint
+    slow = Now(file=str(file), to_dist=endpoint)
+    link = runtime().session_at(endpoint).daemon.link
+    with pytest.raises(CallTimeout):
+        agentd.handle(slow).wait(0.2)  # meanwhile the pump has had its turns
+    assert link.waiting
+    reads = link._reads
+    time.sleep(0.3)  # one look each 10 ms would be thirty
+    assert link._reads - reads < 10
+    file.touch()
+    assert slow.value == 1
 
 
 def test_wait_gives_up_in_time_and_can_be_asked_again(tmp_path):
