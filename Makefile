@@ -39,7 +39,7 @@ test: $(VENV)/.dev ## Run all tests but the slow ones (a few minutes)
 test-all: $(VENV)/.dev ## Run all tests, the slow ones too
 	@$(PYTEST) -q -o faulthandler_timeout=600 $(PARALLEL) $(ARGS)
 
-test-wheel: $(WHEEL)/.made ## Run the tests of whole processes against the compiled wheel
+test-wheel: $(WHEEL)/.made ## Run the tests of whole processes, and of parsers, against the compiled wheel
 	@rm -rf build/tests && mkdir -p build/tests  # without agentd/ and cli/, which would be in front
 	@cp -r tests benchmarks examples configs docs README.md CHANGELOG.md Makefile pyproject.toml build/tests/
 	@cd build/tests && ../../$(WHEEL)/bin/python -m pytest -q -m "not slow" --compiled \

@@ -42,9 +42,8 @@ PATIENCE_S: Final = 0.1
 """How long: agents may take long to be built, and nobody is to wait for that here."""
 
 
-_NAMES: Final = [field[0] for field in Create.fields]
-_AT: Final = _NAMES.index("at")
-_PLAIN: Final = _NAMES.index("plain")
+_AT: Final = Create.places["at"][0]
+_PLAIN: Final = Create.places["plain"][0]
 
 
 class Order:

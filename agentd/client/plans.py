@@ -22,7 +22,7 @@ __all__ = ["Plan", "note", "plan_for"]
 
 FRESH_S: Final = 1.0
 """As long as files are not looked at again (see ``agentd.serialization.bundle_of``)."""
-_CODEC: Final = [field[0] for field in Create.fields].index("codec")
+_CODEC: Final = Create.places["codec"][0]
 
 
 class Plan:

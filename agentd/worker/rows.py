@@ -61,8 +61,8 @@ class Row:
         self._begun = 0  # tasks
         self._seen = 0  # of them at the last look
         self._kind = ""  # of the one that runs in the row
-        self._quick: set[str] = set()  # kinds
-        self._pace = Pace(set())  # of kinds
+        self._quick: set[str] = set()  # kinds of which the last one in the row was not slow
+        self._pace = Pace(set())  # by kind: which are quick enough for the thread that reads
         self._apart: dict[str, int] = {}  # by kind: so many of the next ones get a thread each
         self._proof: dict[str, int] = {}  # by kind: how many that were the last time
 

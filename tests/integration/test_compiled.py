@@ -1,14 +1,11 @@
 """Which agentd it is that all these tests run against: the source, or the compiled wheel."""
 
 import importlib
-import tomllib
-from pathlib import Path
 
 import pytest
 
-HOOK = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["tool"]["hatch"][
-    "build"
-]["targets"]["wheel"]["hooks"]["mypyc"]
+from tests.wheel import HOOK
+
 NAMES = [name.lstrip("/").removesuffix(".py").replace("/", ".") for name in HOOK["include"]]
 
 

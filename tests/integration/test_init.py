@@ -189,6 +189,16 @@ def test_one_that_is_quick_mostly_holds_up_nobody_when_it_is_not(alone, tmp_path
     assert slow.value == 1
 
 
+class GivingWay(agentd.Agent):
+    def __init__(self):
+        self.how = agentd.current_call().gives_way.__name__
+
+
+def test_a_constructor_that_begins_to_wait_gives_way_at_once():
+    """It may run on the thread that reads, and another one would take over only after a while."""
+    assert GivingWay(to_dist=True).how == "gives_way"
+
+
 def test_one_that_is_quick_mostly_may_wait_for_a_neighbour(alone):
     made = Now(to_dist=alone)
     for _ in range(20):

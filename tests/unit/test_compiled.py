@@ -5,15 +5,11 @@ tests that run against the wheel (``make test-wheel``).
 """
 
 import ast
-import tomllib
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-HOOK = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"][
-    "wheel"
-]["hooks"]["mypyc"]
+from tests.wheel import HOOK, ROOT
+
 FILES = [ROOT / name.lstrip("/") for name in HOOK["include"]]
 TREES = {file: ast.parse(file.read_text()) for file in FILES if file.exists()}
 
