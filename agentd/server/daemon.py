@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import resource
 import signal
 from collections.abc import Callable
 from functools import cached_property, partial
@@ -42,7 +41,7 @@ from agentd.server.trail import Trail
 from agentd.server.watchdog import Watchdog
 from agentd.transport import rundir
 from agentd.transport.backlog import CALL_BYTES
-from agentd.transport.connections import SPARE, Connections, most_connections
+from agentd.transport.connections import Connections, most_connections
 from agentd.transport.localfront import LocalFront
 from agentd.transport.loop import Loop
 from agentd.transport.portions import Portions
@@ -186,7 +185,8 @@ class Daemon:
         # are there to clear up after it.
         # A program that has a daemon of its own waits for one agent first.
         self.supervisor.fill(at_once=None if self._parent is None else 1)
-        self._connections = self._limited()
+        most = most_connections(self.config.max_connections, len(self.supervisor.workers))
+        self._connections = Connections(most, self.loop.clock)
         self._restraint = Restraint(
             self.loop,
             self._connections,
@@ -273,20 +273,6 @@ class Daemon:
         number = len(self._fronts.ports) - 1
         self._restraint.follow(number, front)
         self.loop.serve(self._connections.watch(front), partial(self._connections.events, number))
-
-    def _limited(self) -> Connections:
-        """The book of connections, with as many as there may be."""
-        most = most_connections(self.config.max_connections, len(self.supervisor.workers))
-        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if 0 <= allowed < most + SPARE:
-            log.warning(
-                "this process may have %d open files only: a flood of connections can end it. "
-                "Allow %d or more (ulimit -Hn, LimitNOFILE=)",
-                allowed,
-                2 * SPARE,
-                extra={"action": "few_files", "allowed": allowed},
-            )
-        return Connections(most, self.loop.clock)
 
     def _standing(self) -> Standing:
         """Limits and counters, for administration."""

@@ -14,7 +14,8 @@ import select
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final, NamedTuple
+from functools import cache
+from typing import Any, Final, NamedTuple
 
 __all__ = ["Acceptance"]
 
@@ -46,15 +47,20 @@ class Acceptance(NamedTuple):
         """Nobody is accepted from now on, or in a moment; whether it could be done."""
         return self._wait_for(0)
 
-    def resume(self) -> bool:
-        """Who came meanwhile is accepted, and whoever comes."""
-        return self._wait_for(select.EPOLLIN)
+    def admit(self) -> bool:
+        """Who came meanwhile is accepted, or else who comes next, and then nobody any more."""
+        return self._wait_for(select.EPOLLIN | select.EPOLLONESHOT)
 
     def _wait_for(self, events: int) -> bool:
-        import ctypes  # takes long, and is seldom needed
+        event = _EVENT.pack(events, self.data)
+        return bool(_libc().epoll_ctl(self.epoll, _MODIFY, self.fd, event) == 0)
 
-        event = ctypes.create_string_buffer(_EVENT.pack(events, self.data))
-        return bool(ctypes.CDLL(None).epoll_ctl(self.epoll, _MODIFY, self.fd, event) == 0)
+
+@cache
+def _libc() -> Any:
+    import ctypes  # takes long, and is needed where ZeroMQ listens only
+
+    return ctypes.CDLL(None)
 
 
 def _epolls() -> Iterator[int]:

@@ -2,16 +2,15 @@
 
 libzmq tells of none of this by itself, and bounds none of it. Its monitor does tell of each
 connection that it accepts and loses, with the descriptor: one that is too many is ended by that.
-The monitor is a queue of 1,000 events, and libzmq's thread *waits* while it is full (measured,
-4.3.5): so that thread is never more than that far ahead of us, and ``SPARE`` descriptors are
-enough to see each connection before there are none left. (On ipc libzmq aborts the process where
-it cannot accept for want of one.)
+The next is accepted when that is known (see ``listener``), and not while ``ENDING`` too many have
+not gone yet, so that a few spare descriptors are enough.
 """
 
 from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -24,9 +23,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from agentd.transport.acceptance import Acceptance
 from agentd.transport.counted import Counted
 from agentd.transport.filters import drop_data, drop_newcomers, drop_nothing
+from agentd.transport.listener import Listener
 from agentd.transport.origin import Origin, is_later, is_own, mark_of
 
 if TYPE_CHECKING:
@@ -34,14 +33,21 @@ if TYPE_CHECKING:
     from agentd.transport.localfront import LocalFront
     from agentd.transport.sockets import Port
 
-__all__ = ["QUIET_S", "SPARE", "Connection", "Connections", "most_connections"]
+__all__ = ["ENDING", "QUIET_S", "SPARE", "Connection", "Connections", "most_connections"]
 
 log = logging.getLogger("agentd.transport")
 
-SPARE: Final = 1_200
-"""Descriptors that libzmq may take while nobody looks: one for each event of a full monitor, and of
-those that were just read from it (50); and what a daemon has without any client (25 to 35), with
-some for workers that agents have for themselves."""
+ENDING: Final = 50
+"""Connections that were too many, and are ended, of which libzmq has not told that they have gone;
+then nobody is accepted."""
+SPARE: Final = 200
+"""Descriptors that are not for connections: those of ``ENDING`` and of one that was just accepted,
+what a daemon has without any client (25 to 35), what is opened for a moment, and some for workers
+that agents have for themselves."""
+AHEAD: Final = 2_000
+"""How many connections libzmq may be ahead where it cannot be told to wait (see ``listener``)."""
+_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Why libzmq could not accept anybody, and not just one."""
 WORKER: Final = 6
 """What a daemon has for each worker, besides (measured)."""
 SHARE: Final = 0.8
@@ -111,13 +117,16 @@ class Connections:
         self._names: list[str | int] = []
         self._monitors: list[tuple[FrontPort, Port] | None] = []
         self._told_at: float | None = None
-        self._listeners: dict[int, int] = {}
-        """By socket: the descriptor by which it listens, where libzmq told it."""
-        self._acceptance: dict[int, Acceptance | None] = {}
-        """By socket; of those where somebody was to wait. ``None``: it cannot be done there."""
+        self._listeners: dict[int, Listener] = {}
+        """By socket, where libzmq told by which descriptor it listens."""
+        self._full: set[int] = set()
+        """Sockets where nobody is accepted until somebody has gone."""
         self.on_lost: Callable[[Connection], None] = lambda _connection: None
         self.on_wasted: Callable[[int], None] = lambda _front: None
         """Called with the number of its socket of each one by which no message had come."""
+        self.on_no_room: Callable[[int], None] = lambda _front: None
+        """Called with the number of a socket where the system had no room for one more: for a while
+        nobody should be accepted (see ``rest``)."""
         self.shed = 0
         """Connections that were one too many."""
         self.handshakes_failed = 0
@@ -164,12 +173,41 @@ class Connections:
         for kind, fd in map(read, heads):
             if kind == "accepted":
                 self._accepted(front, fd)
+                self._admit(front)
             elif kind == "lost":
                 self._lost(front, fd)
             elif kind == "listening":
-                self._listeners[front] = fd
+                self._listeners[front] = Listener(fd, self._unseen)
+                self._admit(front)
+            elif kind == "refused":
+                if fd in _NO_ROOM:
+                    self.on_no_room(front)
+                else:
+                    self._admit(front)
             else:
                 self.handshakes_failed += 1
+
+    def _admit(self, front: int) -> None:
+        """Have the next one accepted; if there are too many, as soon as one has gone."""
+        if len(self._by_fd) >= self.most + ENDING:
+            self._full.add(front)
+            return
+        self._full.discard(front)
+        listener = self._listeners.get(front)
+        if listener is not None and self._listens(listener.fd):
+            listener.admit()
+
+    def _unseen(self) -> None:
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if 0 <= allowed < self.most + SPARE + AHEAD:
+            log.warning(
+                "it cannot be seen in /proc who accepts connections: a flood of them can end "
+                "this process, which may have %d open files. Allow %d or more (ulimit -Hn, "
+                "LimitNOFILE=)",
+                allowed,
+                self.most + SPARE + AHEAD,
+                extra={"action": "few_files", "allowed": allowed},
+            )
 
     def _accepted(self, front: int, fd: int) -> None:
         self._settle()
@@ -207,6 +245,8 @@ class Connections:
             self.on_lost(lost)
             if not lost.messages:
                 self.on_wasted(lost.front)
+            for front in tuple(self._full):
+                self._admit(front)
 
     def _shed(self, connection: Connection) -> None:
         self.shed += 1
@@ -301,26 +341,23 @@ class Connections:
 
         Whether it could be done.
         """
-        with _borrowed(self._listeners.get(front, -1)) as found:
+        listener = self._listeners.get(front)
+        if listener is None:
+            return False
+        with _borrowed(listener.fd) as found:
             if found is None or found.family == socket.AF_UNIX or not self._is_ours(found):
                 return False
             return drop_newcomers(found, halvings) if halvings else drop_nothing(found)
 
     def rest(self, front: int, *, rests: bool) -> bool:
-        """Have nobody accepted by a socket within the host, or everybody again.
-
-        Whether it could be done.
-        """
-        listener = self._listeners.get(front, -1)
-        with _borrowed(listener) as found:
-            if found is None or found.family != socket.AF_UNIX or not self._is_ours(found):
-                return False
-            if front not in self._acceptance:
-                self._acceptance[front] = Acceptance.of(listener)
-            acceptance = self._acceptance[front]
-            if acceptance is None:
-                return False
-            return acceptance.pause() if rests else acceptance.resume()
+        """Have nobody accepted by a socket, or everybody again; whether it could be done."""
+        listener = self._listeners.get(front)
+        if listener is None or not self._listens(listener.fd):
+            return False
+        if rests:
+            return listener.rest()
+        listener.go_on()
+        return True
 
     def received(self, connection: Connection) -> int:
         """Bytes that have come by it over TCP; 0 for others, of which nobody keeps count."""
@@ -369,6 +406,18 @@ class Connections:
         except OSError:
             return False
         return (name[1] if isinstance(name, tuple) else name) in self._names
+
+    def _listens(self, fd: int) -> bool:
+        """Whether one of our sockets listens there; connections to it may have its name, too."""
+        try:
+            found = socket.socket(fileno=fd)  # no copy, for which there may be no room
+        except OSError:
+            return False
+        try:
+            listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            return bool(listens) and self._is_ours(found)
+        finally:
+            found.detach()
 
     def close(self) -> None:
         """Before the watched sockets are closed."""

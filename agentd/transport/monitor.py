@@ -25,6 +25,7 @@ AT_ONCE: Final = 50
 _EVENTS: Final = (
     zmq.EVENT_LISTENING
     | zmq.EVENT_ACCEPTED
+    | zmq.EVENT_ACCEPT_FAILED
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -32,8 +33,11 @@ _EVENTS: Final = (
 )
 _EVENT: Final = struct.Struct("=HI")
 _ACCEPTED: Final = int(zmq.EVENT_ACCEPTED)
+_REFUSED: Final = int(zmq.EVENT_ACCEPT_FAILED)
 _DISCONNECTED: Final = int(zmq.EVENT_DISCONNECTED)
 _LISTENING: Final = int(zmq.EVENT_LISTENING)
+
+Kind = Literal["accepted", "refused", "lost", "failed", "listening"]
 
 
 class MonitorPort(Port):
@@ -62,11 +66,16 @@ def monitor_of(front: FrontPort) -> MonitorPort:
     return monitor
 
 
-def read(head: bytes) -> tuple[Literal["accepted", "lost", "failed", "listening"], int]:
-    """What happened, and the descriptor of the connection, or of the socket that listens."""
+def read(head: bytes) -> tuple[Kind, int]:
+    """What happened, and the descriptor of the connection, or of the socket that listens.
+
+    Of one that could not be accepted, the error's number.
+    """
     kind, fd = _EVENT.unpack(head)
     if kind == _ACCEPTED:
         return "accepted", fd
+    if kind == _REFUSED:
+        return "refused", fd
     if kind == _LISTENING:
         return "listening", fd
     return ("lost" if kind == _DISCONNECTED else "failed"), fd

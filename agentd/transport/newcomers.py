@@ -52,6 +52,7 @@ class Newcomers:
         self.thinned_out = 0
         """How many seconds not all were let in over TCP, and how many times nobody was here."""
         connections.on_wasted = self._wasted
+        connections.on_no_room = self._no_room
 
     def follow(self, number: int, kind: Literal["ipc", "tcp"]) -> None:
         """Hold back who comes to that socket, the ``number``-th."""
@@ -87,10 +88,20 @@ class Newcomers:
 
     # -- within the host ---------------------------------------------------------------------------
     def _rest(self, number: int) -> None:
-        if self._connections.rest(number, rests=True):
-            self._resting.add(number)
-            self._loop.later(REST_S, partial(self._go_on, number))
+        if self._pause(number):
             self._held_back()
+
+    def _no_room(self, number: int) -> None:
+        """One could not be accepted; over TCP, too."""
+        if number in self._debts and number not in self._resting and self._pause(number):
+            self._tell("the system has no room for another connection: too many open files")
+
+    def _pause(self, number: int) -> bool:
+        if not self._connections.rest(number, rests=True):
+            return False
+        self._resting.add(number)
+        self._loop.later(REST_S, partial(self._go_on, number))
+        return True
 
     def _go_on(self, number: int) -> None:
         if not self._owes(number) and self._connections.rest(number, rests=False):
@@ -100,11 +111,13 @@ class Newcomers:
 
     def _held_back(self) -> None:
         self.thinned_out += 1
+        self._tell(
+            "connections that come to nothing, by the hundred: for a while not all that ask for "
+            "one are answered at once"
+        )
+
+    def _tell(self, what: str) -> None:
         now = self._loop.clock()
         if now - self._told_at >= QUIET_S:
             self._told_at = now
-            log.warning(
-                "connections that come to nothing, by the hundred: for a while not all that ask "
-                "for one are answered at once",
-                extra={"action": "thinned_out"},
-            )
+            log.warning("%s", what, extra={"action": "thinned_out"})

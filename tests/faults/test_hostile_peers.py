@@ -145,7 +145,7 @@ def all_closed():
 
 PING = "import agentd, sys; agentd.connect(sys.argv[1]).ping()"
 """A program that is new to the daemon."""
-FILES = 2_600
+FILES = 600
 FLOOD = 3_500
 
 

@@ -39,7 +39,7 @@ def test_while_it_pauses_nothing_is_told_and_then_the_same_as_before(listener, e
     assert found.pause()
     with connect(listener):
         assert epoll.poll(0) == []
-        assert found.resume()
+        assert found.admit()
         assert epoll.poll(0) == [(listener.fileno(), select.EPOLLIN)]
 
 
@@ -65,7 +65,7 @@ def test_it_cannot_be_paused_any_more_once_nobody_waits(listener, epoll):
     found = Acceptance.of(listener.fileno())
     epoll.unregister(listener.fileno())
     assert not found.pause()
-    assert not found.resume()
+    assert not found.admit()
 
 
 def test_libzmq_accepts_nobody_then_and_those_who_are_in_notice_nothing(tmp_path):
@@ -97,7 +97,7 @@ def test_libzmq_accepts_nobody_then_and_those_who_are_in_notice_nothing(tmp_path
         second.send(b"hello")
         assert not monitor.poll(300)
         assert speak(first) == b"hello"
-        assert found[-1].resume()
+        assert found[-1].admit()
         assert told()[0] == zmq.EVENT_ACCEPTED
         assert router.poll(10_000)
         assert router.recv_multipart()[1] == b"hello"

@@ -26,6 +26,7 @@ class Book:
         self.able = True
         self.asked = []
         self.ended = []
+        self.on_wasted = self.on_no_room = None
 
     def end(self, connection):
         self.ended.append(connection)
@@ -45,7 +46,7 @@ class Book:
         return self.able
 
     def rest(self, front, *, rests):
-        assert front == IPC
+        assert front in {IPC, DOOR}
         self.asked.append("rest" if rests else "go on")
         return self.able
 
@@ -255,4 +256,25 @@ def test_a_socket_that_rests_and_cannot_be_reached_for_a_moment_is_tried_again(
     loop.pass_time(REST_S)
     assert book.asked[0] == "rest"
     assert set(book.asked[1:]) == {"go on"}
+    assert loop.timers == []
+
+
+@pytest.mark.parametrize("door", [DOOR, IPC])
+def test_where_the_system_has_no_room_nobody_is_accepted_for_a_moment(
+    newcomers, loop, book, caplog, door
+):
+    for _ in range(2):
+        book.on_no_room(door)
+        book.on_no_room(door)
+        loop.pass_time(REST_S)
+    assert book.asked == ["rest", "go on"] * 2
+    assert newcomers.thinned_out == 0
+    assert caplog.text.count("too many open files") == 1
+
+
+def test_where_nobody_can_be_told_to_wait_nobody_is(newcomers, loop, book):
+    book.able = False
+    book.on_no_room(IPC)
+    book.on_no_room(DOOR + 1)  # it accepts by itself
+    assert book.asked == ["rest"]
     assert loop.timers == []
