@@ -23,8 +23,8 @@ __all__ = [
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 FILES: Final = 65_536
-"""Descriptors a daemon or a worker may have. The usual 1,024 are soon spent; far more would slow down
-programs that agents start and that close all they could have."""
+"""Descriptors a daemon or a worker may have. The usual 1,024 are soon spent; far more would slow
+down programs that agents start and that close all they could have."""
 
 
 COLLECT_AFTER: Final = 10_000

@@ -53,8 +53,13 @@ def memfd(size, seals=fcntl.F_SEAL_SHRINK):
 
 
 def descriptors():
+    """All, and what they are. Those of other tests may go meanwhile, so that numbers say nothing."""
     gc.collect()
-    return len(list(Path("/proc/self/fd").iterdir()))
+    found = set()
+    for fd in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one of this folder
+            found.add((fd.name, str(fd.readlink())))
+    return found
 
 
 class Counting(socket.socket):
@@ -193,7 +198,7 @@ def test_nothing_is_left_of_a_connection(ends):
 
     assert (pool.budget.used, pool.budget.blocks) == (used, blocks)
     assert sharing.received.blocks == mapped
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_who_has_no_room_refuses_and_gets_them_the_other_way(ends, monkeypatch):
@@ -365,7 +370,7 @@ def stranger():
     raw.close()
     receiver.close()
     del raw, end, receiver
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def say(raw, data, *fds):
@@ -469,7 +474,7 @@ def test_a_descriptor_where_none_is_expected_is_not_taken():
     raw.close()
     receiver.close()
     del raw, end, receiver
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_a_peer_that_writes_while_it_is_read_harms_itself_only(stranger):
