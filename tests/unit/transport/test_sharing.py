@@ -3,13 +3,11 @@
 import array
 import contextlib
 import fcntl
-import gc
 import os
 import select
 import socket
 import struct
 import tempfile
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +18,7 @@ from agentd.transport.blocks import HEAD, MOST
 from agentd.transport.broken import Broken
 from agentd.transport.pool import MOST_BLOCKS
 from agentd.transport.wire import Wire
+from tests.machine import descriptors
 
 MIB = 1024 * 1024
 LIMIT = 64 * MIB
@@ -50,16 +49,6 @@ def memfd(size, seals=fcntl.F_SEAL_SHRINK):
     if seals:
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
     return fd
-
-
-def descriptors():
-    """All, and what they are. Those of other tests may go meanwhile, so that numbers say nothing."""
-    gc.collect()
-    found = set()
-    for fd in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # the one of this folder
-            found.add((fd.name, str(fd.readlink())))
-    return found
 
 
 class Counting(socket.socket):
