@@ -8,6 +8,9 @@ randomized algorithms for nonuniform problems", SODA 1990, on spinning before bl
 
 Nobody else is to pay for it: it is done only where what is waited for has been quick for a while,
 while there is a processor for everybody who wants to run, and given up where one is missed.
+
+The two sides of a call may share a processor for long while another one is idle: the kernel wakes a
+thread where it was, and moves none that has just run. Where one of them sees that, it moves.
 """
 
 from __future__ import annotations
@@ -30,8 +33,13 @@ shares its processors with others, where to sleep and wake costs 100."""
 ASLEEP_S: Final = 0.0006
 """What took no longer asleep may be there within ``AWAKE_S``, to one who is awake."""
 STALL_S: Final = 0.0001
-"""Two looks that are further apart: the processor was somebody else's meanwhile, or Python's lock
-was, or it is wanted."""
+"""Two looks that are further apart, and still nothing: the processor was somebody else's meanwhile,
+or Python's lock was, or it is wanted."""
+SHARED_S: Final = 0.00002
+"""Two looks so far apart, and then it had come: whoever it came from had this processor meanwhile.
+Alone, looks are 1 to 2 us apart, and a turn of the shortest call takes 30."""
+MEETINGS: Final = 4
+"""So often in a row, and they share it; after each move twice as many."""
 PROOF: Final = 8
 """So many short waits in a row, and it pays."""
 LONGEST_PROOF: Final = 4096
@@ -55,10 +63,12 @@ class Lookout:
         clock: Callable[[], float] = time.monotonic,
         enough: Callable[[float], bool] = lambda now: _processors().are_enough(now),
         pause: Callable[[], None] = os.sched_yield,
+        part: Callable[[], None] | None = None,
     ) -> None:
         """``enough``: whether there are processors for all, at that time.
 
-        ``pause``: lets others have the processor, if any want it.
+        ``pause``: lets others have the processor, if any want it. ``part``: has this thread go on
+        at another one.
         """
         self._clock = clock
         self._enough = enough
@@ -67,6 +77,9 @@ class Lookout:
         """Waits in a row that were short; once awake, those that paid."""
         self._proof = PROOF
         self._awake = False
+        self._part = part
+        self._meetings = 0
+        self._most_meetings = MEETINGS
 
     def wait(self, look: Callable[[], T], sleep: Callable[[], T]) -> T:
         """What ``look`` finds, which does not wait, or else what ``sleep`` does."""
@@ -74,7 +87,7 @@ class Lookout:
         if self._awake and not Lookout._busy and self._enough(began):
             Lookout._busy = True
             try:
-                found = self._watch(look, began)
+                found = self._watch(look)
             finally:
                 Lookout._busy = False
             if found:
@@ -83,18 +96,21 @@ class Lookout:
         self._slept(self._clock() - began)
         return found
 
-    def _watch(self, look: Callable[[], T], began: float) -> T:
+    def _watch(self, look: Callable[[], T]) -> T:
         clock, pause = self._clock, self._pause
-        before, until = began, began + AWAKE_S
+        before = clock()
+        until = before + AWAKE_S
         while True:
             found = look()
             now = clock()
-            if now - before > STALL_S:
-                break
-            if found:
+            if found and now < until:
                 self._paid()
+                if now - before > SHARED_S:
+                    self._met()
+                else:
+                    self._meetings = 0
                 return found
-            if now >= until:
+            if now >= until or now - before > STALL_S:
                 break
             before = now
             pause()
@@ -102,6 +118,14 @@ class Lookout:
         self._short = 0
         self._proof = min(2 * self._proof, LONGEST_PROOF)
         return found
+
+    def _met(self) -> None:
+        """Who sent it and this thread take turns at one processor."""
+        self._meetings += 1
+        if self._part is not None and self._meetings >= self._most_meetings:
+            self._meetings = 0
+            self._most_meetings = min(2 * self._most_meetings, LONGEST_PROOF)
+            self._part()
 
     def _paid(self) -> None:
         self._short += 1

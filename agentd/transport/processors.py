@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import Final
 
-__all__ = ["Processors", "available"]
+__all__ = ["Processors", "available", "move"]
 
 LOOK_S: Final = 0.001
 """For how long counts what was seen."""
@@ -49,6 +49,24 @@ def _old_quota(folder: str, unlimited: int) -> int:
             return unlimited if allowed < 0 else min(unlimited, allowed // int(period.read()))
     except (OSError, ValueError, ZeroDivisionError):
         return unlimited
+
+
+def move() -> None:
+    """Have this thread go on at another processor, if it may use one; it may come back later."""
+    with contextlib.suppress(OSError, ValueError, IndexError):  # then it stays
+        allowed = os.sched_getaffinity(0)
+        others = allowed - {_here()}
+        if others:
+            try:
+                os.sched_setaffinity(0, others)
+            finally:
+                os.sched_setaffinity(0, allowed)
+
+
+def _here() -> int:
+    """The processor of this thread, which is field 39 of its ``stat`` (proc(5))."""
+    with open("/proc/thread-self/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[36])
 
 
 class Processors:

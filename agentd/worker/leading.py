@@ -19,6 +19,7 @@ from typing import Final
 from agentd.transport.localrouter import LocalRouter
 from agentd.transport.lookout import Lookout
 from agentd.transport.loop import Loop
+from agentd.transport.processors import move
 from agentd.worker.executor import Executor
 
 __all__ = ["Leading"]
@@ -59,7 +60,7 @@ class Leading:
         self._tasks = 0  # run by leaders so far
         self._held = 0.0  # since when answers are held back; 0: they are not
         self._watching = False
-        self._lookout = Lookout()
+        self._lookout = Lookout(part=move)
         self._bed = threading.Lock()  # the watch sleeps on it
         self._bed.acquire()
         self._over = threading.Event()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agentd.transport.lookout import AWAKE_S, PROOF, STALL_S, Lookout
+from agentd.transport.lookout import AWAKE_S, MEETINGS, PROOF, SHARED_S, STALL_S, Lookout
 
 LOOK_S = 0.000005
 
@@ -17,10 +17,21 @@ class World:
         self.looks = 0
         self.sleeps = 0
         self.pauses = 0
-        self.lookout = Lookout(lambda: self.now, lambda _now: self.enough, self._pause)
+        self.turn = 0.0
+        """How long who is waited for has this processor, and then it is there."""
+        self.moves = 0
+        self.lookout = Lookout(
+            lambda: self.now, lambda _now: self.enough, self._pause, part=self._move
+        )
 
     def _pause(self):
         self.pauses += 1
+        if self.turn:
+            self.now += self.turn
+            self.after = 0.0
+
+    def _move(self):
+        self.moves += 1
 
     def wait(self):
         began = self.now
@@ -152,3 +163,56 @@ def test_one_of_a_process_stays_awake_at_a_time(world):
     world.lookout.wait(look, list)
     assert seen == [False]
     assert other.stays_awake()
+
+
+def test_who_shares_a_processor_with_the_one_it_waits_for_stays_awake_and_moves(world):
+    world.prove()
+    for times in (MEETINGS, 2 * MEETINGS, 4 * MEETINGS):
+        moves = world.moves
+        for _ in range(times):
+            assert world.moves == moves
+            world.turn, world.after = 0.9 * AWAKE_S, 1.0
+            assert world.stays_awake()
+        assert world.moves == moves + 1
+    assert world.sleeps == PROOF
+
+
+@pytest.mark.parametrize("turn", [0.9 * SHARED_S - LOOK_S, 0.0])
+def test_who_has_one_for_itself_stays_where_it_is(world, turn):
+    world.prove()
+    for _ in range(3 * MEETINGS):
+        world.turn, world.after = turn, 1.0 if turn else 2 * LOOK_S
+        assert world.stays_awake()
+    assert world.moves == 0
+
+
+def test_they_share_it_only_if_they_do_so_in_a_row(world):
+    world.prove()
+    for _ in range(3):
+        for _ in range(MEETINGS - 1):
+            world.turn, world.after = 2 * SHARED_S, 1.0
+            assert world.stays_awake()
+        world.turn, world.after = 0.0, 2 * LOOK_S
+        assert world.stays_awake()
+    assert world.moves == 0
+
+
+def test_what_came_after_too_long_a_stall_is_waited_for_asleep(world):
+    """It is found all the same."""
+    world.prove()
+    world.turn, world.after = 2 * AWAKE_S, 1.0
+    world.wait()
+    world.turn, world.after = 0.0, 2 * LOOK_S
+    assert not world.stays_awake()
+    assert world.moves == 0
+
+
+def test_what_it_takes_to_ask_for_processors_is_no_stall(world):
+    def slowly(_now):
+        world.now += 10 * STALL_S
+        return True
+
+    world.prove()
+    world.lookout._enough = slowly
+    assert world.stays_awake()
+    assert world.stays_awake()

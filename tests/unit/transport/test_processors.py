@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from agentd.transport.processors import LOOK_S, Processors, available
+from agentd.transport import processors
+from agentd.transport.processors import LOOK_S, Processors, available, move
 
 
 @pytest.fixture
@@ -91,3 +92,43 @@ def test_where_it_cannot_be_known_they_are_not_enough(tmp_path, text):
 def test_the_kernel_tells(mine):
     assert isinstance(Processors(10**6).are_enough(1.0), bool)
     assert Processors(10**6).are_enough(1.0)
+
+
+# -- another one -----------------------------------------------------------------------------------
+@pytest.fixture
+def asked(monkeypatch):
+    """Where this thread was to run, which may be at processors 3, 5 and 6, and is at 5."""
+    found = []
+    monkeypatch.setattr(processors, "_here", lambda: 5)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {3, 5, 6})
+    monkeypatch.setattr("os.sched_setaffinity", lambda pid, those: found.append((pid, those)))
+    return found
+
+
+def test_a_thread_moves_and_then_may_run_where_it_might_before(asked):
+    move()
+    assert asked == [(0, {3, 6}), (0, {3, 5, 6})]
+
+
+def test_who_may_run_at_one_only_stays(asked, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {5})
+    move()
+    assert asked == []
+
+
+def test_where_it_may_not_be_told_it_stays(asked, monkeypatch):
+    def refuse(_pid, those):
+        asked.append(those)
+        if len(those) == 2:
+            raise PermissionError
+
+    monkeypatch.setattr("os.sched_setaffinity", refuse)
+    move()
+    assert asked == [{3, 6}, {3, 5, 6}]
+
+
+def test_its_own_processor_is_known(mine):
+    allowed = os.sched_getaffinity(0)
+    assert processors._here() in allowed
+    move()
+    assert os.sched_getaffinity(0) == allowed
