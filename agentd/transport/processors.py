@@ -23,7 +23,8 @@ def available(proc: str = "/proc/self/cgroup", groups: str = _GROUPS) -> int:
     """
     found = _old_quota(f"{groups}/cpu", len(os.sched_getaffinity(0)))
     mine = ""
-    with contextlib.suppress(OSError), open(proc, encoding="utf-8", errors="replace") as lines:
+    with contextlib.suppress(OSError):
+        lines = os.fsdecode(_read(proc)).splitlines()
         mine = next((line[3:].strip() for line in lines if line.startswith("0::")), "")
     while True:
         found = min(found, _quota(f"{groups}{mine}/cpu.max", found))
@@ -34,19 +35,18 @@ def available(proc: str = "/proc/self/cgroup", groups: str = _GROUPS) -> int:
 
 def _quota(path: str, unlimited: int) -> int:
     try:
-        with open(path, encoding="ascii") as file:
-            quota, period = file.read().split()
-        return unlimited if quota == "max" else int(quota) // int(period)
+        quota, period = _read(path).split()
+        return unlimited if quota == b"max" else int(quota) // int(period)
     except (OSError, ValueError, ZeroDivisionError):  # there is none
         return unlimited
 
 
 def _old_quota(folder: str, unlimited: int) -> int:
     try:
-        with open(f"{folder}/cpu.cfs_quota_us", encoding="ascii") as quota:
-            allowed = int(quota.read())
-        with open(f"{folder}/cpu.cfs_period_us", encoding="ascii") as period:
-            return unlimited if allowed < 0 else min(unlimited, allowed // int(period.read()))
+        allowed = int(_read(f"{folder}/cpu.cfs_quota_us"))
+        if allowed < 0:
+            return unlimited
+        return min(unlimited, allowed // int(_read(f"{folder}/cpu.cfs_period_us")))
     except (OSError, ValueError, ZeroDivisionError):
         return unlimited
 
@@ -65,8 +65,16 @@ def move() -> None:
 
 def _here() -> int:
     """The processor of this thread, which is field 39 of its ``stat`` (proc(5))."""
-    with open("/proc/thread-self/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[36])
+    return int(_read("/proc/thread-self/stat").rpartition(b")")[2].split()[36])
+
+
+def _read(path: str) -> bytes:
+    """A short file, which is far quicker than with ``open``."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(file, 4096)
+    finally:
+        os.close(file)
 
 
 class Processors:
@@ -94,10 +102,6 @@ class Processors:
     def _wanted(self) -> int:
         """Those that run or wait for a processor: in the fourth field of that file (proc(5))."""
         try:
-            file = os.open(self._loadavg, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                return int(os.read(file, 128).split()[3].partition(b"/")[0])
-            finally:
-                os.close(file)
+            return int(_read(self._loadavg).split()[3].partition(b"/")[0])
         except (OSError, ValueError, IndexError):
             return self._count + 1  # not to be known: leave them to others
