@@ -55,6 +55,21 @@ UNANSWERED: Final = (Cancel, Keep, Release, Credit, Detach)
 """What has no answer: where it is refused, it is dropped."""
 
 
+_OF_AGENTS: Final = (
+    Call,
+    Fetch,
+    Read,
+    Attach,
+    Cancel,
+    Keep,
+    Release,
+    Credit,
+    Detach,
+    Fate,
+)
+"""What is said to an agent that exists, or is thought to."""
+
+
 def is_for_asker_alone(message: Message) -> bool:
     """Whether it is done for who sent it, who waits for an answer, and for nobody else."""
     if isinstance(message, Call):
@@ -125,21 +140,7 @@ class Checks:
 
     def _subject(self, message: Message) -> Subject | None:
         """The agent that it is about."""
-        match message:
-            case (
-                Call()
-                | Fetch()
-                | Read()
-                | Attach()
-                | Cancel()
-                | Keep()
-                | Release()
-                | Credit()
-                | Detach()
-                | Fate()
-            ):
-                return self._subject_of(message.agent)
-        return None
+        return self._subject_of(message.agent) if isinstance(message, _OF_AGENTS) else None
 
     def _refusal(self, grant: Grant, action: str, message: Message) -> NotAllowed:
         target = target_of(message)

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from agentd.transport import memory
-from agentd.transport.blocks import Mapped, Unfit
+from agentd.transport.blocks import Block, Mapped, Unfit
 from agentd.transport.broken import Broken
 from agentd.transport.pool import MOST_BLOCKS, Budget, Pool
 
@@ -63,8 +63,11 @@ class Sharing:
         self._refused = False
 
     # -- out ---------------------------------------------------------------------------------------
-    def place(self, frames: Sequence[Any], numbers: Sequence[int]) -> int | None:
-        """Copy those frames into a block, which is named; ``None`` if there is none for them."""
+    def place(self, frames: Sequence[Any], numbers: Sequence[int]) -> Block | None:
+        """Copy those frames into a block; ``None`` if there is none for them.
+
+        It is to be settled when that is told.
+        """
         views = [memoryview(frames[number]).cast("B") for number in numbers]
         block = self._pool.take(sum(map(len, views)))
         if block is None:
@@ -74,7 +77,7 @@ class Sharing:
         except OSError:
             self._pool.failed(block)
             return None
-        return block.number
+        return block
 
     def offer(self, to: socket.socket) -> None:
         """Offer another block, if that is of use and it can be sent at once."""

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 from agentd.transport.broken import Broken
 
 if TYPE_CHECKING:
+    from agentd.transport.blocks import Block
     from agentd.transport.sharing import Sharing
 
 __all__ = ["BUFFER_SIZES", "MAX_FRAMES", "Broken", "Wire"]
@@ -152,28 +153,37 @@ class Wire:
                 self._begin()
             shared: Sequence[int] = ()
             place = b""
+            block: Block | None = None
             if self._sharing is not None and self._sharing.ready:
-                shared, place = self._put(frames, sizes)
+                shared, block = self._put(frames, sizes)
                 for n, frame in enumerate(frames):
                     if sizes[n] >= LONG and type(frame) is bytes:
                         sizes[n] |= CONSTANT
+            if block is not None:
+                place = struct.pack(f"<I{len(shared)}H", block.number, *shared)
             pieces = [head.pack(count, len(shared), *sizes) + place]
             pieces += (memoryview(f).cast("B") for n, f in enumerate(frames) if n not in shared)
             # Not held: they would be copied, and are better under way.
+            self._leave(pieces)
+            if block is not None:
+                block.settle()
+            return
         self._leave(pieces)
 
-    def _put(self, frames: Sequence[Any], sizes: Sequence[int]) -> tuple[Sequence[int], bytes]:
-        """Put the long ones into shared memory, if there is any: their numbers, and the place."""
+    def _put(
+        self, frames: Sequence[Any], sizes: Sequence[int]
+    ) -> tuple[Sequence[int], Block | None]:
+        """Put the long ones into shared memory, if there is any: their numbers, and where."""
         assert self._sharing is not None
         long = [number for number, size in enumerate(sizes) if size >= LONG]
         if not long:
-            return (), b""
+            return (), None
         block = self._sharing.place(frames, long)
         if block is not None:
-            return long, struct.pack(f"<I{len(long)}H", block, *long)
+            return long, block
         self._sharing.wants = True
         self._offer()
-        return (), b""
+        return (), None
 
     def _begin(self) -> None:
         """Something long is to be sent: speak of shared memory, unless that was done."""
