@@ -63,11 +63,11 @@ class Lookout:
         clock: Callable[[], float] = time.monotonic,
         enough: Callable[[float], bool] = lambda now: _processors().are_enough(now),
         pause: Callable[[], None] = os.sched_yield,
-        part: Callable[[], None] | None = None,
+        move: Callable[[], None] | None = None,
     ) -> None:
         """``enough``: whether there are processors for all, at that time.
 
-        ``pause``: lets others have the processor, if any want it. ``part``: has this thread go on
+        ``pause``: lets others have the processor, if any want it. ``move``: has this thread go on
         at another one.
         """
         self._clock = clock
@@ -77,7 +77,7 @@ class Lookout:
         """Waits in a row that were short; once awake, those that paid."""
         self._proof = PROOF
         self._awake = False
-        self._part = part
+        self._move = move
         self._meetings = 0
         self._most_meetings = MEETINGS
 
@@ -122,10 +122,10 @@ class Lookout:
     def _met(self) -> None:
         """Who sent it and this thread take turns at one processor."""
         self._meetings += 1
-        if self._part is not None and self._meetings >= self._most_meetings:
+        if self._move is not None and self._meetings >= self._most_meetings:
             self._meetings = 0
             self._most_meetings = min(2 * self._most_meetings, LONGEST_PROOF)
-            self._part()
+            self._move()
 
     def _paid(self) -> None:
         self._short += 1

@@ -60,7 +60,7 @@ class Leading:
         self._tasks = 0  # run by leaders so far
         self._held = 0.0  # since when answers are held back; 0: they are not
         self._watching = False
-        self._lookout = Lookout(part=move)
+        self._lookout = Lookout(move=move)
         self._bed = threading.Lock()  # the watch sleeps on it
         self._bed.acquire()
         self._over = threading.Event()

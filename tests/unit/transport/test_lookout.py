@@ -21,7 +21,7 @@ class World:
         """How long who is waited for has this processor, and then it is there."""
         self.moves = 0
         self.lookout = Lookout(
-            lambda: self.now, lambda _now: self.enough, self._pause, part=self._move
+            lambda: self.now, lambda _now: self.enough, self._pause, move=self._move
         )
 
     def _pause(self):
