@@ -33,8 +33,9 @@ shares its processors with others, where to sleep and wake costs 100."""
 ASLEEP_S: Final = 0.0006
 """What took no longer asleep may be there within ``AWAKE_S``, to one who is awake."""
 STALL_S: Final = 0.0001
-"""Two looks that are further apart, and still nothing: the processor was somebody else's meanwhile,
-or Python's lock was, or it is wanted."""
+"""Two looks that are further apart: the processor was somebody else's meanwhile, or Python's lock
+was, or it is wanted. Who finds what it waits for then is forgiven once: that somebody else may have
+been the one that sent it."""
 SHARED_S: Final = 0.00002
 """Two looks so far apart, and then it had come: whoever it came from had this processor meanwhile.
 Alone, looks are 1 to 2 us apart, and a turn of the shortest call takes 30."""
@@ -80,6 +81,7 @@ class Lookout:
         self._move = move
         self._meetings = 0
         self._most_meetings = MEETINGS
+        self._stalled = False
 
     def wait(self, look: Callable[[], T], sleep: Callable[[], T]) -> T:
         """What ``look`` finds, which does not wait, or else what ``sleep`` does."""
@@ -103,14 +105,15 @@ class Lookout:
         while True:
             found = look()
             now = clock()
-            if found and now < until:
+            gap = now - before
+            if found and now < until and self._is_forgiven(gap):
                 self._paid()
-                if now - before > SHARED_S:
+                if gap > SHARED_S:
                     self._met()
                 else:
                     self._meetings = 0
                 return found
-            if now >= until or now - before > STALL_S:
+            if now >= until or gap > STALL_S:
                 break
             before = now
             pause()
@@ -118,6 +121,13 @@ class Lookout:
         self._short = 0
         self._proof = min(2 * self._proof, LONGEST_PROOF)
         return found
+
+    def _is_forgiven(self, gap: float) -> bool:
+        """A stall is, after which it was there; not one after the other."""
+        stalled = gap > STALL_S
+        forgiven = not (stalled and self._stalled)
+        self._stalled = stalled and forgiven
+        return forgiven
 
     def _met(self) -> None:
         """Who sent it and this thread take turns at one processor."""

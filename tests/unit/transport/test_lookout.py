@@ -171,7 +171,7 @@ def test_who_shares_a_processor_with_the_one_it_waits_for_stays_awake_and_moves(
         moves = world.moves
         for _ in range(times):
             assert world.moves == moves
-            world.turn, world.after = 0.9 * AWAKE_S, 1.0
+            world.turn, world.after = 0.9 * STALL_S, 1.0
             assert world.stays_awake()
         assert world.moves == moves + 1
     assert world.sleeps == PROOF
@@ -216,3 +216,18 @@ def test_what_it_takes_to_ask_for_processors_is_no_stall(world):
     world.lookout._enough = slowly
     assert world.stays_awake()
     assert world.stays_awake()
+
+
+def test_a_stall_after_which_it_was_there_is_forgiven_once(world):
+    world.prove()
+    for _ in range(3):
+        world.turn, world.after = 2 * STALL_S, 1.0
+        assert world.stays_awake()
+        world.turn, world.after = 0.0, 2 * LOOK_S
+        assert world.stays_awake()
+    for _ in range(2):
+        world.turn, world.after = 2 * STALL_S, 1.0
+        assert world.stays_awake()
+    assert world.sleeps == PROOF
+    world.turn, world.after = 0.0, 2 * LOOK_S
+    assert not world.stays_awake()
