@@ -3,7 +3,9 @@
 import array
 import contextlib
 import fcntl
+import mmap
 import os
+import resource
 import select
 import socket
 import struct
@@ -92,6 +94,18 @@ def through(sender, receiver, frames):
 def warm_up(sender, receiver):
     for _ in range(3):
         through(sender, receiver, [b"header", bytes(2 * MIB)])
+
+
+def test_what_was_sent_is_mapped_for_the_next_one(ends):
+    """Once one has gone into fresh memory, the next meets no faults there."""
+    size = 8 * MIB
+    frames = [b"header", os.urandom(size)]
+    for _ in range(3):
+        through(*ends, frames)
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+    ends[0].send(frames)
+    faults = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
+    assert faults < size // mmap.PAGESIZE // 10
 
 
 def test_the_second_long_message_does_not_pass_through_the_socket(ends):

@@ -7,6 +7,7 @@ from collections import deque
 import pytest
 
 from agentd.transport.loop import Loop
+from agentd.transport.processors import move
 from agentd.worker.executor import Executor
 from agentd.worker.leading import Leading
 
@@ -74,6 +75,11 @@ def worker():
     made = Worker()
     yield made
     made.stop()
+
+
+def test_who_leads_moves_from_a_processor_that_it_shares_with_its_client(worker):
+    """What it waits for comes while others have the processor, again and again."""
+    assert worker.leading._lookout._move is move
 
 
 class Noting:
