@@ -124,9 +124,9 @@ class Connections:
         self.on_lost: Callable[[Connection], None] = lambda _connection: None
         self.on_wasted: Callable[[int], None] = lambda _front: None
         """Called with the number of its socket of each one by which no message had come."""
-        self.on_no_room: Callable[[int], None] = lambda _front: None
+        self.on_no_room: Callable[[int], None] = self._admit
         """Called with the number of a socket where the system had no room for one more: for a while
-        nobody should be accepted (see ``rest``)."""
+        nobody should be accepted (see ``rest``), or else the next is tried at once."""
         self.shed = 0
         """Connections that were one too many."""
         self.handshakes_failed = 0
