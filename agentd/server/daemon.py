@@ -36,9 +36,10 @@ from agentd.server.router import Router
 from agentd.server.sessions import Sessions
 from agentd.server.specs import Specs, installed
 from agentd.server.standing import Standing, standing
-from agentd.server.supervisor import EXIT_S, Place, Supervisor, Worker
+from agentd.server.supervisor import EXIT_S, Place, Supervisor
 from agentd.server.trail import Trail
 from agentd.server.watchdog import Watchdog
+from agentd.server.workers import Worker
 from agentd.transport import rundir
 from agentd.transport.backlog import CALL_BYTES
 from agentd.transport.connections import Connections, most_connections

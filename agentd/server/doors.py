@@ -19,7 +19,8 @@ from agentd.keys.reading import Reading
 from agentd.protocol.admission import write_admission
 from agentd.protocol.messages import Admit, Ready
 from agentd.server.launcher import DoorSettings
-from agentd.server.supervisor import Supervisor, Worker
+from agentd.server.supervisor import Supervisor
+from agentd.server.workers import Worker
 
 if TYPE_CHECKING:
     from agentd.transport.endpoint import TcpEndpoint

@@ -33,7 +33,8 @@ from agentd.server.directory import Agent, Directory, Tombstone, crashed
 from agentd.server.launcher import Exit
 from agentd.server.lifecycle import Event, State
 from agentd.server.output import OutputBook
-from agentd.server.supervisor import Supervisor, Worker
+from agentd.server.supervisor import Supervisor
+from agentd.server.workers import Worker
 from agentd.transport.loop import Loop
 
 __all__ = ["Hosting", "Settled"]
@@ -112,10 +113,11 @@ class Hosting:
         kept, content = self._alike.made(spec, payload)
         agent = Agent(spec.agent, kept, content, owner, time.time(), maker=maker)
         self.directory.add(agent)
-        if code is None:
+        if code is not None:
+            code.users += 1
+        if code is None or code.complete:
             self._assign(agent)
         else:
-            code.users += 1
             self.store.when_complete(code, lambda error: self._have_code(agent, error))
         return agent, False
 

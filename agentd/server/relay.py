@@ -25,9 +25,10 @@ from agentd.server.gate import Gate
 from agentd.server.hosting import Hosting
 from agentd.server.lifecycle import State
 from agentd.server.sessions import Sessions
-from agentd.server.supervisor import Supervisor, Worker
+from agentd.server.supervisor import Supervisor
 from agentd.server.trail import Trail
 from agentd.server.vigil import Vigil
+from agentd.server.workers import Worker
 from agentd.transport.loop import Loop
 from agentd.transport.origin import Address
 

@@ -124,9 +124,8 @@ class Requests:
                 told = self._gate.tells(who, outcome)
                 self._answers.give(address, error_message(number, told, codec), payload)
             else:
-                ready = outcome.renumbered(number)
-                if brief:
-                    ready = ready.changed(about={})
+                about = {} if brief else outcome.about
+                ready = outcome.changed(id=number, about=about)
                 self._trail.reaches(who, ready.agent, ready.name, ready.cls)
                 self._answers.give(address, self._told(address, ready))
 

@@ -77,8 +77,9 @@ from agentd.server.hosting import Hosting
 from agentd.server.relay import Relay
 from agentd.server.requests import Asked, Requests
 from agentd.server.sessions import Session, Sessions
-from agentd.server.supervisor import Supervisor, Worker
+from agentd.server.supervisor import Supervisor
 from agentd.server.trail import Trail
+from agentd.server.workers import Worker
 from agentd.transport.connections import Connections
 from agentd.transport.localfront import LocalFront
 from agentd.transport.loop import Loop
@@ -98,8 +99,9 @@ _CODE = (Offer, Supply)
 """What creations that are open wait for, so that it is not counted beside them; it is answered at
 once."""
 _CHARGED = (Hello, Ping, Ask)
-"""What tells of the daemon, and carries nothing on, but for pings that are due; beside all that is
-refused."""
+"""What tells of the daemon, and carries nothing on, but for pings that are due and what ends
+agents; beside all that is refused."""
+_ENDS = frozenset(("delete", "kill"))
 
 
 class Router:
@@ -192,7 +194,7 @@ class Router:
         message = self.screening.read(address, frames)
         if message is None:
             return
-        if isinstance(message, _CHARGED) and not self._is_due(address, message):
+        if isinstance(message, _CHARGED) and not self._is_work(address, message):
             self._charge(address, frames)
         if isinstance(message, Hello):
             self._hello(address, origin, message)
@@ -239,7 +241,9 @@ class Router:
         """What came made work that helps nobody: who sends much of that is served slowly."""
         self._fronts[address[0]].charge(address[1], size_of(frames[1:]), excused=excused)
 
-    def _is_due(self, address: Address, message: Message) -> bool:
+    def _is_work(self, address: Address, message: Message) -> bool:
+        if isinstance(message, Ask):
+            return message.what in _ENDS
         return isinstance(message, Ping) and self._beats.is_due(address)
 
     def _measure(self, message: Message, frames: list[Any]) -> int:

@@ -9,18 +9,18 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final
 
 from agentd.config import ServerConfig
 from agentd.protocol import Versions, pack
-from agentd.protocol.descriptions import Heard
 from agentd.protocol.messages import Drain, Enlist, Message
 from agentd.server.confine import is_safe, secret_values, worker_limits
 from agentd.server.launcher import DoorSettings, Exit, Launched, Launcher, WorkerSettings
 from agentd.server.output import LineReader, OutputBook
+from agentd.server.workers import Worker, least_loaded
 from agentd.transport import local, recorder, rundir
 from agentd.transport.counted import Counted
 from agentd.transport.lines import by_route
@@ -28,7 +28,7 @@ from agentd.transport.localport import LocalPort
 from agentd.transport.loop import Loop
 from agentd.transport.unreachable import Unreachable
 
-__all__ = ["EXIT_S", "Place", "Supervisor", "Worker"]
+__all__ = ["EXIT_S", "Place", "Supervisor"]
 
 log = logging.getLogger("agentd.server")
 
@@ -44,56 +44,6 @@ _NOTHING: Mapping[str, bytes] = MappingProxyType({})
 _NOTHING_LIMITED: Mapping[str, int] = MappingProxyType({})
 TAIL_LINES = 40
 """Lines of standard error told to the callers of a crashed agent."""
-
-
-@dataclass(slots=True, eq=False)
-class Worker:
-    """One worker process, from before it is started until it is gone."""
-
-    id: str
-    dedicated: bool
-    address: str
-    recorder: str
-    failures: int = 0
-    """Deaths in quick succession in this place, its predecessors' included."""
-    state: str = "waiting"
-    """``waiting`` (to be started), ``starting``, ``ready``, ``dead``."""
-    agents: set[bytes] = field(default_factory=set)
-    process: Launched | None = None
-    channel: LocalPort | None = None
-    """The connection to it, which nobody else can reach."""
-    versions: Versions | None = None
-    port: int = 0
-    """Where it is reached over the network, and the public key that it has there; 0: it is not."""
-    key: bytes = b""
-    closed: str = ""
-    """Why it is not, though it was to be."""
-    outbox: list[list[Any]] = field(default_factory=list)
-    """What it will be told once it has enlisted."""
-    started_at: float = 0.0
-    readers: list[LineReader] = field(default_factory=list)
-    restarts: int = 0
-    drained: bool = False
-    spared: bool = False
-    """It waits because nobody has needed it yet."""
-    ending: bool = False
-    """It was told to end; its death is no news."""
-    modules: dict[str, bytes] = field(default_factory=dict)
-    """Modules that came along with its agents, by name: the SHA-256 of their sources. A process
-    can have one version of each."""
-    came_last: Mapping[str, bytes] | None = None
-    """Those of its last agent: most bring the same ones."""
-    heard: Heard = field(default_factory=Heard)
-    """What the classes of its agents offer."""
-
-    limits: Mapping[str, int] = field(default_factory=dict)
-    """Of the one agent that it was made for; see ``server/confine.py``."""
-
-    def takes(self, modules: Mapping[str, bytes]) -> bool:
-        """Whether an agent with these modules can live here."""
-        if modules is self.came_last:
-            return True
-        return all(self.modules.get(name, digest) == digest for name, digest in modules.items())
 
 
 @dataclass(slots=True, frozen=True)
@@ -184,11 +134,10 @@ class Supervisor:
             worker.limits = limits
             self._start_later(worker, delay)
             return worker
-        pool = self._pool()
-        taking = [w for w in pool if w.takes(modules)] or [self._further(pool)]
-        worker = min(taking, key=_load)
-        worker.modules.update(modules)
-        worker.came_last = modules
+        worker = least_loaded(self.workers.values(), modules) or self._further(self._pool())
+        if modules is not worker.came_last:
+            worker.modules.update(modules)
+            worker.came_last = modules
         if worker.spared:
             self._start(worker)
         return worker
@@ -456,8 +405,3 @@ class Supervisor:
                 if time.monotonic() > until:
                     return
                 time.sleep(0.005)
-
-
-def _load(worker: Worker) -> tuple[bool, int, int]:
-    """Less of it is better. One that waits after a crash would make a new agent wait, too."""
-    return worker.state == "waiting" and not worker.spared, len(worker.agents), worker.failures

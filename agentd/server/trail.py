@@ -72,6 +72,8 @@ class Trail:
 
     def creates(self, who: str, message: Create) -> None:
         """An agent is about to be made. Whoever makes one has access to it."""
+        if not self._is_kept:
+            return
         code = f" {message.mode} {message.codec}".rstrip()
         target = f"{show(message.agent)} {message.name or ''} {message.cls}{code}"
         self._allowed(who, "create", target)

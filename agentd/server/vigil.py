@@ -16,7 +16,8 @@ from typing import Final
 from agentd.errors import AgentdError, ConnectionLost
 from agentd.protocol import patience
 from agentd.protocol.messages import Ping
-from agentd.server.supervisor import Supervisor, Worker
+from agentd.server.supervisor import Supervisor
+from agentd.server.workers import Worker
 from agentd.transport.loop import Loop
 from agentd.transport.process import activity
 

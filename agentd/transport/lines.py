@@ -53,7 +53,8 @@ class Lines(Generic[T]):
     """What came, and waits."""
 
     def __init__(self) -> None:
-        self._rounds: deque[_Round[T]] = deque()
+        self._rounds: deque[_Round[T] | tuple[T]] = deque()
+        """What is nobody's is a round of its own: a tuple, as a ``_Round`` takes long to make."""
         self.count = 0
         """How many wait."""
 
@@ -61,9 +62,13 @@ class Lines(Generic[T]):
         """``None``: nobody's. It comes after all that came before, and before all that follows."""
         rounds = self._rounds
         self.count += 1
-        if whose is None or not rounds or None in rounds[-1].lines:
-            rounds.append(_Round())
-        last = rounds[-1]
+        if whose is None:
+            rounds.append((item,))
+            return
+        last = rounds[-1] if rounds else None
+        if last is None or isinstance(last, tuple):
+            last = _Round()
+            rounds.append(last)
         line = last.lines.get(whose)
         if line is None:
             line = last.lines[whose] = deque()
@@ -73,12 +78,19 @@ class Lines(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         """All that wait, in no order."""
         for each in self._rounds:
+            if isinstance(each, tuple):
+                yield each[0]
+                continue
             for line in each.lines.values():
                 yield from line
 
     def take(self) -> T:
         """The next one; ``IndexError`` if there is none."""
         current = self._rounds[0]
+        if isinstance(current, tuple):
+            del self._rounds[0]
+            self.count -= 1
+            return current[0]
         whose = current.order.popleft()
         line = current.lines[whose]
         item = line.popleft()

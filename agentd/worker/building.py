@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -60,6 +59,7 @@ class Builder:
         ``gives_way``: called where a constructor begins to wait for a call.
         """
         self._settings = settings
+        self._code_folder = settings.code_folder
         self._daemon = daemon
         self._back = back
         self._recorder = recorder
@@ -86,16 +86,14 @@ class Builder:
             message.code,
         )
         self._agents.come(hosted)
-        terms = self._start_terms(message)
+        plain, safe = message.plain, self._settings.safe
+        terms = Terms.of(message.by, plain=plain, direct=False, safe=safe)
         if message.needs:
             have = partial(self._start_with, hosted, message, payload, terms)
             self._fetch_needs(message.needs, have)
         else:
             refs = self._references.on_terms(terms)
-            hosted.post_in(self._row, partial(self._build, hosted, message, payload, refs))
-
-    def _start_terms(self, message: Start) -> Terms:
-        return Terms.of(message.by, plain=message.plain, direct=False, safe=self._settings.safe)
+            hosted.post_in(self._row, partial(self._build, hosted, message, payload, terms, refs))
 
     def _start_with(
         self,
@@ -108,7 +106,7 @@ class Builder:
         """The results among the constructor's arguments are here, or one of them failed."""
         if isinstance(found, dict):
             refs = self._references.resolving(found, terms)
-            hosted.post_in(self._row, partial(self._build, hosted, message, payload, refs))
+            hosted.post_in(self._row, partial(self._build, hosted, message, payload, terms, refs))
             return
 
         def fail() -> None:
@@ -118,27 +116,35 @@ class Builder:
                 assert isinstance(found, AgentdError)
                 raise found
             except BaseException as error:  # noqa: BLE001 - it is the answer
-                self._not_built(hosted, message, error)
+                self._not_built(hosted, message, terms, error)
 
         hosted.post(fail)
 
-    def _build(self, hosted: Hosted, message: Start, payload: list[Any], refs: Any) -> None:
+    def _build(
+        self, hosted: Hosted, message: Start, payload: list[Any], terms: Terms, refs: Any
+    ) -> None:
         call = CurrentCall(
             hosted.id, hosted.epoch, method="__init__", me=hosted.proxy, code=hosted.code
         )
         call.gives_way = self._gives_way
-        Context().run(self._build_in, call, hosted, message, payload, refs)
+        Context().run(self._build_in, call, hosted, message, payload, terms, refs)
 
     def _build_in(
-        self, call: CurrentCall, hosted: Hosted, message: Start, payload: list[Any], refs: Any
+        self,
+        call: CurrentCall,
+        hosted: Hosted,
+        message: Start,
+        payload: list[Any],
+        terms: Terms,
+        refs: Any,
     ) -> None:
         running.set(call)
         slot = self._recorder.enter(hosted.id)
         try:
-            hosted.adopt(self._make(hosted, message, payload, refs))
+            hosted.adopt(self._make(hosted, message, payload, terms, refs))
             self._built(hosted)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
-            self._not_built(hosted, message, error)
+            self._not_built(hosted, message, terms, error)
         finally:
             flush()
             self._references.being_made.pop(message.agent, None)
@@ -150,15 +156,16 @@ class Builder:
             with contextlib.suppress(Unreachable):
                 self._back.put([b"", *pack(started)])  # it leaves when the row makes a pause
 
-    def _not_built(self, hosted: Hosted, message: Start, error: BaseException) -> None:
+    def _not_built(
+        self, hosted: Hosted, message: Start, terms: Terms, error: BaseException
+    ) -> None:
         hosted.let_go()
         self._agents.leave(hosted)
-        plain = self._start_terms(message).plain
         facts, encoded = serialization.encode_error(
             from_agent(error),
             refs=self._references,
             redaction=redactions or None,
-            data_only=plain,
+            data_only=terms.plain,
         )
         codec, frames = payload_of(encoded)
         text = (
@@ -167,10 +174,12 @@ class Builder:
         failed = StartFailed(message.agent, message.epoch, fit(text), fit(facts), codec)
         self._daemon.answer(failed, frames)
 
-    def _make(self, hosted: Hosted, message: Start, payload: list[Any], refs: Any) -> Any:
+    def _make(
+        self, hosted: Hosted, message: Start, payload: list[Any], terms: Terms, refs: Any
+    ) -> Any:
         head, *buffers = payload
         know = self._references.know
-        data_only = not self._start_terms(message).code
+        data_only = not terms.code
         if message.mode == "registered":
             cls = serialization.import_class(message.cls)
             self._references.being_made[message.agent] = cls.__module__
@@ -185,7 +194,7 @@ class Builder:
                 codec=message.codec,
             )
         if message.code:
-            shipped.use(os.path.join(self._settings.code_folder, message.code.hex()))
+            shipped.use(self._code_folder, message.code)
         if message.mode == "live":
             obj = serialization.decode(message.codec, head, buffers, refs=refs, may_import=True)
             know(obj, hosted)

@@ -82,17 +82,21 @@ class Row:
 
     def _run(self, runner: object, quick: bool = False) -> None:  # noqa: FBT001, FBT002 - partial()
         """``quick``: by the thread that runs what is, and so nothing else."""
+        last = ""
         while True:
             with self._lock:
                 if self._runner is not runner:  # somebody else goes on
                     break
+                self._kind = ""
                 if not self._tasks:
                     self._runner = None
                     break
                 kind, task = self._tasks[0]
-                if quick and not self._pace.is_quick(kind):
-                    self._executor.submit(partial(self._run, runner))
+                # Back only behind one of that kind: where they alternate, nothing would be gained.
+                if quick != self._pace.is_quick(kind) and (quick or kind == last):
+                    self._executor.submit(partial(self._run, runner, not quick), quick=not quick)
                     break
+                last = kind
                 self._tasks.popleft()
                 apart = self._apart.get(kind, 0)
                 if apart:

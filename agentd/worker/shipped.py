@@ -61,12 +61,13 @@ class _Finder:
 
     def __init__(self) -> None:
         self._modules: dict[str, tuple[str, str, bytes, bool]] = {}
-        self._folders: set[str] = set()
+        self._used: set[bytes] = set()
 
-    def use(self, folder: str) -> None:
+    def use(self, folder: str, code: bytes) -> None:
         """Take the modules of a bundle."""
-        if folder in self._folders:
+        if code in self._used:
             return
+        folder = os.path.join(folder, code.hex())
         with open(os.path.join(folder, "manifest"), "rb") as file:
             manifest = msgpack.unpackb(file.read())
         for module, digest, path, origin, is_package in manifest["sources"]:
@@ -75,7 +76,7 @@ class _Finder:
                 # On the host they came from, files beside a module are found where they are.
                 seen = origin if manifest["local"] and origin else stored
                 self._modules.setdefault(module, (stored, seen, digest, is_package))
-        self._folders.add(folder)
+        self._used.add(code)
 
     def find_spec(
         self,
@@ -108,9 +109,12 @@ class _Finder:
 _finder = _Finder()
 
 
-def use(folder: str) -> None:
-    """Make the modules of a bundle importable, before those of the path."""
+def use(folder: str, code: bytes) -> None:
+    """Make the modules of a bundle importable, before those of the path.
+
+    ``folder``: that of all bundles, which is that of one daemon.
+    """
     if _finder not in sys.meta_path:
         places = [i for i, finder in enumerate(sys.meta_path) if finder is PathFinder]
         sys.meta_path.insert(places[0] if places else len(sys.meta_path), _finder)
-    _finder.use(folder)
+    _finder.use(folder, code)

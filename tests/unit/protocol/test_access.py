@@ -17,6 +17,7 @@ from agentd.protocol.access import (
     Subject,
     admin_grant,
     allows,
+    allows_of_any,
     may_code,
     roles_for,
     scoped_key,
@@ -120,6 +121,13 @@ def test_every_cell(role, action):
     for agent, method in itertools.product(AGENTS, ("add", "sub")):
         found = allows(grant(role), action, AGENTS[agent], method)
         assert found == expected(documented()[action][role], agent, method), (agent, method)
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("action", [*RULES, "start", "ask delete_all"])
+def test_nobody_need_look_at_an_agent_where_the_role_says_any(role, action):
+    row = documented().get(action)
+    assert allows_of_any(grant(role), action) == (row is not None and Extent.ANY in row[role])
 
 
 def test_what_is_in_no_row_is_refused_to_everybody():

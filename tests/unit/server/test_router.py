@@ -93,6 +93,15 @@ def test_those_beyond_are_and_questions_are_each_time(door):
     assert len(door.front.charged) == 100
 
 
+@pytest.mark.parametrize("what", ["delete", "kill"])
+def test_what_ends_agents_is_work_like_what_makes_them(door, what):
+    door.meet(1)
+    for number in range(1, 301):
+        agent = number.to_bytes(16, "big").hex()
+        assert door.gets(1, Ask(number, what, {"agent": agent})).kind == "answer"
+    assert not door.front.charged
+
+
 def test_what_comes_too_late_is_refused_and_not_charged(door):
     door.meet(1)
     door.loop.now += 1000

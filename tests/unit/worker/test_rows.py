@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from types import SimpleNamespace
 
 import pytest
@@ -51,6 +52,8 @@ class Reading:
         self.now = 100.0  # for the row
         self.executor = Executor()
         self.executor.collect()
+        self.handed = deque()
+        self.executor.hand_over = self.handed.append
         self.pauses = []
         self.later = 0
         self.row = Row(self.executor, looks, lambda: self.pauses.append(1), self._pause_soon)
@@ -59,7 +62,9 @@ class Reading:
         self.later += 1
 
     def run(self):
-        """What was collected; how many there were."""
+        """What was collected or handed over; how many there were."""
+        self.executor.collected.extend(self.handed)
+        self.handed.clear()
         count = 0
         while self.executor.collected:
             self.executor.collected.popleft()()
@@ -102,12 +107,12 @@ def test_tasks_are_done_in_their_order_on_one_thread(row, pauses):
     done = []
     gate = threading.Event()
     row.submit("a", lambda: gate.wait(LONG_S))
-    for number in range(100):
+    for number in range(PROOF):
         row.submit("b", lambda n=number: done.append((n, threading.get_ident())))
     gate.set()
-    until(lambda: len(done) == 100)
+    until(lambda: len(done) == PROOF)
     # The first one waited for the gate, which may be found slow; its kind is another one.
-    assert [n for n, _thread in done] == list(range(100))
+    assert [n for n, _thread in done] == list(range(PROOF))
     assert len({thread for _n, thread in done}) == 1
     until(lambda: pauses)
 
@@ -207,6 +212,43 @@ def test_one_behind_it_that_is_not_known_is_left_to_another_thread(reading):
     assert reading.run() == 1
     assert done.wait(LONG_S)
     assert by["a"] == threading.get_ident() != by["b"]
+
+
+def test_a_row_of_one_kind_goes_on_with_the_thread_that_reads_once_it_is_known(reading):
+    by = []
+    for _ in range(PROOF + 20):
+        reading.row.submit("a", lambda: by.append(threading.get_ident()))
+    until(lambda: reading.handed)
+    assert len(by) == PROOF
+    assert threading.get_ident() not in by
+    reading.run()
+    assert by[PROOF:] == [threading.get_ident()] * 20
+    assert reading.row._runner is None
+
+
+def test_where_kinds_alternate_the_row_stays_where_it_is(reading):
+    reading.prove("a")
+    by, done = [], threading.Event()
+    reading.row.submit("b", lambda: by.append(threading.get_ident()))
+    for _ in range(PROOF // 2):
+        reading.row.submit("a", lambda: by.append(threading.get_ident()))
+        reading.row.submit("b", lambda: by.append(threading.get_ident()))
+    reading.row.submit("c", done.set)
+    assert done.wait(LONG_S)
+    assert threading.get_ident() not in by
+    assert not reading.handed
+
+
+def test_what_waits_to_be_handed_over_is_not_found_slow(reading, looks):
+    by = []
+    for _ in range(PROOF + 2):
+        reading.row.submit("a", lambda: by.append(threading.get_ident()))
+    until(lambda: reading.handed)
+    looks.take()
+    looks.take()
+    reading.run()
+    assert by[PROOF:] == [threading.get_ident()] * 2
+    assert reading.do("a") == threading.get_ident()
 
 
 def test_no_more_than_some_kinds_are_known(reading):
