@@ -12,7 +12,8 @@ a thread and back. Those of many agents run one after the other, also where they
 PROOF: Final = 8
 """So many quick calls in a row, and a method counts as quick."""
 LONGEST_PROOF: Final = 4096
-"""After each call that took long twice as many as the last time, up to this."""
+"""After each call that took long, but for the first one of all, twice as many as the last time, up
+to this."""
 FORGIVEN: Final = 10_000
 """After so many quick calls in a row it is as if there had been none that took long."""
 LOST_S: Final = 0.00002
@@ -27,14 +28,16 @@ _NONE: Final[dict[str, int]] = {}
 class Pace:
     """By name of the method. From any thread; what two of them note at once may count as one."""
 
-    __slots__ = ("_alike", "_needed", "_proof")
+    __slots__ = ("_alike", "_least", "_needed", "_proof")
 
-    def __init__(self, alike: set[str]) -> None:
+    def __init__(self, alike: set[str], least: int = PROOF) -> None:
         """``alike``: the methods that were quick last with other agents of the class.
 
         So a new agent's are taken to be. One set for all of them, and each adds and removes.
+        ``least``: so many quick calls in a row, and a method counts as quick.
         """
         self._alike = alike
+        self._least = least
         self._needed: dict[str, int] = {}
         """Quick calls until it counts as quick; below zero: since then."""
         self._proof = _NONE
@@ -51,7 +54,7 @@ class Pace:
     def _still(self, name: str) -> int:
         needed = self._needed.get(name)
         if needed is None:
-            return 0 if name in self._alike else PROOF
+            return 0 if name in self._alike else self._least
         return needed
 
     def note(self, name: str, seconds: float) -> None:
@@ -60,10 +63,13 @@ class Pace:
             if seconds <= min(HICCUP_S, -self._still(name) * LOST_S):
                 self._needed[name] = 0
                 if name in self._proof:
-                    fewer = max(PROOF, self._proof[name] // 2)
+                    fewer = max(self._least, self._proof[name] // 2)
                     self._proof = {**self._proof, name: fewer}
                 return
-            proof = min(2 * self._proof.get(name, PROOF), LONGEST_PROOF)
+            if name not in self._needed and name not in self._alike:
+                self._needed[name] = self._least  # the first one often imports something
+                return
+            proof = min(2 * self._proof.get(name, self._least), LONGEST_PROOF)
             self._proof = {**self._proof, name: proof}
             self._needed[name] = proof
             self._alike.discard(name)

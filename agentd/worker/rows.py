@@ -30,6 +30,10 @@ APART: Final = 8
 """After a slow one so many of its kind get a thread each; twice as many if there is one among
 them, and so on."""
 MOST_APART: Final = 4096
+PROOF: Final = 2
+"""So many quick ones in a row, and a kind counts as quick for the thread that reads. Fewer than of
+calls: few agents of a class are made with time between them, and each on a thread of its own costs
+ten times what it costs there."""
 MOST_KINDS: Final = 1000
 TOGETHER: Final = 32
 """What quick ones have to tell is told after so many of them, or at the end of the row."""
@@ -62,7 +66,7 @@ class Row:
         self._seen = 0  # of them at the last look
         self._kind = ""  # of the one that runs in the row
         self._quick: set[str] = set()  # kinds of which the last one in the row was not slow
-        self._pace = Pace(set())  # by kind: which are quick enough for the thread that reads
+        self._pace = Pace(set(), PROOF)  # by kind: which are quick enough for the thread that reads
         self._apart: dict[str, int] = {}  # by kind: so many of the next ones get a thread each
         self._proof: dict[str, int] = {}  # by kind: how many that were the last time
 
@@ -128,7 +132,7 @@ class Row:
 
     def _note(self, kind: str, seconds: float) -> None:
         if len(self._pace) >= MOST_KINDS:
-            self._pace = Pace(set())
+            self._pace = Pace(set(), PROOF)
         self._pace.note(kind, seconds)
 
     def _alone(self, kind: str, task: Callable[[], None]) -> None:

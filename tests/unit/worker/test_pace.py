@@ -49,6 +49,28 @@ def test_one_long_call_and_it_has_to_prove_itself_anew_for_longer_each_time():
     assert proofs[-1] == LONGEST_PROOF
 
 
+def test_the_first_one_may_take_long():
+    pace = Pace(set())
+    pace.note("m", LONG)
+    assert needed(pace) == PROOF
+
+
+def test_a_new_agents_first_one_that_takes_long_counts_where_those_of_others_were_quick():
+    alike = set()
+    prove(Pace(alike))
+    pace = Pace(alike)
+    pace.note("m", LONG)
+    assert needed(pace) == 2 * PROOF
+
+
+@pytest.mark.parametrize("least", [1, 2, 100])
+def test_how_many_it_takes_can_be_told(least):
+    pace = Pace(set(), least)
+    assert needed(pace) == least
+    pace.note("m", LONG)
+    assert needed(pace) == 2 * least
+
+
 def test_what_was_long_once_is_forgiven():
     pace = Pace(set())
     for _ in range(3):
@@ -91,7 +113,7 @@ def test_two_of_them_soon_after_each_other_do():
 
 def test_while_they_are_rare_what_was_long_is_forgiven_bit_by_bit():
     pace = Pace(set())
-    for _ in range(3):
+    for _ in range(4):
         pace.note("m", LONG)
     prove(pace, 8 * PROOF)
     for _ in range(2):

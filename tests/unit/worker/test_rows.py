@@ -9,8 +9,8 @@ import pytest
 
 from agentd.worker import rows
 from agentd.worker.executor import Executor
-from agentd.worker.pace import PROOF, QUICK_S
-from agentd.worker.rows import APART, MOST_KINDS, Row
+from agentd.worker.pace import QUICK_S
+from agentd.worker.rows import APART, MOST_KINDS, PROOF, Row
 
 LONG_S = 20
 
@@ -204,6 +204,13 @@ def test_one_that_took_long_is_not_done_there_any_more(reading):
     assert me not in {reading.do("a") for _ in range(PROOF + 1)}
 
 
+def test_a_first_one_that_took_long_changes_nothing(reading):
+    me = threading.get_ident()
+    assert reading.do("a", 2 * QUICK_S) != me
+    assert me not in {reading.do("a") for _ in range(PROOF)}
+    assert reading.do("a") == me
+
+
 def test_one_behind_it_that_is_not_known_is_left_to_another_thread(reading):
     reading.prove("a")
     by, done = {}, threading.Event()
@@ -230,7 +237,7 @@ def test_where_kinds_alternate_the_row_stays_where_it_is(reading):
     reading.prove("a")
     by, done = [], threading.Event()
     reading.row.submit("b", lambda: by.append(threading.get_ident()))
-    for _ in range(PROOF // 2):
+    for _ in range(10):
         reading.row.submit("a", lambda: by.append(threading.get_ident()))
         reading.row.submit("b", lambda: by.append(threading.get_ident()))
     reading.row.submit("c", done.set)
