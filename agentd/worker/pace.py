@@ -46,6 +46,10 @@ class Pace:
         """How many methods it knows something of."""
         return len(self._needed)
 
+    def knows(self, name: str) -> bool:
+        """Whether anything was noted of the method."""
+        return name in self._needed
+
     def is_quick(self, name: str) -> bool:
         """Whether the method may be expected to be quick."""
         needed = self._needed.get(name)

@@ -24,6 +24,9 @@ TICK_S: Final = 0.01
 SLOW_S: Final = 0.005
 """Two of a kind that took longer, one after the other, are slow: the first may have been held up by
 other processes."""
+HEAVY_S: Final = 0.1
+"""But the first one of all, which often imports something, is slow only if it took longer than
+this."""
 SLOW_APART_S: Final = 0.02
 """The same of those that have a thread each: these hold up one another."""
 APART: Final = 8
@@ -116,12 +119,13 @@ class Row:
             seconds = _timed(task)
             del task  # what it holds must not live until the next one comes
             with self._lock:
+                first = not self._pace.knows(kind)
                 self._note(kind, seconds)
                 if self._runner is not runner:
                     pass  # it has been found slow
                 elif seconds <= SLOW_S:
                     self._found_quick(kind)
-                elif kind in self._quick:  # once may be by chance
+                elif kind in self._quick or (first and seconds <= HEAVY_S):  # may be by chance
                     self._quick.discard(kind)
                 else:
                     self._found_slow(kind, APART)
@@ -139,8 +143,11 @@ class Row:
         proof = self._proof.get(kind, APART)
         seconds = _timed(task)
         with self._lock:
+            self._note(kind, seconds)
+            if self._pace.is_quick(kind):
+                self._apart.pop(kind, None)
             # What several found that ran at once counts once: they may have waited for one import.
-            if seconds > SLOW_APART_S and self._proof.get(kind, APART) <= proof:
+            elif seconds > SLOW_APART_S and self._proof.get(kind, APART) <= proof:
                 self._found_slow(kind, 2 * proof)
         self._pause()
 

@@ -10,7 +10,7 @@ import pytest
 from agentd.worker import rows
 from agentd.worker.executor import Executor
 from agentd.worker.pace import QUICK_S
-from agentd.worker.rows import APART, MOST_KINDS, PROOF, Row
+from agentd.worker.rows import APART, HEAVY_S, MOST_KINDS, PROOF, Row
 
 LONG_S = 20
 
@@ -219,6 +219,24 @@ def test_one_behind_it_that_is_not_known_is_left_to_another_thread(reading):
     assert reading.run() == 1
     assert done.wait(LONG_S)
     assert by["a"] == threading.get_ident() != by["b"]
+
+
+def test_a_first_one_that_took_longer_than_imports_do_is_slow(reading):
+    together, met = threading.Barrier(APART), []
+    reading.do("a", 2 * HEAVY_S)
+    for _ in range(APART):
+        reading.row.submit("a", lambda: met.append(together.wait(LONG_S)))
+    until(lambda: len(met) == APART)
+
+
+def test_a_slow_kind_that_is_quick_now_needs_no_threads_of_its_own_any_more(reading):
+    reading.do("a", 2 * HEAVY_S)
+    by = []
+    for _ in range(PROOF):
+        reading.row.submit("a", lambda: by.append(threading.get_ident()))
+    until(lambda: not reading.row._apart)
+    assert len(by) == PROOF < APART
+    assert reading.do("a") == threading.get_ident()
 
 
 def test_a_row_of_one_kind_goes_on_with_the_thread_that_reads_once_it_is_known(reading):
