@@ -12,6 +12,7 @@ from agentd.client.context import current
 from agentd.client.options import DistConf
 from agentd.client.plans import Plan, note, plan_for
 from agentd.client.proxy import RpcObject, make_proxy
+from agentd.client.runtime import runtime
 from agentd.client.session import Session
 from agentd.client.target import Target
 from agentd.errors import CodecNotAllowed, ConfigError
@@ -83,8 +84,6 @@ def _as_before(
 
 
 def _session(conf: DistConf) -> Session:
-    from agentd.client.runtime import runtime
-
     return runtime().connect(conf.address)
 
 
@@ -114,8 +113,6 @@ def _refs(conf: DistConf, session: Session | None) -> tuple[Session | None, refe
     """How references are written for where it goes; one elsewhere has to be met for that."""
     address = conf.address
     if session is None and address is not None and is_tcp(address):
-        from agentd.client.runtime import runtime
-
         session = runtime().connect(address)
     if session is None:
         return None, references.Collecting(references.active())

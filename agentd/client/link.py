@@ -34,6 +34,7 @@ from agentd.protocol.messages import (
     Message,
     Ping,
     Pong,
+    Ready,
     Result,
     Welcome,
 )
@@ -439,8 +440,9 @@ class Link:
             message = unpack(frames)
         except ProtocolError:
             return  # an answer that cannot be read has no id to blame; its caller times out
-        if type(message) is Result:  # what nearly all of them are
-            self._take_result(message, frames, settled)
+        kind = type(message)
+        if kind is Result or kind is Ready:  # what nearly all of them are
+            self._take_answer(message, frames, settled)
             return
         number = getattr(message, "id", 0)
         if isinstance(message, Ping):  # has this side read what came before?
@@ -467,7 +469,7 @@ class Link:
                 return
         self._done(pending, message, frames, settled)
 
-    def _take_result(self, message: Result, frames: list[Any], settled: Calls) -> None:
+    def _take_answer(self, message: Message, frames: list[Any], settled: Calls) -> None:
         self._answered = number = message[0]
         pending = self._pending.pop(number, None)
         if pending is not None:

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from agentd.client.aside import Aside
 from agentd.client.defects import log
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from agentd.client.session import Session
 
 __all__ = ["Runtime", "begin", "runtime"]
+
+_ENDPOINT: Final = "AGENTD_ENDPOINT"
 
 
 class Runtime:
@@ -90,8 +92,7 @@ class Runtime:
 
     def _there(self) -> str | None:
         """The daemon that is meant, if it need not be started."""
-        told = os.environ.get("AGENTD_ENDPOINT")
-        if told:
+        if _ENDPOINT in os.environ and (told := os.environ[_ENDPOINT]):
             return told
         if self._embedded is not None and self._is_well(self._embedded):
             return self._embedded.endpoint
