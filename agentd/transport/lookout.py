@@ -19,7 +19,7 @@ import functools
 import os
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 from agentd.transport.processors import Processors, available
 
@@ -56,7 +56,7 @@ def _processors() -> Processors:
 class Lookout:
     """For one who waits again and again; one thread at a time."""
 
-    _busy = False
+    _busy: ClassVar[bool] = False
     """Of all in this process: there is one lock for Python's code."""
 
     def __init__(

@@ -84,7 +84,6 @@ class Loop:
         self._order = itertools.count()
         self.running = True
         """Whether it has not been stopped."""
-        self._signals: list[int] = []
         self._on_signal: dict[int, Callable[[], None]] = {}
         self._cpu_before = time.process_time()
         self._cpu_at = clock()
@@ -191,13 +190,16 @@ class Loop:
         return timer
 
     def on_signal(self, number: int, action: Callable[[], None]) -> None:
-        """Call ``action`` from the loop after the signal; the handler itself only notes it."""
+        """Call ``action`` from the loop after the signal. Its number comes by a pipe.
+
+        So it does not matter when Python runs the handler, which does nothing.
+        """
         if not self._on_signal:
             read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             signal.set_wakeup_fd(write, warn_on_full_buffer=False)
             self.watch(read, lambda: self._run_signals(read))
         self._on_signal[number] = action
-        signal.signal(number, lambda n, _frame: self._signals.append(n))
+        signal.signal(number, lambda _number, _frame: None)
 
     def stop(self) -> None:
         """``run`` returns after this turn."""
@@ -345,9 +347,10 @@ class Loop:
                 _done(timer.action)
 
     def _run_signals(self, fd: int) -> None:
-        os.read(fd, 4096)
-        while self._signals:
-            self._on_signal[self._signals.pop(0)]()
+        for number in os.read(fd, 4096):
+            action = self._on_signal.get(number)
+            if action is not None:  # others may have handlers of their own
+                _done(action)
 
 
 def _done(action: Callable[..., None], *args: Any) -> bool:

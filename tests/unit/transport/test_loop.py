@@ -154,6 +154,33 @@ def test_signals_run_in_the_loop(loop):
     assert done == [threading.get_ident()]
 
 
+def test_signals_of_others_are_theirs_and_one_that_fails_ends_none(loop, capfd):
+    numbers = signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH
+    before = [signal.getsignal(number) for number in numbers]
+    done = []
+
+    def fail():
+        done.append("failed")
+        raise RuntimeError
+
+    try:
+        loop.on_signal(signal.SIGUSR1, fail)
+        loop.on_signal(signal.SIGUSR2, lambda: done.append("second"))
+        signal.signal(signal.SIGWINCH, lambda _number, _frame: done.append("theirs"))
+        for _ in range(2):
+            for number in (signal.SIGWINCH, signal.SIGUSR1, signal.SIGUSR2):
+                os.kill(os.getpid(), number)
+            del done[:-1]
+            while "second" not in done:
+                loop.turn()
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(-1)
+
+    assert done[-2:] == ["failed", "second"]
+
+
 def test_it_runs_until_it_is_stopped(loop):
     turns = []
 
