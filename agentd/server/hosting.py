@@ -311,10 +311,10 @@ class Hosting:
             log.info("agent ended: %s", reason, extra={"action": "agent_ended", **_facts(agent)})
         self.on_ended(agent.id)
         self._book.retire(agent.id)
-        error: AgentdError = tomb.error() if failure is None else creation_error(tomb)
-        payload = [] if failure is None else list(failure[3])
-        for settled in self._waiting.pop(agent.id, ()):
-            settled(error, payload)
+        if waiting := self._waiting.pop(agent.id, None):
+            error: AgentdError = tomb.error() if failure is None else creation_error(tomb)
+            for settled in waiting:
+                settled(error, [] if failure is None else list(failure[3]))
         for epoch in range(1, agent.epoch + 1):
             for tell in self._fates.pop((agent.id, epoch), ()):
                 tell(tomb.fates.get(epoch) or tomb.error())
