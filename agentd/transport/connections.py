@@ -2,30 +2,23 @@
 
 libzmq tells of none of this by itself, and bounds none of it. Its monitor does tell of each
 connection that it accepts and loses, with the descriptor: one that is too many is ended by that.
-The next is accepted when that is known (see ``listener``), and not while ``ENDING`` too many have
-not gone yet, so that a few spare descriptors are enough.
 """
 
 from __future__ import annotations
 
-import array
 import contextlib
-import errno
-import fcntl
 import logging
-import os
 import resource
 import socket
-import struct
-import termios
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from agentd.transport.counted import Counted
-from agentd.transport.filters import drop_data, drop_newcomers, drop_nothing
-from agentd.transport.listener import Listener
+from agentd.transport.filters import drop_data, drop_nothing
+from agentd.transport.glimpse import borrowed, pending_at, received_by, who_is_at
+from agentd.transport.listeners import ENDING, SPARE, Listeners
 from agentd.transport.origin import Origin, is_later, is_own, mark_of
 
 if TYPE_CHECKING:
@@ -33,30 +26,16 @@ if TYPE_CHECKING:
     from agentd.transport.localfront import LocalFront
     from agentd.transport.sockets import Port
 
-__all__ = ["ENDING", "QUIET_S", "SPARE", "Connection", "Connections", "most_connections"]
+__all__ = ["QUIET_S", "Connection", "Connections", "most_connections"]
 
 log = logging.getLogger("agentd.transport")
 
-ENDING: Final = 50
-"""Connections that were too many, and are ended, of which libzmq has not told that they have gone;
-then nobody is accepted."""
-SPARE: Final = 200
-"""Descriptors that are not for connections: those of ``ENDING`` and of one that was just accepted,
-what a daemon has without any client (25 to 35), what is opened for a moment, and some for workers
-that agents have for themselves."""
-AHEAD: Final = 2_000
-"""How many connections libzmq may be ahead where it cannot be told to wait (see ``listener``)."""
-_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Why libzmq could not accept anybody, and not just one."""
 WORKER: Final = 6
 """What a daemon has for each worker, besides (measured)."""
 SHARE: Final = 0.8
 """Of the descriptors that the system allows, for connections; the rest is for workers and files."""
 QUIET_S: Final = 10.0
 """What many connections do is told in the log once in this time."""
-_UCRED: Final = struct.Struct("3i")
-_BYTES_RECEIVED: Final = 128
-"""Offset of ``tcpi_bytes_received`` in ``struct tcp_info`` (linux/tcp.h, since Linux 4.1)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -114,19 +93,12 @@ class Connections:
         """By socket and descriptor: the route of the last connection that has gone, and when."""
         self._doubtful: set[Connection] = set()
         """Lost, as was told, and yet there."""
-        self._names: list[str | int] = []
+        self.listeners = Listeners(lambda: len(self._by_fd) < self.most + ENDING, most)
         self._monitors: list[tuple[FrontPort, Port] | None] = []
         self._told_at: float | None = None
-        self._listeners: dict[int, Listener] = {}
-        """By socket, where libzmq told by which descriptor it listens."""
-        self._full: set[int] = set()
-        """Sockets where nobody is accepted until somebody has gone."""
         self.on_lost: Callable[[Connection], None] = lambda _connection: None
         self.on_wasted: Callable[[int], None] = lambda _front: None
         """Called with the number of its socket of each one by which no message had come."""
-        self.on_no_room: Callable[[int], None] = self._admit
-        """Called with the number of a socket where the system had no room for one more: for a while
-        nobody should be accepted (see ``rest``), or else the next is tried at once."""
         self.shed = 0
         """Connections that were one too many."""
         self.handshakes_failed = 0
@@ -164,7 +136,7 @@ class Connections:
 
     def bound(self, name: str | int) -> None:
         """A watched socket listens there: the path of a socket, or a port of TCP."""
-        self._names.append(name)
+        self.listeners.names.append(name)
 
     def events(self, front: int, heads: list[bytes]) -> None:
         """What a monitor tells, the oldest first."""
@@ -173,41 +145,15 @@ class Connections:
         for kind, fd in map(read, heads):
             if kind == "accepted":
                 self._accepted(front, fd)
-                self._admit(front)
+                self.listeners.admit(front)
             elif kind == "lost":
                 self._lost(front, fd)
             elif kind == "listening":
-                self._listeners[front] = Listener(fd, self._unseen)
-                self._admit(front)
+                self.listeners.add(front, fd)
             elif kind == "refused":
-                if fd in _NO_ROOM:
-                    self.on_no_room(front)
-                else:
-                    self._admit(front)
+                self.listeners.refused(front, fd)
             else:
                 self.handshakes_failed += 1
-
-    def _admit(self, front: int) -> None:
-        """Have the next one accepted; if there are too many, as soon as one has gone."""
-        if len(self._by_fd) >= self.most + ENDING:
-            self._full.add(front)
-            return
-        self._full.discard(front)
-        listener = self._listeners.get(front)
-        if listener is not None and self._listens(listener.fd):
-            listener.admit()
-
-    def _unseen(self) -> None:
-        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if 0 <= allowed < self.most + SPARE + AHEAD:
-            log.warning(
-                "it cannot be seen in /proc who accepts connections: a flood of them can end "
-                "this process, which may have %d open files. Allow %d or more (ulimit -Hn, "
-                "LimitNOFILE=)",
-                allowed,
-                self.most + SPARE + AHEAD,
-                extra={"action": "few_files", "allowed": allowed},
-            )
 
     def _accepted(self, front: int, fd: int) -> None:
         self._settle()
@@ -245,8 +191,7 @@ class Connections:
             self.on_lost(lost)
             if not lost.messages:
                 self.on_wasted(lost.front)
-            for front in tuple(self._full):
-                self._admit(front)
+            self.listeners.left()
 
     def _shed(self, connection: Connection) -> None:
         self.shed += 1
@@ -320,7 +265,7 @@ class Connections:
         """
         if connection.ended:
             return False
-        with _borrowed(connection.fd) as found:
+        with borrowed(connection.fd) as found:
             if found is None or not self._has(connection, found):
                 return False
             connection.ended = True
@@ -331,41 +276,18 @@ class Connections:
 
     def deafen(self, connection: Connection, *, deaf: bool) -> bool:
         """Have the kernel drop what it sends, or not any more; whether it could be done."""
-        with _borrowed(connection.fd) as found:
+        with borrowed(connection.fd) as found:
             if found is None or not self._has(connection, found):
                 return False
             return drop_data(found) if deaf else drop_nothing(found)
 
-    def thin_out(self, front: int, halvings: int) -> bool:
-        """Of new connections over TCP to a socket let in one of ``2 ** halvings``.
-
-        Whether it could be done.
-        """
-        listener = self._listeners.get(front)
-        if listener is None:
-            return False
-        with _borrowed(listener.fd) as found:
-            if found is None or found.family == socket.AF_UNIX or not self._is_ours(found):
-                return False
-            return drop_newcomers(found, halvings) if halvings else drop_nothing(found)
-
-    def rest(self, front: int, *, rests: bool) -> bool:
-        """Have nobody accepted by a socket, or everybody again; whether it could be done."""
-        listener = self._listeners.get(front)
-        if listener is None or not self._listens(listener.fd):
-            return False
-        if rests:
-            return listener.rest()
-        listener.go_on()
-        return True
-
     def received(self, connection: Connection) -> int:
         """Bytes that have come by it over TCP; 0 for others, of which nobody keeps count."""
-        return _received(connection.fd)
+        return received_by(connection.fd)
 
     def pending(self, connection: Connection) -> int:
         """Bytes that wait in the kernel to be read."""
-        return _pending(connection.fd)
+        return pending_at(connection.fd)
 
     def look(self, connection: Connection) -> None:
         """Note whether it sends without finishing anything: ``pressure`` and ``unfinished``."""
@@ -380,48 +302,19 @@ class Connections:
 
     def who(self, connection: Connection) -> str:
         """Who is at the other end, for the log: by the kernel's word."""
-        with _borrowed(connection.fd) as found:
-            if found is None:
-                return "a client that has gone"
-            with contextlib.suppress(OSError):
-                if found.family == socket.AF_UNIX:
-                    raw = found.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-                    pid, uid, _gid = _UCRED.unpack(raw)
-                    return f"process {pid} of user {uid}"
-                host, port = found.getpeername()[:2]
-                return f"{host}:{port}"
-        return "a client"
+        return who_is_at(connection.fd)
 
     def _has(self, connection: Connection, found: socket.socket) -> bool:
         """Whether that socket, of its descriptor, is still it, as far as is known."""
         return (
             self._by_fd.get(connection.fd) is connection
-            and self._is_ours(found)
+            and self.listeners.is_ours(found)
             and (not connection.messages or _is_there(connection))
         )
 
-    def _is_ours(self, found: socket.socket) -> bool:
-        try:
-            name = found.getsockname()
-        except OSError:
-            return False
-        return (name[1] if isinstance(name, tuple) else name) in self._names
-
-    def _listens(self, fd: int) -> bool:
-        """Whether one of our sockets listens there; connections to it may have its name, too."""
-        try:
-            found = socket.socket(fileno=fd)  # no copy, for which there may be no room
-        except OSError:
-            return False
-        try:
-            listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            return bool(listens) and self._is_ours(found)
-        finally:
-            found.detach()
-
     def close(self) -> None:
         """Before the watched sockets are closed."""
-        self._listeners.clear()
+        self.listeners.clear()
         for front, monitor in filter(None, self._monitors):
             with front.lock:
                 if not front.closed:  # that of TCP is closed as soon as its door is not kept
@@ -432,42 +325,3 @@ class Connections:
 def _is_there(connection: Connection) -> bool:
     """Whether its descriptor is still the one by which a message of it came."""
     return connection.mark != 0 and mark_of(connection.fd) == connection.mark
-
-
-@contextlib.contextmanager
-def _borrowed(fd: int) -> Iterator[socket.socket | None]:
-    """A second descriptor for the socket behind ``fd``; ``None`` if there is no such socket."""
-    found: socket.socket | None = None
-    try:
-        copy = os.dup(fd)
-        try:
-            found = socket.socket(fileno=copy)
-        except OSError:
-            os.close(copy)
-    except OSError:
-        pass
-    try:
-        yield found
-    finally:
-        if found is not None:
-            found.close()
-
-
-def _received(fd: int) -> int:
-    with _borrowed(fd) as found:
-        if found is None or found.family == socket.AF_UNIX:
-            return 0
-        try:
-            info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-            return int(struct.unpack_from("=Q", info, _BYTES_RECEIVED)[0])
-        except (OSError, struct.error):
-            return 0
-
-
-def _pending(fd: int) -> int:
-    count = array.array("i", [0])
-    try:
-        fcntl.ioctl(fd, termios.FIONREAD, count)
-    except OSError:
-        return 0
-    return count[0]

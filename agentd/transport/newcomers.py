@@ -52,7 +52,7 @@ class Newcomers:
         self.thinned_out = 0
         """How many seconds not all were let in over TCP, and how many times nobody was here."""
         connections.on_wasted = self._wasted
-        connections.on_no_room = self._no_room
+        connections.listeners.on_no_room = self._no_room
 
     def follow(self, number: int, kind: Literal["ipc", "tcp"]) -> None:
         """Hold back who comes to that socket, the ``number``-th."""
@@ -80,7 +80,7 @@ class Newcomers:
     def _thin_out(self, number: int) -> None:
         step = 1 if self._owes(number) else -1  # it may have been paid back just now
         halvings = max(0, min(MOST_HALVINGS, self._halvings.pop(number, 0) + step))
-        if not self._connections.thin_out(number, halvings) or not halvings:
+        if not self._connections.listeners.thin_out(number, halvings) or not halvings:
             return
         self._halvings[number] = halvings
         self._loop.later(LOOK_S, partial(self._thin_out, number))
@@ -97,14 +97,14 @@ class Newcomers:
             self._tell("the system has no room for another connection: too many open files")
 
     def _pause(self, number: int) -> bool:
-        if not self._connections.rest(number, rests=True):
+        if not self._connections.listeners.rest(number, rests=True):
             return False
         self._resting.add(number)
         self._loop.later(REST_S, partial(self._go_on, number))
         return True
 
     def _go_on(self, number: int) -> None:
-        if not self._owes(number) and self._connections.rest(number, rests=False):
+        if not self._owes(number) and self._connections.listeners.rest(number, rests=False):
             self._resting.discard(number)
         else:
             self._loop.later(REST_S, partial(self._go_on, number))

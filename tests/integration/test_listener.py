@@ -12,8 +12,9 @@ import pytest
 import zmq
 
 from agentd.transport import listener
-from agentd.transport.connections import AHEAD, ENDING, Connections
+from agentd.transport.connections import Connections
 from agentd.transport.front import FrontPort, front_socket
+from agentd.transport.listeners import AHEAD, ENDING
 from agentd.transport.monitor import read
 from agentd.transport.sockets import new_context
 from tests.integration.conftest import wait_until
@@ -123,7 +124,7 @@ def test_after_one_that_could_not_be_accepted_comes_the_next(door, why):
 
 def test_where_the_system_has_no_room_the_next_waits(door):
     told = []
-    door.connections.on_no_room = told.append
+    door.connections.listeners.on_no_room = told.append
     door.connect(1)
     assert door.monitor.socket.poll(10_000)
     assert [read(head)[0] for head in door.heads()] == ["accepted"]
@@ -131,19 +132,19 @@ def test_where_the_system_has_no_room_the_next_waits(door):
     door.connections.events(0, [refused(errno.EMFILE)])
     assert told == [0]
     assert door.waits()
-    assert door.connections.rest(0, rests=True)
-    assert door.connections.rest(0, rests=False)
+    assert door.connections.listeners.rest(0, rests=True)
+    assert door.connections.listeners.rest(0, rests=False)
     wait_until(lambda: "accepted" in door.tell(), "the next one")
 
 
 def test_nobody_is_accepted_in_a_rest_whoever_becomes_known(door):
     door.connect(1)
     assert door.monitor.socket.poll(10_000)
-    assert door.connections.rest(0, rests=True)
+    assert door.connections.listeners.rest(0, rests=True)
     assert "accepted" in door.tell()
     door.connect(1)
     assert door.waits()
-    assert door.connections.rest(0, rests=False)
+    assert door.connections.listeners.rest(0, rests=False)
     wait_until(lambda: "accepted" in door.tell(), "the next one")
 
 
@@ -160,5 +161,5 @@ def test_where_nobody_is_seen_to_accept_whoever_comes_is_accepted(
         door.connect(MOST)
         accepted(door, MOST)
         assert len(tries) == 2
-        assert not door.connections.rest(0, rests=True)
+        assert not door.connections.listeners.rest(0, rests=True)
     assert ("may have 600 open files" in caplog.text) == warns

@@ -99,8 +99,7 @@ def test_no_compiled_class_may_be_false_by_its_base():
 @pytest.mark.parametrize(
     "name",
     [
-        "agentd/transport/loop.py",  # signals are seen between two steps of the interpreter,
-        "agentd/worker/interrupt.py",  # and so is that a call is to end
+        "agentd/worker/interrupt.py",  # that a call is to end is seen between two steps of Python
         "agentd/protocol/access.py",  # who may do what
         "agentd/protocol/checks.py",
         "agentd/server/gate.py",

@@ -11,8 +11,9 @@ from agentd.errors import Overloaded
 from agentd.protocol.budgets import Budgets, Room
 from agentd.protocol.delivery import Delivery
 from agentd.server.standing import LIMITS, standing
-from agentd.transport.connections import SPARE, Connections, most_connections
+from agentd.transport.connections import Connections, most_connections
 from agentd.transport.counted import Counted
+from agentd.transport.listeners import SPARE
 from agentd.transport.local import listen
 from agentd.transport.localfront import LocalFront
 from agentd.transport.portions import Portions

@@ -27,6 +27,7 @@ class Book:
         self.asked = []
         self.ended = []
         self.on_wasted = self.on_no_room = None
+        self.listeners = self
 
     def end(self, connection):
         self.ended.append(connection)
