@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 from agentd.transport.counted import Counted
 from agentd.transport.filters import drop_data, drop_nothing
-from agentd.transport.glimpse import borrowed, pending_at, received_by, who_is_at
 from agentd.transport.listeners import ENDING, SPARE, Listeners
 from agentd.transport.origin import Origin, is_later, is_own, mark_of
+from agentd.transport.sockinfo import borrowed, pending_at, received_by, who_is_at
 
 if TYPE_CHECKING:
     from agentd.transport.front import FrontPort

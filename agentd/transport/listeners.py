@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Final
 
 from agentd.transport.filters import drop_newcomers, drop_nothing
-from agentd.transport.glimpse import borrowed, listens, name_of
 from agentd.transport.listener import Listener
+from agentd.transport.sockinfo import borrowed, listens, name_of
 
 __all__ = ["AHEAD", "ENDING", "SPARE", "Listeners"]
 
