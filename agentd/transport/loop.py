@@ -29,8 +29,6 @@ __all__ = ["AnyPort", "Loop", "Timer"]
 AnyPort: TypeAlias = "Port | LocalPort | LocalRouter"
 """What the loop serves: sockets of ZeroMQ, and those of this host."""
 
-_Served: TypeAlias = "tuple[AnyPort, Callable[[list[Any]], None]]"
-
 BATCH = 100
 """Messages taken from one socket before the others have their turn."""
 TURN_S = 0.0003
@@ -53,6 +51,16 @@ class Timer:
     def cancel(self) -> None:
         """It will not be called."""
         self.cancelled = True
+
+
+class _Served:
+    """A port, and who is handed its messages. No tuple: compiled, those have no identity."""
+
+    __slots__ = ("deliver", "port")
+
+    def __init__(self, port: AnyPort, deliver: Callable[[list[Any]], None]) -> None:
+        self.port = port
+        self.deliver = deliver
 
 
 class Loop:
@@ -113,7 +121,7 @@ class Loop:
         ``whose``: who of many a message is of, so that each has a turn; ``None``: of nobody, and
         it stays where it came.
         """
-        self._ports[port.fd] = (port, deliver)
+        self._ports[port.fd] = _Served(port, deliver)
         if whose is not None:
             self._whose[port.fd] = whose
         self._hot.add(port.fd)  # what came before epoll looked would not be signalled again
@@ -133,7 +141,7 @@ class Loop:
             messages, more = port.receive(BATCH)
             mine.extend(messages)
         for message in mine:
-            _done(served[1], message)
+            _done(served.deliver, message)
         del self._ports[port.fd]
         self._whose.pop(port.fd, None)
         self._hot.discard(port.fd)
@@ -248,7 +256,7 @@ class Loop:
             served = self._ports.get(fd)
             if served is None:
                 continue
-            messages, more = served[0].receive(BATCH)
+            messages, more = served.port.receive(BATCH)
             if more:
                 self._more.append(served)
             whose = self._whose.get(fd)
@@ -270,13 +278,13 @@ class Loop:
         while inbox:
             served, message = inbox.popleft()
             try:
-                served[1](message)
+                served.deliver(message)
             except Exception:  # noqa: BLE001 - a defect of ours; the others go on
-                _tell_defect(served[1])
+                _tell_defect(served.deliver)
             if after is not None and not after():
                 return False
         while self._more:
-            port = self._more.pop()[0]
+            port = self._more.pop().port
             if port.fd in self._ports:
                 self._go_on(port.fd, port.rest_s())  # known only now: what came may change it
         return True
@@ -290,9 +298,9 @@ class Loop:
         while lines.count:
             served, message = lines.take()
             try:
-                served[1](message)
+                served.deliver(message)
             except Exception:  # noqa: BLE001 - a defect of ours; the others go on
-                _tell_defect(served[1])
+                _tell_defect(served.deliver)
             if after is not None and not after():
                 return False
             if self.clock() >= until:

@@ -8,6 +8,7 @@ import pytest
 from agentd.transport import local
 from agentd.transport.lines import by_route
 from agentd.transport.localport import LocalPort
+from agentd.transport.lookout import PROOF, Lookout
 from agentd.transport.loop import Loop
 from tests.clocks import Clock
 
@@ -207,41 +208,40 @@ def test_what_is_sent_soon_leaves_together_in_the_same_turn(loop):
     its.close()
 
 
-class Noticing:
-    """A lookout that is asked, and looks as it was told."""
+@pytest.fixture
+def awake(clock):
+    """A lookout whose last waits were short."""
+    lookout = Lookout(clock, enough=lambda _now: True)
+    for _ in range(PROOF):
+        lookout.wait(lambda: 1, lambda: 1)
+    assert lookout._awake
+    return lookout
 
-    def __init__(self):
-        self.found = []
 
-    def wait(self, look, sleep):
-        self.found.append(look())
-        return self.found[-1] or sleep()
-
-
-def test_what_is_expected_at_once_is_looked_for(loop):
+def test_what_is_expected_at_once_is_looked_for(loop, awake):
     mine, its = (LocalPort(end) for end in local.pair())
     came = []
     loop.serve(mine, came.append)
     loop.turn()
-    loop.lookout = noticing = Noticing()
+    loop.lookout = awake
     its.send([b"a"])
     loop.turn()
     assert came == [[b"a"]]
-    assert [fd for fd, _ in noticing.found.pop()] == [mine.fd]
+    assert awake._short == 1  # it was there at once
 
     loop.lookout = None
     its.send([b"b"])
     loop.turn()
     assert came == [[b"a"], [b"b"]]
-    assert noticing.found == []
+    assert awake._short == 1
     mine.close()
     its.close()
 
 
-def test_it_looks_for_nothing_while_there_is_something_to_do(loop):
-    loop.lookout = noticing = Noticing()
+def test_it_looks_for_nothing_while_there_is_something_to_do(loop, awake):
+    loop.lookout = awake
     turn(loop)
-    assert noticing.found == []
+    assert (awake._awake, awake._short) == (True, 0)
 
 
 @pytest.mark.parametrize("whose", [None, by_route])

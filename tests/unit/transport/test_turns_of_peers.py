@@ -23,6 +23,7 @@ from agentd.transport.local import listen
 from agentd.transport.localrouter import MOST_FAULTS, NEWCOMERS, UNREAD, LocalRouter
 from agentd.transport.loop import BATCH, Loop
 from agentd.transport.monitor import AT_ONCE, MonitorPort
+from agentd.transport.portions import Portions
 from agentd.transport.shares import (
     ALONE_S,
     ALONE_SHARE,
@@ -387,24 +388,25 @@ def test_a_debtor_that_says_nothing_ends_nobodys_rest(front, connect):
 
 
 def test_within_the_host_only_that_one_rests(router, join):
-    router._portions = portions = Portioned()
+    router._portions = portions = Portions(0.5, time.monotonic)
     flooder, polite = join(), join()
     owners = ["busy", "light"]
     for peer, owner in zip(router._peers.values(), owners, strict=True):
         peer.owner = owner
-    portions.busy = {"busy"}
+    portions._until["busy"] = time.monotonic() + 60
     for number in range(10):
         flooder.send([b"flood"])
         polite.send([b"polite %d" % number])
         assert bodies(router.receive(BATCH)[0]) == [b"polite %d" % number]
     assert router.rest_s() > 1.0
-    portions.busy = set()
+    portions._until.clear()
     router._resting = dict.fromkeys(router._resting, 0.0)  # that time has passed
     came = []
     while len(came) < 10:
         came += bodies(router.receive(BATCH)[0])
     assert came == [b"flood"] * 10
-    assert set(portions.counted) == {"busy", "light"}
+    router.receive(BATCH)
+    assert set(portions._had) == {"busy", "light"}
 
 
 # -- a worker's socket -----------------------------------------------------------------------------
@@ -452,11 +454,11 @@ def test_of_a_flood_at_a_worker_no_more_than_two_shares_come_before_another_peer
 
 @pytest.mark.parametrize("excused", [False, True])
 def test_nobody_rests_for_who_is_charged_within_the_host_either(router, join, excused):
-    router._portions = portions = Portioned()
+    router._portions = portions = Portions(0.5, time.monotonic)
     join().send([b"asked"])
     [[route, _frame]] = router.receive(BATCH)[0]
     router.charge(route, excused=excused)
-    assert portions.ignored == (set() if excused else {router.owner(route)})
+    assert portions._vain == (set() if excused else {router.owner(route)})
 
 
 def test_who_is_alone_for_a_while_has_a_larger_share(router, join):
