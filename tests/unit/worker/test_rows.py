@@ -10,7 +10,7 @@ import pytest
 from agentd.worker import rows
 from agentd.worker.executor import Executor
 from agentd.worker.pace import QUICK_S
-from agentd.worker.rows import APART, HEAVY_S, MOST_KINDS, PROOF, Row
+from agentd.worker.rows import APART, HEAVY_S, MOST_KINDS, PROOF, SLOW_S, Row
 
 LONG_S = 20
 
@@ -204,9 +204,11 @@ def test_one_that_took_long_is_not_done_there_any_more(reading):
     assert me not in {reading.do("a") for _ in range(PROOF + 1)}
 
 
-def test_a_first_one_that_took_long_changes_nothing(reading):
+@pytest.mark.parametrize("seconds", [2 * QUICK_S, 2 * SLOW_S, HEAVY_S])
+def test_a_first_one_that_took_long_changes_nothing(reading, seconds):
     me = threading.get_ident()
-    assert reading.do("a", 2 * QUICK_S) != me
+    assert reading.do("a", seconds) != me
+    assert not reading.row._apart
     assert me not in {reading.do("a") for _ in range(PROOF)}
     assert reading.do("a") == me
 
